@@ -1,0 +1,85 @@
+"""Command lines: flags from the config dataclasses, one clear line for what cannot work."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+from configs import Config, EvaluateConfig, from_dict
+
+T = TypeVar("T")
+
+
+def run(main: Callable[[T], Any], parse: Callable[[], T]) -> None:
+    """Parse, run, and turn what the user can mend into one line and exit status 1."""
+    name = Path(sys.argv[0]).name
+    try:
+        main(parse())
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except ValueError as error:
+        # An error from a loader worker carries its traceback; its last line is the message.
+        sys.exit(f"{name}: {str(error).strip().splitlines()[-1]}")
+
+
+def parse_train() -> Config:
+    """Flags over defaults; with --train.resume RUN, over that run's own settings."""
+    run_folder = _value_of("--train.resume")
+    return tyro.cli(Config, default=read_run_config(Path(run_folder)) if run_folder else Config())
+
+
+def parse_evaluate() -> EvaluateConfig:
+    """Flags over the settings the checkpoint was trained with."""
+    if "--help" in sys.argv or "-h" in sys.argv:
+        return tyro.cli(EvaluateConfig)
+    checkpoint = Path(_value_of("--checkpoint") or newest_checkpoint())
+    from dbnet.checkpoint import load_checkpoint  # torch is slow to import: not for --help
+
+    trained = from_dict(Config, load_checkpoint(checkpoint)["config"])
+    sections = {
+        name: getattr(trained, name)
+        for name in ("data", "targets", "loss", "postprocess", "metric")
+    }
+    return tyro.cli(EvaluateConfig, default=EvaluateConfig(checkpoint=checkpoint, **sections))
+
+
+def read_run_config(folder: Path) -> Config:
+    """Settings of an earlier run.
+
+    Raises:
+        ValueError: the folder holds no run, or its config.json cannot be read.
+    """
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: not there; give a run folder made by train.py") from None
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from None
+    values.pop("built", None)
+    return from_dict(Config, values)
+
+
+def newest_checkpoint(folder: Path = Path("runs")) -> Path:
+    """The best.pt that was written last.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = sorted(folder.glob("*/best.pt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise ValueError(f"no best.pt under {folder}/: train first, or name one: --checkpoint FILE")
+    return found[-1]
+
+
+def _value_of(flag: str) -> str | None:
+    """The value behind `flag` on the command line, before the rest is parsed."""
+    for index, word in enumerate(sys.argv):
+        if word == flag and index + 1 < len(sys.argv):
+            return sys.argv[index + 1]
+        if word.startswith(f"{flag}="):
+            return word.removeprefix(f"{flag}=")
+    return None
