@@ -1,0 +1,205 @@
+"""What the annotation readers share: their result, and files and JSON values with clear errors.
+
+Text files are UTF-8, with or without a byte order mark. All errors are ValueErrors that begin with
+the file, and the place in it where there is one.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dbnet.data.images import IMAGE_SUFFIXES
+
+
+class Word(NamedTuple):
+    """One annotated text, not yet checked."""
+
+    place: str  # file and position, for messages
+    points: np.ndarray  # float64 (P, 2), any P, finite or not
+    ignored: bool
+    text: str  # "" where unknown
+
+
+class Entry(NamedTuple):
+    """One annotated image, not yet checked."""
+
+    place: str  # file and position, for messages
+    name: str  # relative to images/{split}, as written
+    size: tuple[float, float] | None  # height, width, where the annotation states them
+    words: list[Word]
+
+
+class Parsed(NamedTuple):
+    """What a reader makes of one split."""
+
+    entries: list[Entry]
+    dropped: list[tuple[str, str]]  # place, reason: texts given as something else than a polygon
+    problems: list[str]
+    notes: list[str]
+
+
+@contextmanager
+def collecting(problems: list[str]) -> Iterator[None]:
+    """Note a ValueError and go on behind the block."""
+    try:
+        yield
+    except ValueError as error:
+        problems.append(str(error))
+
+
+def shown(value: Any) -> str:
+    """A value for a message, on one line and not too long."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
+def listed(names: Collection[str]) -> str:
+    """The first few names for a message."""
+    return ", ".join(list(names)[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def list_files(folder: Path, suffixes: Collection[str]) -> list[str]:
+    """Sorted posix names below `folder`, any depth, hidden files and folders left out."""
+    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        name.as_posix()
+        for name in names
+        if name.suffix.lower() in suffixes and not any(part[0] == "." for part in name.parts)
+    )
+
+
+def inside(path: Path, root: Path) -> bool:
+    """Whether a path stays below the root once links are followed."""
+    return path.resolve().is_relative_to(root.resolve())
+
+
+def pair(
+    root: Path, split: str, source: Path, patterns: tuple[str, ...]
+) -> tuple[list[tuple[str, Path]], list[str]]:
+    """Images and the one file each that annotates them, by name.
+
+    `patterns` are file names for an image with the stem "{}"; sub-folders correspond. Images
+    without a file are left out. Returns (image name, file) pairs, and the problems: several files
+    for an image, several images for a file, files without an image.
+    """
+    files = set(list_files(source, {Path(pattern).suffix for pattern in patterns}))
+    pairs, problems = [], []
+    owners = defaultdict(list)
+    for name in list_files(root / "images" / split, IMAGE_SUFFIXES):
+        path = PurePosixPath(name)
+        names = [(path.parent / pattern.format(path.stem)).as_posix() for pattern in patterns]
+        found = [name for name in names if name in files]
+        if len(found) > 1:
+            problems.append(f"{source}: {name} has several annotations: {listed(found)}")
+        for file in found:
+            owners[file].append(name)
+    for file, images in owners.items():
+        pairs.append((images[0], source / file))
+        if len(images) > 1:
+            problems.append(f"{source / file}: stands for several images: {listed(images)}")
+    if orphans := sorted(files - owners.keys()):
+        problems.append(
+            f"{source}: {len(orphans)} annotation files without an image in "
+            f"{root / 'images' / split}: {listed(orphans)}"
+        )
+    return pairs, problems
+
+
+def read_text(root: Path, path: Path) -> str:
+    """Contents of a UTF-8 file that must not lie outside the root."""
+    if not inside(path, root):
+        raise ValueError(f"{path}: leads out of {root}; copy the file instead of linking it")
+    try:
+        return path.read_bytes().decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8"
+        ) from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def load_json(root: Path, path: Path) -> tuple[Any, list[str]]:
+    """Contents of a JSON file, and a problem for each key that an object holds twice."""
+    problems = []
+
+    def as_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            problems.extend(
+                f"{path}: key {key!r} stands twice in one object, the last time with "
+                f"{shown(result[key])}"
+                for key, count in counts.items()
+                if count > 1
+            )
+        return result
+
+    text = read_text(root, path)
+    try:
+        return json.loads(text, object_pairs_hook=as_dict), problems
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"{path}: no valid JSON at {place}: {error.msg}") from None
+    except (RecursionError, ValueError) as error:  # too deep, or numbers with too many digits
+        raise ValueError(f"{path}: JSON cannot be read: {error}") from None
+
+
+_NAMES = {
+    dict: "an object",
+    list: "a list",
+    str: "a string",
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+}
+
+
+def typed(value: Any, place: str, *types: type) -> Any:
+    """The value, if it is of one of the JSON types (exactly: true is no integer)."""
+    if type(value) not in types:
+        found = "is missing" if value is None else f"found {shown(value)}"
+        raise ValueError(f"{place}: {found}; must be {' or '.join(_NAMES[t] for t in types)}")
+    return value
+
+
+def optional(parent: dict, key: str, place: str, *types: type) -> Any:
+    """The value under a key if it is of one of the JSON types; None where missing or null."""
+    value = parent.get(key)
+    return None if value is None else typed(value, f"{place}/{key}", *types)
+
+
+def stated_size(parent: dict, width: str, height: str, place: str) -> tuple[float, float] | None:
+    """Height and width under these keys, None where either is missing."""
+    size = tuple(optional(parent, key, place, int, float) for key in (height, width))
+    return None if None in size else size
+
+
+def point_pairs(value: Any, place: str) -> np.ndarray:
+    """A list of [x, y] as float64 (P, 2)."""
+    numbers = (int, float)
+    if not isinstance(value, list) or not all(
+        isinstance(p, list) and len(p) == 2 and type(p[0]) in numbers and type(p[1]) in numbers
+        for p in value
+    ):
+        raise ValueError(f"{place}: must be a list of [x, y] pairs, found {shown(value)}")
+    return as_points(value)
+
+
+def as_points(values: list) -> np.ndarray:
+    """Numbers as float64 (P, 2); those too large for it become infinite."""
+    try:
+        return np.array(values, np.float64).reshape(-1, 2)
+    except OverflowError:  # an integer of more than 308 digits
+        return np.full((1, 2), np.inf)
+
+
+def rectangle(corner: np.ndarray, opposite: np.ndarray) -> np.ndarray:
+    """Upright rectangle over two opposite corners (2,), as float64 (4, 2)."""
+    (x0, y0), (x1, y1) = corner, opposite
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
