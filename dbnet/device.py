@@ -1,0 +1,67 @@
+"""The device: which one, how precise, how reproducible, how full."""
+
+import os
+import resource
+import sys
+
+import torch
+
+
+def resolve_device(name: str) -> torch.device:
+    """ "auto" is the first GPU, else Apple's, else the processor.
+
+    Raises:
+        ValueError: the device does not exist here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            name = "cuda"
+        else:
+            name = "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(f"--train.device {name}: not usable here ({first})") from None
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """ "auto" is bf16 where `device` computes in it natively, else fp32."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    # Not public yet; elsewhere bf16 is emulated and slower than fp32.
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return "bf16" if device.type == "cpu" and native() else "fp32"
+
+
+def autocast_dtype(precision: str) -> torch.dtype | None:
+    """The type for torch.autocast; None where it stays off (fp32)."""
+    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def seed_everything(seed: int, *, deterministic: bool) -> None:
+    """Seeds torch and, where asked, allows only reproducible kernels.
+
+    Data order and augmentation carry their own seeds and need none of this.
+    """
+    torch.manual_seed(seed)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+
+
+def memory_figures(device: torch.device) -> dict[str, float]:
+    """GiB: peak resident memory of this process, and the GPU's allocated, reserved and peak."""
+    # Linux counts ru_maxrss in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    figures = {"rss_peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30}
+    if device.type == "cuda":
+        figures["gpu_allocated_gb"] = torch.cuda.memory_allocated(device) / 2**30
+        figures["gpu_reserved_gb"] = torch.cuda.memory_reserved(device) / 2**30
+        figures["gpu_peak_gb"] = torch.cuda.max_memory_allocated(device) / 2**30
+    return figures

@@ -1,0 +1,121 @@
+"""DBNet losses (paper, section 3.5), in float32 and finite on any batch.
+
+Everything is mined and normalised per image, then averaged: an image's loss does not depend on
+its neighbours in the batch, and batches may be split over steps or devices at will.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dbnet.structures import Batch, DBOutputs
+
+_EMPTY_SHARE = 0.01
+
+
+def binarize(prob: Tensor, thresh: Tensor, k: float) -> Tensor:
+    """Approximate binary map B = 1 / (1 + exp(-k (P - T))), written so that nothing overflows."""
+    return torch.sigmoid(k * (prob - thresh))
+
+
+def balanced_bce(
+    logits: Tensor, target: Tensor, mask: Tensor, *, negative_ratio: float, eps: float
+) -> Tensor:
+    """Cross-entropy over all P positives and the min(N, negative_ratio P) hardest negatives.
+
+    An image without positives keeps negatives as if 1 % of it were text, so that empty paper
+    teaches too. All (N, 1, H, W); the mask is 1 where the loss may look. Returns (N,).
+    """
+    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none").flatten(1)
+    positive = (target * mask).flatten(1)  # (N, HW)
+    negative = ((1 - target) * mask).flatten(1)
+    num_positive = positive.sum(1)  # (N,)
+    text = torch.where(num_positive > 0, num_positive, positive.shape[1] * _EMPTY_SHARE)
+    num_negative = torch.minimum(negative.sum(1), (text * negative_ratio).ceil())
+    kept = _sum_of_largest(loss * negative, num_negative)
+    return ((loss * positive).sum(1) + kept) / (num_positive + num_negative + eps)
+
+
+def _sum_of_largest(values: Tensor, counts: Tensor) -> Tensor:
+    """Sum of the `counts[i]` largest entries of each row. (N, M), (N,) -> (N,)"""
+    largest = values.topk(int(counts.max()), dim=1).values
+    rank = torch.arange(largest.shape[1], device=values.device)
+    return (largest * (rank < counts[:, None])).sum(1)
+
+
+def masked_l1(value: Tensor, target: Tensor, mask: Tensor, *, eps: float) -> Tensor:
+    """Mean difference where the mask is 1; 0 where it is empty. (N, 1, H, W) -> (N,)"""
+    difference = ((value - target).abs() * mask).flatten(1).sum(1)
+    return difference / (mask.flatten(1).sum(1) + eps)
+
+
+def dice(value: Tensor, target: Tensor, mask: Tensor, *, eps: float) -> Tensor:
+    """1 - 2 |B G| / (|B| + |G|) under the mask. (N, 1, H, W) -> (N,)
+
+    0 for an image without text: there the quotient would sit at 1 whatever is predicted.
+    """
+    overlap = (value * target * mask).flatten(1).sum(1)
+    truth = (target * mask).flatten(1).sum(1)
+    union = (value * mask).flatten(1).sum(1) + truth
+    return (1 - 2 * overlap / (union + eps)) * (truth > 0)
+
+
+class DBLosses(NamedTuple):
+    """Means over the batch, scalars. `total` is what to differentiate; the parts are unweighted."""
+
+    total: Tensor
+    prob: Tensor
+    thresh: Tensor
+    binary: Tensor
+
+
+class DBLoss(nn.Module):
+    """total = prob_weight Ls + thresh_weight Lt + binary_weight Lb.
+
+    Ls: balanced cross-entropy of P; Lt: masked L1 of T (the paper's beta weighs it);
+    Lb: dice of B (the paper's alpha). Half-precision logits are lifted to float32 first, and
+    autocast is off inside.
+    """
+
+    def __init__(
+        self,
+        *,
+        prob_weight: float,
+        thresh_weight: float,
+        binary_weight: float,
+        negative_ratio: float,
+        k: float,
+        eps: float,
+    ) -> None:
+        super().__init__()
+        self.prob_weight = prob_weight
+        self.thresh_weight = thresh_weight
+        self.binary_weight = binary_weight
+        self.negative_ratio = negative_ratio
+        self.k = k
+        self.eps = eps
+
+    def forward(self, outputs: DBOutputs, batch: Batch) -> DBLosses:
+        with torch.autocast(outputs.prob_logits.device.type, enabled=False):
+            prob_logits = outputs.prob_logits.float()
+            thresh = outputs.thresh_logits.float().sigmoid()
+            binary = binarize(prob_logits.sigmoid(), thresh, self.k)
+            prob_loss = balanced_bce(
+                prob_logits,
+                batch.shrink_map,
+                batch.shrink_mask,
+                negative_ratio=self.negative_ratio,
+                eps=self.eps,
+            ).mean()
+            thresh_loss = masked_l1(
+                thresh, batch.thresh_map, batch.thresh_mask, eps=self.eps
+            ).mean()
+            binary_loss = dice(binary, batch.shrink_map, batch.shrink_mask, eps=self.eps).mean()
+            total = (
+                self.prob_weight * prob_loss
+                + self.thresh_weight * thresh_loss
+                + self.binary_weight * binary_loss
+            )
+        return DBLosses(total, prob_loss, thresh_loss, binary_loss)

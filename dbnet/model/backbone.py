@@ -1,0 +1,73 @@
+"""Encoders from timm. The only module that imports timm, so that loader workers never do."""
+
+import urllib.error
+import urllib.request
+
+import huggingface_hub
+import timm
+import torch
+from torch import Tensor, nn
+
+STRIDES = (4, 8, 16, 32)
+_HUB_TIMEOUT_S = 4.0
+
+
+class Encoder(nn.Module):
+    """Feature maps of a timm model at strides 4, 8, 16 and 32.
+
+    Args:
+        name: timm model name, such as "resnet18" or "mobilenetv3_small_050".
+
+    Raises:
+        ValueError: timm does not know the name, or the model lacks one of the strides.
+    """
+
+    def __init__(self, *, name: str) -> None:
+        super().__init__()
+        if not timm.is_model(name):
+            near = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "none like it"
+            raise ValueError(f"--model.encoder {name}: timm has no such model (near: {near})")
+        with torch.device("meta"):  # only to ask for its strides
+            reductions = timm.create_model(name, features_only=True).feature_info.reduction()
+        if not set(STRIDES) <= set(reductions):
+            raise ValueError(
+                f"--model.encoder {name}: has strides {reductions}, needs {list(STRIDES)}; "
+                "choose a convolutional or hierarchical encoder"
+            )
+        # Of several stages at one stride the last sees most.
+        last = {stride: index for index, stride in enumerate(reductions)}
+        indices = [last[stride] for stride in STRIDES]
+        self.body = timm.create_model(name, features_only=True, out_indices=indices)
+        self.channels: list[int] = self.body.feature_info.channels()
+
+    def forward(self, x: Tensor) -> list[Tensor]:  # (N, 3, H, W)
+        return self.body(x)  # 4 x (N, C_i, H / stride, W / stride)
+
+
+def load_imagenet(encoder: Encoder, name: str) -> str | None:
+    """Load timm's ImageNet weights into `encoder`; the hub is given a few seconds.
+
+    Returns None on success, else the reason why the weights stay as they are.
+    """
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not (config.hf_hub_id or config.url):
+        return f"timm has no pretrained weights for {name}"
+    cached = config.hf_hub_id and isinstance(
+        huggingface_hub.try_to_load_from_cache(config.hf_hub_id, "model.safetensors"), str
+    )
+    if not cached:
+        address = huggingface_hub.constants.ENDPOINT if config.hf_hub_id else config.url
+        try:
+            request = urllib.request.Request(address, method="HEAD")
+            urllib.request.urlopen(request, timeout=_HUB_TIMEOUT_S).close()
+        except urllib.error.HTTPError:
+            pass  # it answered: reachable
+        except (OSError, ValueError) as error:
+            return f"{address} cannot be reached ({getattr(error, 'reason', error)})"
+    try:
+        indices = encoder.body.feature_info.out_indices
+        source = timm.create_model(name, features_only=True, pretrained=True, out_indices=indices)
+    except Exception as error:  # the hub's client raises a dozen kinds of its own
+        return f"download of {name} failed ({error})"
+    encoder.body.load_state_dict(source.state_dict())
+    return None

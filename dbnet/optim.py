@@ -1,0 +1,45 @@
+"""Optimizer, learning-rate schedule, weight averaging."""
+
+import math
+
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+
+def build_optimizer(
+    model: nn.Module,
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    schedule: str,
+    step_size: int,
+    gamma: float,
+    warmup_epochs: float,
+    steps_per_epoch: int,
+    epochs: int,
+) -> tuple[AdamW, LambdaLR]:
+    """AdamW, and its schedule to be stepped once per optimizer step."""
+    optimizer = AdamW(model.parameters(), lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+    warmup_steps = round(warmup_epochs * steps_per_epoch)
+    total_steps = epochs * steps_per_epoch
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return 0.01 + 0.99 * step / warmup_steps
+        if schedule == "step":
+            return gamma ** (step // (step_size * steps_per_epoch))
+        progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+    return optimizer, LambdaLR(optimizer, factor)
+
+
+def build_ema(model: nn.Module, decay: float) -> AveragedModel | None:
+    """Exponential moving average of weights and batch-norm statistics; None for decay 0."""
+    if decay == 0:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
