@@ -1,0 +1,97 @@
+"""Records to samples, and the order in which a loader asks for them."""
+
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from dbnet.data.images import decode_image
+from dbnet.structures import Batch, Record, Sample
+
+
+class DetectionDataset(Dataset[Sample]):
+    """Decodes and transforms one record at a time.
+
+    It is asked with (epoch, index) pairs: each draws its own random stream from (seed, epoch,
+    index), so what a sample looks like depends on neither the workers nor their number.
+    """
+
+    def __init__(
+        self,
+        *,
+        records: list[Record],
+        transform: Callable[[Sample, np.random.Generator], Sample],
+        seed: int,
+    ) -> None:
+        self.records = records
+        self.transform = transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        epoch, index = key
+        record = self.records[index]
+        image = decode_image(record.image_path)  # uint8 (H, W, 3)
+        sample = Sample(
+            image=image,
+            polygons=record.polygons,
+            ignored=record.ignored,
+            texts=record.texts,
+            image_id=record.image_id,
+            matrix=np.eye(3),
+            orig_polygons=record.polygons,
+            orig_size=image.shape[:2],
+        )
+        return self.transform(sample, np.random.default_rng((self.seed, epoch, index)))
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """(epoch, index) pairs; shuffled by (seed, epoch) alone where `shuffle` is on."""
+
+    def __init__(self, *, length: int, shuffle: bool, seed: int) -> None:
+        self.length = length
+        self.shuffle = shuffle
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.arange(self.length)
+        if self.shuffle:
+            np.random.default_rng((self.seed, self.epoch)).shuffle(order)
+        return iter((self.epoch, int(index)) for index in order)
+
+
+def make_loader(
+    dataset: DetectionDataset,
+    collate: Callable[[list[Sample]], Batch],
+    *,
+    shuffle: bool,
+    batch_size: int,
+    num_workers: int,
+    prefetch_factor: int,
+    persistent_workers: bool,
+    pin_memory: bool,
+) -> DataLoader[Batch]:
+    """A DataLoader whose `sampler.epoch` is set before each pass; the last batch may be smaller."""
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=EpochSampler(length=len(dataset), shuffle=shuffle, seed=dataset.seed),
+        collate_fn=collate,
+        num_workers=num_workers,
+        prefetch_factor=prefetch_factor if num_workers else None,
+        persistent_workers=persistent_workers and num_workers > 0,
+        pin_memory=pin_memory and torch.cuda.is_available(),
+        worker_init_fn=_start_worker,
+    )
+
+
+def _start_worker(_: int) -> None:
+    cv2.setNumThreads(0)  # the workers are the parallelism

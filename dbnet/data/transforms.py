@@ -1,0 +1,184 @@
+"""Sample -> Sample. Geometry composes into one exact 3x3 matrix, photometry keeps it.
+
+Matrices map original pixels to pixels of the canvas, with pixel centres at whole numbers.
+"""
+
+import cv2
+import numpy as np
+
+from dbnet.geometry import transform
+from dbnet.structures import Sample
+
+
+class EvalTransform:
+    """Longest side to `image_size`, padded with black at the right and the bottom."""
+
+    def __init__(self, *, image_size: int) -> None:
+        self.image_size = image_size
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Shape (H, W, 3) -> (image_size, image_size, 3). `rng` is not used."""
+        return warp(sample, letterbox(sample.image.shape[:2], self.image_size), self.image_size)
+
+
+class TrainTransform:
+    """Letterbox with random geometry and photometry; see AugmentConfig for the meaning of each.
+
+    The same `rng` state gives the same result.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        flip: float,
+        rotate: float,
+        quarter_turns: float,
+        scale: tuple[float, float],
+        crop: float,
+        color: float,
+        blur: float,
+        noise: float,
+        jpeg: float,
+    ) -> None:
+        self.image_size = image_size
+        self.flip = flip
+        self.rotate = rotate
+        self.quarter_turns = quarter_turns
+        self.scale = scale
+        self.crop = crop
+        self.color = color
+        self.blur = blur
+        self.noise = noise
+        self.jpeg = jpeg
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Shape (H, W, 3) -> (image_size, image_size, 3)."""
+        sample = warp(sample, self._draw_matrix(sample.image.shape[:2], rng), self.image_size)
+        image = sample.image
+        if self.color > 0:
+            image = jitter_color(image, self.color, rng)
+        if rng.random() < self.blur:
+            image = blur(image, rng)
+        if rng.random() < self.noise:
+            image = add_noise(image, rng)
+        if rng.random() < self.jpeg:
+            image = recompress(image, rng)
+        return sample._replace(image=image)
+
+    def _draw_matrix(self, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        size = self.image_size
+        matrix = letterbox(shape, size)
+        if rng.random() < self.crop:
+            zoom = 1 / rng.uniform(0.3, 1.0)
+        else:
+            zoom = float(np.exp(rng.uniform(*np.log(self.scale))))
+        turns = int(rng.integers(1, 4)) if rng.random() < self.quarter_turns else 0
+        angle = 90 * turns + rng.uniform(-self.rotate, self.rotate)
+        if zoom != 1 or angle != 0:
+            matrix = _place(_centred(_scale_rotate(zoom, angle)) @ matrix, shape, size, rng)
+        if rng.random() < self.flip:
+            matrix = np.array([[-1.0, 0, size - 1], [0, 1, 0], [0, 0, 1]]) @ matrix
+        return matrix
+
+
+def letterbox(shape: tuple[int, int], size: int) -> np.ndarray:
+    """Matrix of resizing (height, width) so that the longest side is `size`, top left anchored.
+
+    Sides are rounded to whole pixels, each with its own exact factor.
+    """
+    height, width = shape
+    scale = size / max(height, width)
+    sx = max(1, round(width * scale)) / width
+    sy = max(1, round(height * scale)) / height
+    return _centred(np.diag([sx, sy, 1.0]))
+
+
+def _centred(matrix: np.ndarray) -> np.ndarray:
+    """From a frame whose origin is the image's corner to one with it at a pixel's centre."""
+    to_corner = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    return np.linalg.inv(to_corner) @ matrix @ to_corner
+
+
+def _scale_rotate(zoom: float, degrees: float) -> np.ndarray:
+    turn = np.deg2rad(degrees)
+    cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
+    return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+
+
+def _place(
+    matrix: np.ndarray, shape: tuple[int, int], size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Shift the content into the canvas: to the top left, or anywhere where it is larger."""
+    height, width = shape
+    corners = np.array([[-0.5, -0.5], [width - 0.5, -0.5], [-0.5, height - 0.5]])
+    corners = np.vstack([corners, [[width - 0.5, height - 0.5]]])
+    placed = corners @ matrix[:2, :2].T + matrix[:2, 2]
+    low, high = placed.min(axis=0) + 0.5, placed.max(axis=0) + 0.5
+    excess = np.maximum(high - low - size, 0)
+    shift = -low - rng.uniform(0, 1, 2) * excess
+    return np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]]) @ matrix
+
+
+def warp(sample: Sample, matrix: np.ndarray, size: int) -> Sample:
+    """Resample to (size, size, 3) with `matrix` (affine, (3, 3)), without aliasing.
+
+    Shrinking goes through cv2.INTER_AREA first; what is left (turn, flip, shift) is bilinear.
+    """
+    image = sample.image
+    height, width = image.shape[:2]
+    factors = np.minimum(np.linalg.norm(matrix[:2, :2], axis=0), 1.0)
+    small = (max(1, round(width * factors[0])), max(1, round(height * factors[1])))
+    residual = matrix
+    if small != (width, height):
+        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        shrink = _centred(np.diag([small[0] / width, small[1] / height, 1.0]))
+        residual = matrix @ np.linalg.inv(shrink)
+    if np.allclose(residual, np.eye(3), atol=1e-6):
+        canvas = np.zeros((size, size, 3), np.uint8)
+        part = image[:size, :size]
+        canvas[: part.shape[0], : part.shape[1]] = part
+    else:
+        canvas = cv2.warpAffine(image, residual[:2], (size, size), flags=cv2.INTER_LINEAR)
+    return sample._replace(
+        image=canvas,
+        polygons=[transform(polygon, matrix) for polygon in sample.polygons],
+        matrix=matrix @ sample.matrix,
+    )
+
+
+def jitter_color(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Gamma, contrast, brightness and white balance by a table, then saturation."""
+    low, high = -strength, strength
+    ramp = np.linspace(0, 1, 256)[:, None] ** np.exp(rng.uniform(low, high) / 2)  # (256, 1)
+    gain = 1 + rng.uniform(low, high) / 2 + rng.uniform(low, high, 3) / 8  # (3,)
+    table = (ramp - 0.5) * gain + 0.5 + rng.uniform(low, high) / 4  # (256, 3)
+    table = np.clip(table * 255 + 0.5, 0, 255).astype(np.uint8)
+    image = cv2.LUT(image, table[None])
+    gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    keep = 1 + rng.uniform(low, min(high, 0.3))
+    return cv2.addWeighted(image, keep, gray, 1 - keep, 0)
+
+
+def blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Out of focus or shaken, by up to about two pixels."""
+    if rng.random() < 0.7:
+        return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.3))
+    kernel = np.zeros((5, 5), np.float32)
+    turn, reach = rng.uniform(0, np.pi), rng.uniform(0.7, 2.0)
+    step = np.round([reach * np.cos(turn), reach * np.sin(turn)]).astype(int)
+    cv2.line(kernel, (2 - step[0], 2 - step[1]), (2 + step[0], 2 + step[1]), 1.0)
+    return cv2.filter2D(image, -1, kernel / kernel.sum())
+
+
+def add_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian brightness noise with a standard deviation of 2 to 14 grey levels."""
+    grain = rng.standard_normal(image.shape[:2], np.float32) * np.float32(rng.uniform(2, 14))
+    return np.clip(image + grain[:, :, None], 0, 255).astype(np.uint8)
+
+
+def recompress(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """JPEG at quality 25 to 85."""
+    quality = int(rng.integers(25, 86))
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)
