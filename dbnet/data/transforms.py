@@ -55,6 +55,8 @@ class TrainTransform:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Shape (H, W, 3) -> (image_size, image_size, 3)."""
         sample = warp(sample, self._draw_matrix(sample.image.shape[:2], rng), self.image_size)
+        if rng.random() < self.flip:
+            sample = mirror(sample)
         image = sample.image
         if self.color > 0:
             image = jitter_color(image, self.color, rng)
@@ -77,8 +79,6 @@ class TrainTransform:
         angle = 90 * turns + rng.uniform(-self.rotate, self.rotate)
         if zoom != 1 or angle != 0:
             matrix = _place(_centred(_scale_rotate(zoom, angle)) @ matrix, shape, size, rng)
-        if rng.random() < self.flip:
-            matrix = np.array([[-1.0, 0, size - 1], [0, 1, 0], [0, 0, 1]]) @ matrix
         return matrix
 
 
@@ -123,7 +123,7 @@ def _place(
 def warp(sample: Sample, matrix: np.ndarray, size: int) -> Sample:
     """Resample to (size, size, 3) with `matrix` (affine, (3, 3)), without aliasing.
 
-    Shrinking goes through cv2.INTER_AREA first; what is left (turn, flip, shift) is bilinear.
+    Shrinking goes through cv2.INTER_AREA first; what is left (turn, shift) is bilinear.
     """
     image = sample.image
     height, width = image.shape[:2]
@@ -142,6 +142,16 @@ def warp(sample: Sample, matrix: np.ndarray, size: int) -> Sample:
         canvas = cv2.warpAffine(image, residual[:2], (size, size), flags=cv2.INTER_LINEAR)
     return sample._replace(
         image=canvas,
+        polygons=[transform(polygon, matrix) for polygon in sample.polygons],
+        matrix=matrix @ sample.matrix,
+    )
+
+
+def mirror(sample: Sample) -> Sample:
+    """Left becomes right, pixel by pixel."""
+    matrix = np.array([[-1.0, 0, sample.image.shape[1] - 1], [0, 1, 0], [0, 0, 1]])
+    return sample._replace(
+        image=np.ascontiguousarray(sample.image[:, ::-1]),
         polygons=[transform(polygon, matrix) for polygon in sample.polygons],
         matrix=matrix @ sample.matrix,
     )

@@ -1,0 +1,101 @@
+"""Loaders: order, seeds, workers, batches."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from dbnet.data import annotations
+from dbnet.data.collate import Collate
+from dbnet.data.dataset import DetectionDataset, EpochSampler, make_loader
+from dbnet.data.targets import make_targets
+from dbnet.data.transforms import EvalTransform, TrainTransform
+from tests.drawing import write_dataset
+
+TARGETS = partial(make_targets, shrink_ratio=0.4, thresh_min=0.3, thresh_max=0.7)
+AUGMENT = dict(
+    flip=0.5, rotate=5.0, quarter_turns=0.1, scale=(0.8, 1.2), crop=0.3,
+    color=0.3, blur=0.3, noise=0.3, jpeg=0.3,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    root = write_dataset(tmp_path_factory.mktemp("pages"), train=7, val=1)
+    return annotations.load_records(root, "train", format="ufo")[0]
+
+
+def loader_of(records, *, workers, shuffle=True, transform=None, batch_size=3):
+    transform = transform or TrainTransform(image_size=96, **AUGMENT)
+    return make_loader(
+        DetectionDataset(records=records, transform=transform, seed=1),
+        Collate(target_maps=TARGETS),
+        shuffle=shuffle, batch_size=batch_size, num_workers=workers, prefetch_factor=2,
+        persistent_workers=True, pin_memory=False,
+    )  # fmt: skip
+
+
+def epoch_of(loader, epoch):
+    loader.sampler.epoch = epoch
+    return list(loader)
+
+
+def test_batches_are_the_same_whatever_the_number_of_workers(records):
+    loaders = [loader_of(records, workers=workers) for workers in (0, 2)]
+    for epoch in (0, 1, 0):
+        for a, b in zip(*(epoch_of(loader, epoch) for loader in loaders), strict=True):
+            assert a.image_ids == b.image_ids
+            assert torch.equal(a.images, b.images)
+            assert torch.equal(a.thresh_map, b.thresh_map)
+            assert np.array_equal(a.matrices, b.matrices)
+
+
+def test_epochs_differ_in_order_and_augmentation(records):
+    loader = loader_of(records, workers=0)
+    first, second = (
+        {name: image for b in epoch_of(loader, e) for name, image in zip(b.image_ids, b.images)}
+        for e in (0, 1)
+    )
+    assert sorted(first) == sorted(second) == sorted(r.image_id for r in records)
+    assert list(first) != list(second)
+    assert not any(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_last_batch_is_smaller_and_nothing_is_lost(records):
+    loader = loader_of(records, workers=0, shuffle=False, transform=EvalTransform(image_size=96))
+    batches = list(loader)
+    assert [len(b.images) for b in batches] == [3, 3, 1]
+    assert sum((b.image_ids for b in batches), []) == [r.image_id for r in records]
+
+
+def test_a_batch_holds_what_its_samples_do(records):
+    transform = EvalTransform(image_size=96)
+    batch = next(iter(loader_of(records, workers=0, shuffle=False, transform=transform)))
+    dataset = DetectionDataset(records=records, transform=transform, seed=1)
+    assert batch.images.shape == (3, 3, 96, 96) and batch.images.dtype == torch.uint8
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    for index in range(3):
+        sample = dataset[(0, index)]
+        assert np.array_equal(batch.images[index].permute(1, 2, 0).numpy(), sample.image)
+        maps = TARGETS(sample.polygons, sample.ignored, 96, 96)
+        assert np.array_equal(batch.shrink_map[index, 0].numpy(), maps.shrink_map)
+        assert np.array_equal(batch.thresh_mask[index, 0].numpy(), maps.thresh_mask)
+        assert batch.orig_sizes[index] == (160, 128)
+        for a, b in zip(batch.orig_polygons[index], records[index].polygons, strict=True):
+            assert np.array_equal(a, b)
+
+
+def test_sampler_without_shuffle_is_in_order():
+    sampler = EpochSampler(length=4, shuffle=False, seed=0)
+    sampler.epoch = 3
+    assert list(sampler) == [(3, 0), (3, 1), (3, 2), (3, 3)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_cannot_be_read_is_named(records, workers, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    bad = [*records[:2], records[2]._replace(image_path=str(broken))]
+    with pytest.raises(ValueError, match=r"broken\.png"):
+        list(loader_of(bad, workers=workers, shuffle=False))

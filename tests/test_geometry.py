@@ -1,0 +1,64 @@
+"""Values by hand; round trips."""
+
+import numpy as np
+import pytest
+
+from dbnet import geometry
+
+RECTANGLE = np.float32([[10, 20], [50, 20], [50, 30], [10, 30]])
+
+
+def rotated(polygon: np.ndarray, degrees: float) -> np.ndarray:
+    turn = np.deg2rad(degrees)
+    matrix = np.array([[np.cos(turn), -np.sin(turn), 80], [np.sin(turn), np.cos(turn), 60], [0, 0, 1]])
+    return geometry.transform(polygon, matrix)
+
+
+@pytest.mark.parametrize("degrees", [0, 17, 90, 133, 271])
+def test_area_and_perimeter_do_not_turn(degrees):
+    polygon = rotated(RECTANGLE, degrees)
+    assert geometry.area(polygon) == pytest.approx(400, rel=1e-5)
+    assert geometry.area(polygon[::-1]) == pytest.approx(400, rel=1e-5)
+    assert geometry.perimeter(polygon) == pytest.approx(100, rel=1e-5)
+
+
+def test_shrink_distance_is_the_paper_s_formula():
+    assert geometry.shrink_distance(RECTANGLE, 0.4) == pytest.approx(400 * (1 - 0.16) / 100)
+    assert geometry.shrink_distance(np.float32([[1, 1], [1, 1], [1, 1]]), 0.4) == 0
+
+
+def test_offset_inwards_keeps_corners_and_outwards_rounds_them():
+    (inner,) = geometry.offset(RECTANGLE, -2)
+    assert sorted(map(tuple, inner.tolist())) == [(12, 22), (12, 28), (48, 22), (48, 28)]
+    (outer,) = geometry.offset(RECTANGLE, 3)
+    # Steiner: A + L d + pi d^2
+    assert geometry.area(outer) == pytest.approx(400 + 100 * 3 + np.pi * 9, rel=1e-3)
+
+
+def test_offset_may_vanish_or_fall_apart():
+    assert geometry.offset(RECTANGLE, -6) == []
+    dumbbell = np.float32(
+        [[0, 0], [20, 0], [20, 8], [40, 8], [40, 0], [70, 0], [70, 20], [40, 20], [40, 12],
+         [20, 12], [20, 20], [0, 20]]
+    )  # fmt: skip
+    pieces = geometry.offset(dumbbell, -3)
+    assert len(pieces) == 2
+    assert geometry.area(pieces[0]) > geometry.area(pieces[1]) > 0
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 89, 200])
+def test_min_area_quad_finds_a_rectangle_again(degrees):
+    quad = geometry.min_area_quad(rotated(RECTANGLE, degrees))
+    found = sorted(np.round(quad, 2).tolist())
+    assert np.allclose(found, sorted(np.round(rotated(RECTANGLE, degrees), 2).tolist()), atol=0.05)
+    # Clockwise on screen, where y points down.
+    x, y = quad.T.astype(float)
+    assert x @ np.roll(y, -1) - y @ np.roll(x, -1) > 0
+
+
+def test_transform_inverts_and_divides_by_the_last_row():
+    matrix = np.array([[1.1, 0.2, 5], [-0.1, 0.9, 7], [1e-3, -2e-3, 1]])
+    moved = geometry.transform(RECTANGLE, matrix)
+    assert np.abs(geometry.transform(moved, np.linalg.inv(matrix)) - RECTANGLE).max() < 1e-3
+    point = matrix @ [10, 20, 1]
+    assert np.allclose(moved[0], point[:2] / point[2])

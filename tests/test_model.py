@@ -1,0 +1,77 @@
+"""Shapes, precision, the two routes to a probability map, encoders by name."""
+
+import pytest
+import torch
+
+from dbnet.model.dbnet import DBNet
+from dbnet.model.head import _double
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return DBNet(encoder="mobilenetv3_small_050", fpn_channels=32).eval()
+
+
+def images(n: int = 2, height: int = 64, width: int = 96) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return torch.randint(0, 256, (n, 3, height, width), dtype=torch.uint8, generator=generator)
+
+
+def test_resnet18_has_the_paper_s_shape():
+    model = DBNet(encoder="resnet18", fpn_channels=256)
+    assert model.encoder.channels == [64, 128, 256, 512]
+    assert model.features(images()).shape == (2, 256, 16, 24)
+    outputs = model(images())
+    assert outputs.prob_logits.shape == outputs.thresh_logits.shape == (2, 1, 64, 96)
+
+
+def test_predict_is_the_sigmoid_of_forward(model):
+    with torch.inference_mode():
+        expected = model(images()).prob_logits.sigmoid()
+        assert torch.equal(model.predict(images()), expected)
+
+
+def test_batched_equals_single(model):
+    with torch.inference_mode():
+        together = model.predict(images())
+        alone = torch.cat([model.predict(image[None]) for image in images()])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_normalisation_is_imagenet_s(model):
+    gray = torch.full((1, 3, 64, 64), 124, dtype=torch.uint8)
+    seen = []
+    hook = model.encoder.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with torch.inference_mode():
+        model(gray)
+    hook.remove()
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    assert torch.allclose(seen[0][0, :, 0, 0], (124 / 255 - mean) / std, atol=1e-5)
+
+
+def test_doubling_equals_a_transposed_convolution():
+    torch.manual_seed(1)
+    conv, shuffle = _double(8, 3)
+    x = torch.randn(2, 8, 5, 7)
+    weight = conv.weight.view(3, 2, 2, 8).permute(3, 0, 1, 2)  # (in, out, 2, 2)
+    expected = torch.conv_transpose2d(x, weight, stride=2)
+    # One bias per pixel of the 2x2 block, where the transposed form shares one.
+    expected = expected + conv.bias.view(3, 2, 2).repeat(1, 5, 7)
+    assert torch.allclose(shuffle(conv(x)), expected, atol=1e-5)
+
+
+def test_an_unknown_encoder_is_named_with_its_neighbours():
+    with pytest.raises(ValueError, match="resnet17"):
+        DBNet(encoder="resnet17", fpn_channels=32)
+
+
+def test_an_encoder_without_the_strides_is_refused():
+    with pytest.raises(ValueError, match="strides"):
+        DBNet(encoder="vit_tiny_patch16_224", fpn_channels=32)
+
+
+def test_other_encoders_work_by_name():
+    for name in ("mobilenetv3_small_050", "convnext_atto", "efficientnet_lite0"):
+        model = DBNet(encoder=name, fpn_channels=32).eval()
+        assert model(images(1, 64, 64)).prob_logits.shape == (1, 1, 64, 64)
