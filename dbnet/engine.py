@@ -1,0 +1,257 @@
+"""One pass over the training set; one pass over the validation set. Knows no component."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
+
+from dbnet.data.collate import to_device
+from dbnet.geometry import transform
+from dbnet.profiler import StageTimer
+from dbnet.structures import Batch, Detections
+
+
+class Metric(Protocol):
+    """What evaluate() asks of a metric; polygons in original pixels."""
+
+    def update(
+        self,
+        det_polygons: list[np.ndarray],
+        gt_polygons: list[np.ndarray],
+        ignored: np.ndarray,
+        texts: list[str] | None = None,
+    ) -> dict[str, float]: ...
+
+    def compute(self) -> dict[str, float]: ...
+
+    def reset(self) -> None: ...
+
+
+class NonFiniteError(RuntimeError):
+    """The loss or the gradient is no longer a number."""
+
+
+class StepReport(NamedTuple):
+    """What one batch did."""
+
+    losses: dict[str, float]  # total, prob, thresh, binary
+    images: int
+    grad_norm: float | None  # before clipping; None where the optimizer did not step
+    lr: float
+
+
+class ImageResult(NamedTuple):
+    """One validated image."""
+
+    image_id: str
+    detections: Detections  # original pixels
+    scores: dict[str, dict[str, float]]  # metric name -> that image's figures
+
+
+def train_one_epoch(
+    model: nn.Module,
+    criterion: nn.Module,
+    loader: Iterable[Batch],
+    optimizer: Optimizer,
+    scheduler: LRScheduler,
+    scaler: GradScaler,
+    *,
+    batch_sizes: list[int],
+    device: torch.device,
+    dtype: torch.dtype | None,
+    accumulate: int,
+    clip: float,
+    ema: AveragedModel | None,
+    timer: StageTimer,
+    on_step: Callable[[StepReport], None],
+) -> None:
+    """Train on every batch once.
+
+    Args:
+        batch_sizes: images in each batch of `loader`; `accumulate` batches form one optimizer
+            step in which every image weighs the same, also where the last ones are fewer.
+        dtype: of autocast; None for full float32.
+        clip: largest gradient norm; 0 for no limit.
+        on_step: called after every batch.
+
+    Raises:
+        NonFiniteError: names the loss parts and the files of the batch; the weights are those
+            of the last finite step.
+    """
+    model.train()
+    optimizer.zero_grad(set_to_none=True)
+    for index, batch in enumerate(timed(loader, timer)):
+        start = index - index % accumulate
+        group = batch_sizes[start : start + accumulate]
+        with timer("copy"):
+            on_device = to_device(batch, device)
+        with timer("forward"), autocast(device, dtype):
+            outputs = model(on_device.images)
+        with timer("loss"):
+            losses = criterion(outputs, on_device)
+            values = torch.stack(losses).tolist()  # the one wait for the device in each step
+        parts = dict(zip(losses._fields, values, strict=True))
+        if not math.isfinite(parts["total"]):
+            raise NonFiniteError(f"loss is not finite: {parts}; files: {batch.image_ids}")
+        with timer("backward"):
+            scaler.scale(losses.total * (batch_sizes[index] / sum(group))).backward()
+        grad_norm = None
+        if index - start == len(group) - 1:
+            with timer("step"):
+                grad_norm = _step(model, optimizer, scheduler, scaler, clip)
+                if ema is not None:
+                    ema.update_parameters(model)
+            if not math.isfinite(grad_norm) and not scaler.is_enabled():
+                raise NonFiniteError(f"gradient is not finite; loss {parts}; {batch.image_ids}")
+        lr = scheduler.get_last_lr()[0]
+        on_step(StepReport(parts, len(batch.image_ids), grad_norm, lr))
+
+
+def _step(
+    model: nn.Module,
+    optimizer: Optimizer,
+    scheduler: LRScheduler,
+    scaler: GradScaler,
+    clip: float,
+) -> float:
+    scaler.unscale_(optimizer)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), clip or math.inf).item()
+    if math.isfinite(norm) or scaler.is_enabled():  # an enabled scaler skips such steps itself
+        scaler.step(optimizer)
+        scaler.update()
+        scheduler.step()
+    optimizer.zero_grad(set_to_none=True)
+    return norm
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    criterion: nn.Module,
+    loader: Iterable[Batch],
+    postprocess: Callable[[np.ndarray], Detections],
+    metrics: dict[str, Metric],
+    *,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    timer: StageTimer,
+    on_image: Callable[[ImageResult], None] | None = None,
+    on_batch: Callable[[Batch, Tensor], None] | None = None,
+) -> dict[str, float]:
+    """Losses and metrics over all images, in original pixels.
+
+    Args:
+        metrics: by name; they are reset first.
+        on_image: is given every image's result; nothing per image is kept here.
+        on_batch: is given every batch and its probability maps, float32 (N, 1, H, W).
+
+    Returns:
+        {"loss/total": ..., "cleval/hmean": ..., "images": ..., "capped": ...}; losses are
+        means over images.
+    """
+    model.eval()
+    for metric in metrics.values():
+        metric.reset()
+    sums: dict[str, float] = {}
+    images = capped = 0
+    for batch in timed(loader, timer):
+        with timer("copy"):
+            on_device = to_device(batch, device)
+        with timer("forward"), autocast(device, dtype):
+            outputs = model(on_device.images)
+            prob_maps = outputs.prob_logits.float().sigmoid().cpu()  # waits for the device
+        with timer("loss"):
+            losses = criterion(outputs, on_device)
+            for name, value in zip(losses._fields, torch.stack(losses).tolist(), strict=True):
+                sums[name] = sums.get(name, 0.0) + value * len(batch.image_ids)
+        if on_batch:
+            on_batch(batch, prob_maps)
+        for result in score_batch(batch, prob_maps, postprocess, metrics, timer):
+            images += 1
+            capped += result.detections.capped
+            if on_image:
+                on_image(result)
+    if images == 0:
+        raise ValueError("nothing to evaluate: the loader gave no batch")
+    report = {f"loss/{name}": value / images for name, value in sums.items()}
+    report |= compute_all(metrics)
+    return report | {"images": images, "capped": capped}
+
+
+def evaluate_oracle(
+    loader: Iterable[Batch],
+    postprocess: Callable[[np.ndarray], Detections],
+    metrics: dict[str, Metric],
+) -> dict[str, float]:
+    """Metrics of the ground-truth maps themselves: what a perfect network would reach."""
+    timer = StageTimer(synchronize=None)
+    for metric in metrics.values():
+        metric.reset()
+    for batch in loader:
+        for _ in score_batch(batch, batch.shrink_map, postprocess, metrics, timer):
+            pass
+    return compute_all(metrics)
+
+
+def score_batch(
+    batch: Batch,
+    prob_maps: Tensor,
+    postprocess: Callable[[np.ndarray], Detections],
+    metrics: dict[str, Metric],
+    timer: StageTimer,
+) -> Iterator[ImageResult]:
+    """Probability maps, float32 (N, 1, H, W) on the host, to results in original pixels."""
+    for index, image_id in enumerate(batch.image_ids):
+        with timer("postprocess"):
+            found = postprocess(prob_maps[index, 0].numpy())
+            found = to_original(found, batch.matrices[index], batch.orig_sizes[index])
+        with timer("metric"):
+            truth = (batch.orig_polygons[index], batch.ignored[index], batch.texts[index])
+            scores = {
+                name: metric.update(found.polygons, *truth) for name, metric in metrics.items()
+            }
+        yield ImageResult(image_id, found, scores)
+
+
+def to_original(
+    detections: Detections, matrix: np.ndarray, orig_size: tuple[int, int]
+) -> Detections:
+    """Undo the sample's matrix and clip to the original image (height, width)."""
+    inverse = np.linalg.inv(matrix)
+    limit = np.array([orig_size[1] - 1, orig_size[0] - 1], np.float32)
+    polygons = [np.clip(transform(p, inverse), 0, limit) for p in detections.polygons]
+    return detections._replace(polygons=polygons)
+
+
+def compute_all(metrics: dict[str, Metric]) -> dict[str, Any]:
+    """{"cleval": metric, ...} to {"cleval/hmean": figure, ...}."""
+    return {
+        f"{name}/{key}": value
+        for name, metric in metrics.items()
+        for key, value in metric.compute().items()
+    }
+
+
+def timed(loader: Iterable[Batch], timer: StageTimer) -> Iterator[Batch]:
+    """The loader's batches; waiting for each is the stage "data_wait"."""
+    batches = iter(loader)
+    while True:
+        with timer("data_wait"):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def autocast(
+    device: torch.device, dtype: torch.dtype | None
+) -> contextlib.AbstractContextManager[Any]:
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)

@@ -1,0 +1,122 @@
+"""A run's diary: TensorBoard, metrics.jsonl, progress bar, epoch lines."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from dbnet.engine import StepReport
+from dbnet.profiler import StageTimer
+from dbnet.report import write_text
+
+
+class RunLog:
+    """Writes into one run folder; earlier lines of a resumed run stay.
+
+    Args:
+        folder: of the run.
+        epochs: planned in all, for the remaining time.
+        epoch, step: already done, 0 at the start of a run. What a stopped run had logged
+            beyond them is dropped, it will be done again.
+    """
+
+    def __init__(self, *, folder: Path, epochs: int, epoch: int, step: int) -> None:
+        self.path = folder / "metrics.jsonl"
+        self.epochs = epochs
+        self.first_epoch = epoch
+        self.step = step
+        kept = []
+        if self.path.exists():
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n")]
+            kept = [line for line in kept if json.loads(line)["epoch"] < epoch]
+        write_text(self.path, "".join(kept))
+        self.writer = SummaryWriter(folder, purge_step=step if epoch else None)
+        self.started = time.perf_counter()
+
+    def start_epoch(self, epoch: int, batches: int, timer: StageTimer) -> None:
+        self.epoch = epoch
+        self.timer = timer
+        self.epoch_started = time.perf_counter()
+        self.sums: dict[str, float] = {}
+        self.images = 0
+        self.bar = tqdm(total=batches, desc=f"epoch {epoch + 1}/{self.epochs}", leave=False)
+
+    def on_step(self, report: StepReport) -> None:
+        """For train_one_epoch; scalars are stepped by batches."""
+        self.images += report.images
+        for name, value in report.losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value * report.images
+            self.writer.add_scalar(f"train/loss_{name}", value, self.step)
+        self.writer.add_scalar("train/lr", report.lr, self.step)
+        if report.grad_norm is not None:
+            self.writer.add_scalar("train/grad_norm", report.grad_norm, self.step)
+        elapsed = time.perf_counter() - self.epoch_started
+        waited = sum(self.timer.durations["data_wait"])
+        self.bar.set_postfix_str(
+            f"loss {report.losses['total']:.3f} (P {report.losses['prob']:.3f} "
+            f"T {report.losses['thresh']:.3f} B {report.losses['binary']:.3f}), "
+            f"lr {report.lr:.1e}, {self.images / elapsed:.1f} images/s, "
+            f"waits {waited / elapsed:.0%}",
+            refresh=False,
+        )
+        self.bar.update()
+        self.step += 1
+
+    def end_training(self) -> dict[str, float]:
+        """Closes the bar; mean losses and timings of this epoch's training."""
+        self.bar.close()
+        seconds = time.perf_counter() - self.epoch_started
+        record = {f"train/loss_{name}": value / self.images for name, value in self.sums.items()}
+        record["train/seconds"] = seconds
+        record["train/images_per_second"] = self.images / seconds
+        return record | {f"time_train/{k}": v for k, v in self.timer.totals().items()}
+
+    def end_epoch(self, record: dict[str, float]) -> None:
+        """One line in metrics.jsonl, one on the screen, one point per figure in TensorBoard."""
+        for name, value in record.items():
+            if not name.startswith("train/loss_"):
+                self.writer.add_scalar(name, value, self.step)
+        self.writer.flush()
+        line = {"epoch": self.epoch, "step": self.step, **record}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        print(self._line(record), flush=True)
+
+    def _line(self, record: dict[str, float]) -> str:
+        done = self.epoch + 1 - self.first_epoch
+        left = (time.perf_counter() - self.started) / done * (self.epochs - self.epoch - 1)
+        parts = [
+            f"epoch {self.epoch + 1}/{self.epochs}",
+            f"loss {record['train/loss_total']:.3f}",
+            f"{record['train/images_per_second']:.1f} images/s",
+        ]
+        if "val/cleval/hmean" in record:
+            parts.append(
+                f"val CLEval P {record['val/cleval/precision']:.4f} "
+                f"R {record['val/cleval/recall']:.4f} H {record['val/cleval/hmean']:.4f}, "
+                f"IoU H {record['val/iou/hmean']:.4f}"
+            )
+        if left:
+            parts.append(f"{_duration(left)} left")
+        return " | ".join(parts)
+
+    def image(self, name: str, picture: np.ndarray) -> None:
+        """uint8 (H, W, 3) into TensorBoard."""
+        self.writer.add_image(name, picture, self.step, dataformats="HWC")
+
+    def text(self, name: str, value: Any) -> None:
+        self.writer.add_text(name, f"```json\n{json.dumps(value, indent=2)}\n```")
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

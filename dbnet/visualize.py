@@ -1,0 +1,83 @@
+"""Pictures: polygons on images, targets, probability maps. All images uint8 (H, W, 3) RGB."""
+
+import cv2
+import numpy as np
+
+from dbnet.structures import Batch, Detections
+
+TRUE = (30, 160, 60)
+FOUND = (225, 40, 60)
+IGNORED = (150, 150, 150)
+
+
+def draw_polygons(
+    image: np.ndarray, polygons: list[np.ndarray], color: tuple[int, int, int], *, width: int = 1
+) -> np.ndarray:
+    """A copy of `image` with outlines; polygons in its pixels."""
+    canvas = image.copy()
+    outlines = [np.round(p * 8).astype(np.int32) for p in polygons]  # 3 bits below the pixel
+    cv2.polylines(canvas, outlines, True, color, width, cv2.LINE_AA, shift=3)
+    return canvas
+
+
+def draw_result(
+    image: np.ndarray, found: list[np.ndarray], truth: list[np.ndarray], ignored: np.ndarray
+) -> np.ndarray:
+    """Truth in green (grey where ignored), detections in red on top."""
+    width = max(1, round(max(image.shape) / 800))
+    legible = [p for p, skip in zip(truth, ignored, strict=True) if not skip]
+    rest = [p for p, skip in zip(truth, ignored, strict=True) if skip]
+    canvas = draw_polygons(image, rest, IGNORED, width=width)
+    canvas = draw_polygons(canvas, legible, TRUE, width=width)
+    return draw_polygons(canvas, found, FOUND, width=width)
+
+
+def heatmap(values: np.ndarray) -> np.ndarray:
+    """(H, W) values 0..1 as colours, uint8 (H, W, 3)."""
+    levels = np.clip(values * 255, 0, 255).astype(np.uint8)
+    return cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
+
+
+def draw_targets(batch: Batch) -> np.ndarray:
+    """Each image with its kernels (red) and masked-out regions (grey), above its threshold map."""
+    tops, bottoms = [], []
+    for index in range(len(batch.images)):
+        canvas = batch.images[index].permute(1, 2, 0).numpy().astype(np.float32)  # (H, W, 3)
+        for where, color in (
+            (batch.shrink_map[index, 0].numpy() > 0, FOUND),
+            (batch.shrink_mask[index, 0].numpy() == 0, IGNORED),
+        ):
+            canvas[where] = 0.35 * canvas[where] + 0.65 * np.float32(color)
+        band = heatmap(batch.thresh_map[index, 0].numpy())
+        band[batch.thresh_mask[index, 0].numpy() == 0] = 0
+        tops.append(canvas.astype(np.uint8))
+        bottoms.append(band)
+    return grid(tops + bottoms, columns=len(tops))  # (2 H, N W, 3)
+
+
+def draw_predictions(
+    batch: Batch, prob_maps: np.ndarray, detections: list[Detections]
+) -> np.ndarray:
+    """Each image with its truth (green) and detections (red), above its probability map.
+
+    prob_maps (N, 1, H, W) and detections are in the batch's pixels.
+    """
+    tops = [
+        draw_result(
+            batch.images[index].permute(1, 2, 0).numpy(),
+            found.polygons,
+            batch.polygons[index],
+            batch.ignored[index],
+        )
+        for index, found in enumerate(detections)
+    ]
+    bottoms = [heatmap(prob_map[0]) for prob_map in prob_maps]
+    return grid(tops + bottoms, columns=len(tops))  # (2 H, N W, 3)
+
+
+def grid(images: list[np.ndarray], *, columns: int) -> np.ndarray:
+    """Images of one height in rows, uint8."""
+    empty = np.full_like(images[0], 255)
+    padded = images + [empty] * (-len(images) % columns)
+    rows = [np.hstack(padded[i : i + columns]) for i in range(0, len(padded), columns)]
+    return np.vstack(rows)

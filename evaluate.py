@@ -1,0 +1,114 @@
+"""Evaluate a checkpoint: metrics beside the oracle's, predictions, the worst images drawn.
+
+python evaluate.py                               # the newest best.pt under runs/
+python evaluate.py --checkpoint FILE --data.root DIR
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cli import newest_checkpoint, parse_evaluate, run
+from configs import EvaluateConfig, to_dict
+
+
+def main(cfg: EvaluateConfig) -> dict[str, float]:
+    """Writes metrics.json, predictions.json, per_image.json and worst/; returns the metrics."""
+    # torch is imported here and not above, so that --help answers at once.
+    import cv2
+    import torch
+    from tqdm import tqdm
+
+    import build
+    from dbnet.checkpoint import build_model, load_checkpoint
+    from dbnet.data.images import decode_image
+    from dbnet.device import autocast_dtype, resolve_device, resolve_precision
+    from dbnet.engine import ImageResult, evaluate, evaluate_oracle
+    from dbnet.losses import DBLoss
+    from dbnet.profiler import StageTimer
+    from dbnet.report import metrics_table, predictions_json, table, write_json
+    from dbnet.visualize import draw_result
+
+    # ---- Checkpoint, data, parts
+    checkpoint = cfg.checkpoint or newest_checkpoint()
+    device = resolve_device(cfg.device)
+    precision = resolve_precision(cfg.precision, device)
+    payload = load_checkpoint(checkpoint)
+    model = build_model(payload).to(device, memory_format=torch.channels_last)
+    records = build.load_records(cfg.data, [cfg.split])[cfg.split]
+    loader = build.val_loader(records, cfg.data, cfg.targets)
+    postprocess = build.postprocessor(cfg.postprocess, cfg.targets)
+    metrics = build.metrics(cfg.metric)
+
+    # ---- The model, then the ground truth itself in its place
+    timer = StageTimer(synchronize=torch.cuda.synchronize if device.type == "cuda" else None)
+    results: list[ImageResult] = []
+    print(f"{checkpoint} (epoch {payload['epoch']}) on {device} in {precision}", flush=True)
+    with tqdm(total=len(records), desc="evaluate", unit="image", leave=False) as bar:
+        figures = evaluate(
+            model,
+            DBLoss(**vars(cfg.loss)),
+            loader,
+            postprocess,
+            metrics,
+            device=device,
+            dtype=autocast_dtype(precision),
+            timer=timer,
+            on_image=lambda result: (results.append(result), bar.update()),
+        )
+    with tqdm(total=len(records), desc="oracle", unit="image", leave=False) as bar:
+        oracle = evaluate_oracle(counted(loader, bar.update), postprocess, metrics)
+
+    # ---- Tell
+    empty = sum(not result.detections.polygons for result in results)
+    print(metrics_table({"model": figures, "oracle": oracle}))
+    print(
+        f"loss {figures['loss/total']:.4f} over {figures['images']} images, {empty} of them "
+        f"without a detection, {figures['capped']} detections beyond max_candidates"
+    )
+    seconds = timer.totals()
+    total = sum(seconds.values())
+    print(
+        table(
+            ["stage", "seconds", "share"],
+            [[k, f"{v:.2f}", f"{v / total:.0%}"] for k, v in seconds.items()],
+        )
+    )
+
+    # ---- Keep
+    out = cfg.out or checkpoint.parent / "eval"
+    write_json(
+        out / "metrics.json",
+        figures
+        | {f"oracle/{name}": value for name, value in oracle.items()}
+        | {f"time/{name}": value for name, value in seconds.items()},
+    )
+    write_json(out / "config.json", to_dict(cfg) | {"checkpoint": str(checkpoint)})
+    found = {result.image_id: result.detections for result in results}
+    write_json(out / "predictions.json", predictions_json(found))
+    write_json(out / "per_image.json", {result.image_id: result.scores for result in results})
+    by_id = {record.image_id: record for record in records}
+    results.sort(key=lambda result: result.scores["cleval"]["hmean"])
+    for rank, result in enumerate(results[: cfg.draw_worst], start=1):
+        record = by_id[result.image_id]
+        picture = draw_result(
+            decode_image(record.image_path),
+            result.detections.polygons,
+            record.polygons,
+            record.ignored,
+        )
+        (out / "worst").mkdir(parents=True, exist_ok=True)
+        path = out / "worst" / f"{rank:02d}_{Path(result.image_id).stem}.jpg"
+        cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    print(f"{out}: metrics.json, predictions.json, per_image.json, worst/")
+    return figures
+
+
+def counted(loader, update: Callable[[int], object]):
+    """The loader's batches, each reported to a progress bar."""
+    for batch in loader:
+        yield batch
+        update(len(batch.image_ids))
+
+
+if __name__ == "__main__":
+    run(main, parse_evaluate)

@@ -1,0 +1,73 @@
+"""The command lines as a person meets them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli import parse_train
+from configs import Config, to_dict
+from dbnet.report import write_json
+
+ROOT = Path(__file__).parent.parent
+
+
+def script(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / words[0]), *words[1:]],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("name", ["train.py", "evaluate.py"])
+def test_help_explains_and_does_not_import_torch(name):
+    code = (
+        f"import sys, runpy; sys.argv = [{name!r}, '--help']\n"
+        "try:\n"
+        f"    runpy.run_path({name!r}, run_name='__main__')\n"
+        "except SystemExit as stop:\n"
+        "    assert not stop.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "--data.batch-size INT" in done.stdout
+    assert "Images per step." in done.stdout
+
+
+def test_a_mistyped_flag_suggests_the_right_one():
+    done = script("train.py", "--data.batchsize", "12")
+    assert done.returncode != 0
+    assert "--data.batch-size" in done.stderr
+
+
+def test_a_contradiction_names_the_flag(tmp_path):
+    done = script("train.py", "--data.image-size", "100", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "--data.image-size 100: must be a multiple of 32" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_root_is_one_line(tmp_path):
+    done = script("train.py", "--data.root", "nowhere", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "nowhere" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_evaluate_without_a_checkpoint_says_so(tmp_path):
+    done = script("evaluate.py", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "no best.pt under runs/" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_resume_takes_the_run_s_own_settings(tmp_path, monkeypatch):
+    write_json(tmp_path / "config.json", to_dict(Config()) | {"data": {"batch_size": 5}})
+    words = ["train.py", "--train.resume", str(tmp_path), "--train.epochs", "7"]
+    monkeypatch.setattr(sys, "argv", words)
+    cfg = parse_train()
+    assert (cfg.data.batch_size, cfg.train.epochs, cfg.train.resume) == (5, 7, tmp_path)
