@@ -1,0 +1,142 @@
+"""Pseudo-characters: what CLEval knows of the texts of one image before it sees a detection.
+
+Annotations rarely say where the characters are. CLEval (Baek et al., 2020, section 3.1) spreads
+as many centres as the text has characters evenly along the text's axis. Every number follows
+the authors' package (cleval 0.1.1) in value and rounding.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import shapely
+
+from dbnet.geometry import min_area_quad
+from dbnet.metrics.overlap import Polygons, boxes_meet, overlap_areas, pack
+
+_MAX_GUESSED = 10  # longest text that is guessed from an aspect ratio
+
+
+class SizeView(NamedTuple):
+    """The texts of one image as one range of text sizes sees them."""
+
+    dc: np.ndarray  # bool (G,), don't care: ignored or outside the range
+    dc_order: np.ndarray  # their indices, in the order the package adds them up
+    cut: np.ndarray  # those that overlap texts, which are cut out of them
+    cut_regions: np.ndarray  # Shapely geometries, what is left of `cut`
+
+
+@dataclass(frozen=True, eq=False)
+class GroundTruth:
+    """G texts with C pseudo-characters, computed from the annotation alone."""
+
+    polygons: Polygons  # G
+    lengths: np.ndarray  # (G,), characters per text
+    owners: np.ndarray  # (C,), text of each character
+    centres: np.ndarray  # float64 (2, C), x and y, sorted by y
+    views: list[SizeView]  # all sizes first, then one per range
+
+
+def ground_truth(
+    polygons: Sequence[np.ndarray],
+    ignored: np.ndarray,
+    lengths: np.ndarray,
+    *,
+    vertical_aspect_ratio_thresh: float,
+    longest_side: int,
+    size_ranges: Sequence[tuple[float, float]],
+) -> GroundTruth:
+    """Prepare G float32 (P, 2) polygons; bool `ignored` and the text `lengths` are (G,).
+
+    Don't-care regions, and texts of length 0, get their length from the aspect ratio.
+    size_ranges: text heights over `longest_side`; texts outside a range are don't care in it.
+    """
+    quads = _axis_quads(polygons)
+    ratios = _aspect_ratios(quads)
+    guessed = _rounded_length(np.maximum(ratios, 1 / ratios))
+    lengths = np.where(ignored | (lengths == 0), guessed, lengths)
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    centres = _centres(quads, lengths, ratios < vertical_aspect_ratio_thresh)
+    order = np.argsort(centres[1])
+    packed = pack(polygons)
+    dcs = [ignored]
+    if size_ranges:
+        sizes = np.array([_text_height(quad) for quad in quads], np.float32)
+        sizes /= np.float32(longest_side)
+        dcs += [ignored | ~((low <= sizes) & (sizes <= high)) for low, high in size_ranges]
+    return GroundTruth(
+        polygons=packed,
+        lengths=lengths,
+        owners=owners[order],
+        centres=centres[:, order],
+        views=[_size_view(packed, dc) for dc in dcs],
+    )
+
+
+def false_characters(polygons: Sequence[np.ndarray]) -> int:
+    """Characters claimed by detections that match nothing: one each, more for upright ones."""
+    ratios = _aspect_ratios(_axis_quads(polygons))
+    return int(_rounded_length(1 / (1e-5 + ratios)).sum())
+
+
+def _rounded_length(ratios: np.ndarray) -> np.ndarray:
+    return np.minimum(np.rint(0.5 + ratios), _MAX_GUESSED).astype(np.int64)
+
+
+def _axis_quads(polygons: Sequence[np.ndarray]) -> np.ndarray:
+    """Quads that run along the texts, float32 (n, 4, 2): quads as they are, boxes of the rest."""
+    quads = [p if len(p) == 4 else min_area_quad(p) for p in polygons]
+    return np.array(quads, np.float32).reshape(-1, 4, 2)
+
+
+def _aspect_ratios(quads: np.ndarray) -> np.ndarray:
+    """Mean width over mean height of float32 (n, 4, 2) quads, float64 (n,)."""
+    dx, dy = (np.roll(quads, -1, axis=1) - quads).T.astype(np.float64)
+    top, right, bottom, left = np.sqrt(dx * dx + dy * dy)
+    return ((top + bottom) / 2 + 1e-5) / ((right + left) / 2 + 1e-5)
+
+
+def _centres(quads: np.ndarray, lengths: np.ndarray, vertical: np.ndarray) -> np.ndarray:
+    """Characters on the line between the middles of the first and last side, float64 (2, C)."""
+    # Vertical texts are laid out from their last side to their first, bottom to top.
+    corners = np.where(vertical, np.roll(quads, 1, axis=1).T, quads.T)  # (2, 4, n)
+    first = (corners[:, 0] + corners[:, 3]) / np.float32(2)
+    last = (corners[:, 1] + corners[:, 2]) / np.float32(2)
+    step = (last - first) / lengths.astype(np.float32)
+    start = first + step / np.float32(2)
+    position = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    steps = np.repeat(step, lengths, axis=1) * position.astype(np.float32)
+    return (np.repeat(start, lengths, axis=1) + steps).astype(np.float64)
+
+
+def _text_height(quad: np.ndarray) -> np.float32:
+    """Shorter side of the smallest enclosing rectangle, its corners rounded to pixels."""
+    box = np.around(cv2.boxPoints(cv2.minAreaRect(quad)))
+    sides = np.roll(box, -1, axis=0) - box
+    a, b, c, d = (np.linalg.norm(side) for side in sides)
+    return min(a + c, b + d) / np.float32(2)
+
+
+def _size_view(polygons: Polygons, dc: np.ndarray) -> SizeView:
+    """Texts inside don't-care regions are texts: their area is cut out of the regions."""
+    near = boxes_meet(polygons, polygons) if dc.any() else np.zeros((len(dc), len(dc)), bool)
+    dc_index, text_index = np.nonzero(near & dc[:, None] & ~dc)
+    shared = overlap_areas(polygons, dc_index, polygons, text_index) > 0
+    dc_index, text_index = dc_index[shared], text_index[shared]
+    cut = np.unique(dc_index)
+    regions = [
+        shapely.difference(
+            polygons.regions[index],
+            shapely.union_all(polygons.regions[text_index[dc_index == index]]),
+        )
+        for index in cut
+    ]
+    return SizeView(
+        dc=dc,
+        # The package keeps them in a Python set; rounding depends on the order of adding up.
+        dc_order=np.array(list(set(np.flatnonzero(dc).tolist())), np.intp),
+        cut=cut,
+        cut_regions=np.array(regions, object),
+    )

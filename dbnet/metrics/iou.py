@@ -1,0 +1,153 @@
+"""Intersection over union, matched one to one: the ICDAR 2015 protocol for text localisation.
+
+Karatzas et al., "ICDAR 2015 Competition on Robust Reading", and the competition's evaluation
+script, which truncates corners to whole pixels; here they keep their fractions.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import shapely
+
+from dbnet.metrics.overlap import checked, regions
+
+_RATES = ("precision", "recall", "hmean")
+_DC_SHARE = 0.5  # a detection with more of its own area on a don't-care region is left out
+
+
+class IoUCounts(NamedTuple):
+    """What is counted, summed over images."""
+
+    num_images: float
+    num_gt: float  # texts to find
+    num_gt_dc: float  # don't-care regions
+    num_det: float  # detections that count
+    num_det_dc: float  # detections left out because they lie on a don't-care region
+    num_matched: float
+
+
+class IoUMetric:
+    """Precision, recall and hmean of detections whose IoU with a text is above `iou_thresh`.
+
+    A detection with more than half of its area on one don't-care region is left out, and so are
+    the regions. Then, text by text in the given order, the first detection in the given order
+    that is still free and whose IoU is above the threshold (not equal to it) is matched.
+
+    Polygons are taken as they are; one that crosses itself stands for the points that it winds
+    around an odd number of times (shapely.make_valid).
+    """
+
+    def __init__(self, *, iou_thresh: float) -> None:
+        self._iou_thresh = iou_thresh
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all images."""
+        # The counts, then the sums of the images' own rates.
+        self._totals = np.zeros(len(IoUCounts._fields) + len(_RATES))
+
+    def update(
+        self,
+        det_polygons: Sequence[np.ndarray],
+        gt_polygons: Sequence[np.ndarray],
+        ignored: Sequence[bool],
+        texts: Sequence[str] | None = None,
+        image_size: tuple[int, int] | None = None,
+    ) -> dict[str, float]:
+        """Add one image; returns its own precision, recall, hmean (0..1) and `IoUCounts`.
+
+        det_polygons: D (P, 2) arrays in pixels, best first. gt_polygons: G (P, 2) arrays in the
+        same frame. ignored: bool (G,), don't-care regions. `texts` and `image_size` play no part.
+
+        With no text to find, recall is 1, and so is precision if nothing was detected.
+        Raises ValueError for shapes, lengths or numbers that cannot be.
+        """
+        dets = regions(checked(det_polygons, "detected"))
+        gts = regions(checked(gt_polygons, "ground truth"))
+        ignored = np.asarray(ignored, bool).reshape(-1)
+        if len(ignored) != len(gts):
+            raise ValueError(f"{len(gts)} ground truth polygons, {len(ignored)} ignored flags")
+
+        det_areas = shapely.area(dets)
+        least = _DC_SHARE * np.broadcast_to(det_areas, (ignored.sum(), len(dets)))
+        _, on_dc, shared = _overlaps(gts[ignored], dets, least)
+        det_dc = np.zeros(len(dets), bool)
+        det_dc[on_dc[shared / det_areas[on_dc] > _DC_SHARE]] = True
+        gts, dets = gts[~ignored], dets[~det_dc]
+
+        total = shapely.area(gts)[:, None] + shapely.area(dets)
+        least = total * self._iou_thresh / (1 + self._iou_thresh)
+        gt_index, det_index, shared = _overlaps(gts, dets, least)
+        iou = shared / (total[gt_index, det_index] - shared)
+        good = iou > self._iou_thresh
+        counts = IoUCounts(
+            num_images=1,
+            num_gt=len(gts),
+            num_gt_dc=np.count_nonzero(ignored),
+            num_det=len(dets),
+            num_det_dc=np.count_nonzero(det_dc),
+            num_matched=_greedy(gt_index[good], det_index[good]),
+        )
+        rates = _rates(counts)
+        self._totals += [*counts, *rates]
+        return _named(rates) | _counted(counts)
+
+    def compute(self) -> dict[str, float]:
+        """Rates over all images (official), `*_per_image` means of the images' own, `IoUCounts`."""
+        counts = IoUCounts(*self._totals[: -len(_RATES)])
+        means = self._totals[-len(_RATES) :] / counts.num_images if counts.num_images else [1.0] * 3
+        return _named(_rates(counts)) | _named(means, "_per_image") | _counted(counts)
+
+    def state(self) -> np.ndarray:
+        """The running sums, a float64 vector; the sum of several processes' is their total."""
+        return self._totals.copy()
+
+    def load_state(self, state: np.ndarray) -> None:
+        """Continue from a `state`, or from a sum of some."""
+        state = np.array(state, np.float64)
+        if state.shape != self._totals.shape:
+            raise ValueError(f"IoU state has shape {state.shape}, not {self._totals.shape}")
+        self._totals = state
+
+
+def _overlaps(
+    a: np.ndarray, b: np.ndarray, least: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs (i, j) that share more than `least` (len(a), len(b)) by their boxes, and how much."""
+    (left, top, right, bottom), (b_left, b_top, b_right, b_bottom) = (
+        np.nan_to_num(shapely.bounds(a)).T[..., None],
+        np.nan_to_num(shapely.bounds(b)).T,
+    )
+    width = np.minimum(right, b_right) - np.maximum(left, b_left)
+    height = np.minimum(bottom, b_bottom) - np.maximum(top, b_top)
+    box = width.clip(0) * height.clip(0)
+    i, j = np.nonzero((box > 0) & (box >= least * (1 - 1e-9)))  # nothing lost to rounding
+    return i, j, shapely.area(shapely.intersection(a[i], b[j]))
+
+
+def _greedy(gt_index: np.ndarray, det_index: np.ndarray) -> int:
+    """Matches made when every pair, in the order given, is taken if both sides are free."""
+    gt_used: set[int] = set()
+    det_used: set[int] = set()
+    for gt, det in zip(gt_index.tolist(), det_index.tolist(), strict=True):
+        if gt not in gt_used and det not in det_used:
+            gt_used.add(gt)
+            det_used.add(det)
+    return len(gt_used)
+
+
+def _rates(counts: IoUCounts) -> tuple[float, float, float]:
+    recall = counts.num_matched / counts.num_gt if counts.num_gt else 1.0
+    nothing = 0.0 if counts.num_gt else 1.0
+    precision = counts.num_matched / counts.num_det if counts.num_det else nothing
+    total = precision + recall
+    return precision, recall, 2 * precision * recall / total if total else 0.0
+
+
+def _named(rates: Sequence[float], suffix: str = "") -> dict[str, float]:
+    return {name + suffix: float(rate) for name, rate in zip(_RATES, rates, strict=True)}
+
+
+def _counted(counts: IoUCounts) -> dict[str, int]:
+    return {name: int(count) for name, count in counts._asdict().items()}

@@ -1,0 +1,170 @@
+"""CLEval in plain loops over texts, detections and characters; what `CLEval` must equal.
+
+Areas come from cutting the plane into horizontal slabs, not from a clipping library.
+"""
+
+import itertools
+import math
+
+import numpy as np
+
+from dbnet.geometry import min_area_quad
+
+
+def evaluate(dets, gts, ignored, texts, *, ap_constraint=0.3, vertical=0.5):
+    """Counts of one image, by name. All polygons float32 (P, 2)."""
+    centres, lengths = [], []
+    for gt, is_dc, text in zip(gts, ignored, texts, strict=True):
+        quad = axis(gt)
+        ratio = aspect(quad)
+        length = rounded(max(ratio, 1 / ratio)) if is_dc or not text else len(text)
+        if ratio < vertical:
+            quad = quad[[3, 0, 1, 2]]
+        start, end = (quad[0] + quad[3]) / np.float32(2), (quad[1] + quad[2]) / np.float32(2)
+        step = (end - start) / np.float32(length)
+        half = start + step / np.float32(2)
+        centres.append([half + step * np.float32(i) for i in range(length)])
+        lengths.append(length)
+
+    dc = [g for g in range(len(gts)) if ignored[g]]
+    valid = [g for g in range(len(gts)) if not ignored[g]]
+    whole_gts, whole_dets = [np.trunc(p) for p in gts], [np.trunc(p) for p in dets]
+
+    def share(g, d):
+        """Area of detection d on text g, over the detection's area; texts are cut out of dc."""
+        area = abs(shoelace(whole_dets[d]))
+        if area == 0:
+            return np.float32(0)
+        cut = [whole_gts[v] for v in valid] if g in dc else []
+        pair = [whole_gts[g], whole_dets[d], *cut]
+        common = measure(pair, lambda inside: all(inside[:2]) and not any(inside[2:]))
+        return np.float32(common / area)
+
+    shares = [[share(g, d) for d in range(len(dets))] for g in range(len(gts))]
+    chars = [
+        [{c for c, at in enumerate(row) if is_inside(det, at)} for det in whole_dets]
+        for row in centres
+    ]
+    least = np.float32(ap_constraint)
+
+    left_out = []
+    for d in range(len(dets)):
+        together = np.float32(0)
+        for g in dc:
+            if chars[g][d]:
+                together += shares[g][d]
+        if together >= least or any(shares[g][d] >= least for g in dc):
+            left_out.append(d)
+    counted = [d for d in range(len(dets)) if d not in left_out]
+
+    def close(g, d):
+        return bool(chars[g][d]) and shares[g][d] >= least
+
+    match = set()
+    for g, d in itertools.product(valid, counted):
+        only_det = [e for e in range(len(dets)) if close(g, e)] == [d]
+        only_gt = [h for h in range(len(gts)) if close(h, d)] == [g]
+        if only_det and only_gt:
+            match.add((g, d))
+    for g in valid:
+        pieces = [d for d in counted if close(g, d)]
+        if len(pieces) > 1:
+            match |= {(g, d) for d in pieces}
+    for d in counted:
+        members = [g for g in valid if chars[g][d]]
+        if len(members) > 1 and sum(float(shares[g][d]) for g in members) >= ap_constraint:
+            match |= {(g, d) for g in members}
+
+    claims = [(g, c) for g, d in match for c in chars[g][d]]
+    pieces = [sum(h == g for h, _ in match) for g in valid]
+    members = [sum(e == d for _, e in match) for d in counted]
+    false = [
+        rounded(1 / (1e-5 + aspect(axis(dets[d]))))
+        for d, n in zip(counted, members, strict=True)
+        if n == 0
+    ]
+    return {
+        "num_gt": len(gts),
+        "num_gt_dc": len(dc),
+        "num_det": len(dets),
+        "num_det_dc": len(left_out),
+        "num_splitted": sum(n > 1 for n in pieces),
+        "num_merged": sum(n > 1 for n in members),
+        "num_char_overlapped": len(claims) - len(set(claims)),
+        "num_char_gt": sum(lengths[g] for g in valid),
+        "num_char_det": len(claims) + sum(false),
+        "num_char_tp": len(set(claims)),
+        "num_char_fp": sum(false),
+        "gran_score_recall": sum(n - 1 for n in pieces if n),
+        "gran_score_precision": sum(n - 1 for n in members if n),
+    }
+
+
+def axis(polygon):
+    return polygon if len(polygon) == 4 else min_area_quad(polygon)
+
+
+def aspect(quad):
+    steps = [(quad[(i + 1) % 4] - quad[i]).tolist() for i in range(4)]
+    sides = [math.sqrt(x * x + y * y) for x, y in steps]
+    return ((sides[0] + sides[2]) / 2 + 1e-5) / ((sides[1] + sides[3]) / 2 + 1e-5)
+
+
+def rounded(ratio):
+    return min(round(0.5 + ratio), 10)
+
+
+def edges(polygon):
+    return list(zip(polygon.tolist(), np.roll(polygon, -1, axis=0).tolist(), strict=True))
+
+
+def shoelace(polygon):
+    return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in edges(polygon)) / 2
+
+
+def is_inside(polygon, point):
+    """Even-odd rule, with a ray to the right."""
+    x, y = map(float, point)
+    odd = False
+    for (x0, y0), (x1, y1) in edges(polygon.astype(np.float64)):
+        if (y0 <= y) != (y1 <= y):
+            odd ^= x < (x0 - x1) * (y - y1) / (y0 - y1) + x1
+    return odd
+
+
+def measure(polygons, wanted):
+    """Area of the points for which wanted([is inside polygon 0, 1, ...]) holds, even-odd rule.
+
+    Between two neighbouring heights at which an edge ends or two edges cross, every width is
+    linear in y, so that the width halfway times the height is the area.
+    """
+    lines = [(e, i) for i, polygon in enumerate(polygons) for e in edges(polygon)]
+    heights = {y for (a, b), _ in lines for y in (a[1], b[1])}
+    for (one, _), (two, _) in itertools.combinations(lines, 2):
+        heights |= crossing(*one, *two)
+    heights = sorted(heights)
+    total = 0.0
+    for low, high in itertools.pairwise(heights):
+        y = (low + high) / 2
+        cuts = sorted(
+            (x0 + (x1 - x0) * (y - y0) / (y1 - y0), i)
+            for ((x0, y0), (x1, y1)), i in lines
+            if (y0 <= y) != (y1 <= y)
+        )
+        inside = [False] * len(polygons)
+        for (x, i), (following, _) in itertools.pairwise(cuts):
+            inside[i] = not inside[i]
+            if wanted(inside):
+                total += (following - x) * (high - low)
+    return total
+
+
+def crossing(a, b, c, d):
+    """Height at which segments ab and cd cross, as a set of one or none."""
+    (ax, ay), (bx, by), (cx, cy), (dx, dy) = a, b, c, d
+    turn = (bx - ax) * (dy - cy) - (by - ay) * (dx - cx)
+    if turn == 0:
+        return set()
+    t = ((cx - ax) * (dy - cy) - (cy - ay) * (dx - cx)) / turn
+    u = ((cx - ax) * (by - ay) - (cy - ay) * (bx - ax)) / turn
+    return {ay + t * (by - ay)} if 0 <= t <= 1 and 0 <= u <= 1 else set()

@@ -1,0 +1,41 @@
+"""The ICDAR 2015 protocol as a double loop over Shapely polygons; what `IoUMetric` must equal."""
+
+import numpy as np
+import shapely
+
+
+def evaluate(dets, gts, ignored, *, iou_thresh):
+    """Counts of one image, by name."""
+    dets, gts = [region(p) for p in dets], [region(p) for p in gts]
+    gt_dc = [g for g in range(len(gts)) if ignored[g]]
+    det_dc = []
+    for d, det in enumerate(dets):
+        for g in gt_dc:
+            if det.area > 0 and gts[g].intersection(det).area / det.area > 0.5:
+                det_dc.append(d)
+                break
+
+    matched = {}
+    for g, gt in enumerate(gts):
+        for d, det in enumerate(dets):
+            if g in gt_dc or d in det_dc or g in matched or d in matched.values():
+                continue
+            common = gt.intersection(det).area
+            union = gt.area + det.area - common
+            if union > 0 and common / union > iou_thresh:
+                matched[g] = d
+    return {
+        "num_gt": len(gts) - len(gt_dc),
+        "num_gt_dc": len(gt_dc),
+        "num_det": len(dets) - len(det_dc),
+        "num_det_dc": len(det_dc),
+        "num_matched": len(matched),
+    }
+
+
+def region(points):
+    polygon = shapely.Polygon(np.asarray(points, np.float64))
+    if polygon.is_valid:
+        return polygon
+    parts = shapely.get_parts(shapely.make_valid(polygon))
+    return shapely.union_all([part for part in parts if part.area > 0])
