@@ -28,6 +28,8 @@ class Metric(Protocol):
         gt_polygons: list[np.ndarray],
         ignored: np.ndarray,
         texts: list[str] | None = None,
+        *,
+        image_size: tuple[int, int] | None = None,
     ) -> dict[str, float]: ...
 
     def compute(self) -> dict[str, float]: ...
@@ -215,8 +217,10 @@ def score_batch(
             found = to_original(found, batch.matrices[index], batch.orig_sizes[index])
         with timer("metric"):
             truth = (batch.orig_polygons[index], batch.ignored[index], batch.texts[index])
+            size = batch.orig_sizes[index]
             scores = {
-                name: metric.update(found.polygons, *truth) for name, metric in metrics.items()
+                name: metric.update(found.polygons, *truth, image_size=size)
+                for name, metric in metrics.items()
             }
         yield ImageResult(image_id, found, scores)
 

@@ -105,7 +105,7 @@ class Count:
     def reset(self):
         self.seen = []
 
-    def update(self, det_polygons, gt_polygons, ignored, texts=None):
+    def update(self, det_polygons, gt_polygons, ignored, texts=None, *, image_size=None):
         self.seen.append((det_polygons, gt_polygons))
         return {"hmean": float(len(det_polygons))}
 

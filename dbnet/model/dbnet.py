@@ -28,6 +28,10 @@ class DBNet(nn.Module):
         self.head = DBHead(in_channels=fpn_channels)
         for module in (self.fpn, self.head):
             module.apply(_initialise)
+        for branch in (self.head.prob, self.head.thresh):
+            # Start undecided everywhere: the loss mines its hardest pixels, and those of loud
+            # random maps say nothing.
+            nn.init.normal_(branch.logits.weight, std=0.01)
         mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255
         std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1) * 255
         self.register_buffer("mean", mean, persistent=False)

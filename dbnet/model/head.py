@@ -3,33 +3,34 @@
 from torch import Tensor, nn
 
 
-class MapBranch(nn.Sequential):
+class MapBranch(nn.Module):
     """Stride-4 features to one full-resolution map of logits.
 
     (N, C, H / 4, W / 4) -> (N, 1, H, W). The paper's branch: a 3x3 convolution, then two
-    transposed convolutions that double the size.
+    transposed convolutions that double the size. Those are written as 1x1 convolutions whose
+    channels are spread over 2x2 pixels: with kernel 2 and stride 2 that is the same, and its
+    backward pass is three times as fast on a CPU in bf16.
     """
 
     def __init__(self, *, in_channels: int) -> None:
+        super().__init__()
         width = in_channels // 4
-        super().__init__(
+        self.smooth = nn.Sequential(
             nn.Conv2d(in_channels, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
-            *_double(width, width),
+        )
+        self.upscale = nn.Sequential(
+            nn.Conv2d(width, 4 * width, 1),
+            nn.PixelShuffle(2),
             nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
-            *_double(width, 1),
         )
+        self.logits = nn.Conv2d(width, 4, 1)
+        self.spread = nn.PixelShuffle(2)
 
-
-def _double(in_channels: int, out_channels: int) -> tuple[nn.Module, nn.Module]:
-    """A transposed convolution with kernel 2 and stride 2, in its other spelling.
-
-    Every output pixel sees one input pixel only; written as a 1x1 convolution whose channels are
-    spread over 2x2 pixels, its backward pass is three times as fast on a CPU in bf16.
-    """
-    return nn.Conv2d(in_channels, 4 * out_channels, 1), nn.PixelShuffle(2)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.spread(self.logits(self.upscale(self.smooth(x))))
 
 
 class DBHead(nn.Module):

@@ -1,0 +1,320 @@
+"""The target cache: same bits hit or miss, and whatever is on disk, never wrong maps."""
+
+import errno
+import logging
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dbnet.data import cache as cache_module
+from dbnet.data.cache import CacheCounts, TargetCache
+from dbnet.data.targets import make_targets
+
+PARAMETERS = {"shrink_ratio": 0.4, "thresh_min": 0.3, "thresh_max": 0.7}
+HALF_STEP = (0.7 - 0.3) / 255 / 2
+HEIGHT, WIDTH = 90, 140
+
+
+def page(seed: int = 0) -> tuple[list[np.ndarray], np.ndarray]:
+    """Five slanted lines of text, one of them ignored."""
+    rng = np.random.default_rng(seed)
+    lines = []
+    for row in range(5):
+        left, right = rng.uniform(5, 30), rng.uniform(80, 130)
+        top, slope = 5 + 16 * row, rng.uniform(-3, 3)
+        quad = [[left, top], [right, top + slope], [right, top + slope + 11], [left, top + 11]]
+        lines.append(np.array(quad, np.float32))
+    return lines, np.array([False, False, True, False, False])
+
+
+def make_cache(folder: Path, **changes) -> TargetCache:
+    return TargetCache(folder=folder, **(PARAMETERS | changes))
+
+
+def entries(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def assert_same(ours, expected) -> None:
+    for plane, other in zip(ours, expected, strict=True):
+        np.testing.assert_array_equal(plane, other)
+
+
+def assert_right(maps, polygons, ignored, height=HEIGHT, width=WIDTH) -> None:
+    expected = make_targets(polygons, ignored, height, width, **PARAMETERS)
+    np.testing.assert_array_equal(maps.shrink_map, expected.shrink_map)
+    np.testing.assert_array_equal(maps.shrink_mask, expected.shrink_mask)
+    np.testing.assert_array_equal(maps.thresh_mask, expected.thresh_mask)
+    np.testing.assert_allclose(maps.thresh_map, expected.thresh_map, rtol=0, atol=HALF_STEP + 1e-6)
+
+
+def test_hit_equals_miss(tmp_path):
+    cache = make_cache(tmp_path)
+    miss, hit = cache(*page(), HEIGHT, WIDTH), cache(*page(), HEIGHT, WIDTH)
+    assert_same(hit, miss)
+    assert_right(miss, *page())
+    assert all(plane.dtype == np.float32 and plane.flags.writeable for plane in hit)
+    size = entries(tmp_path)[0].stat().st_size
+    assert cache.counts() == CacheCounts(hits=1, misses=1, bytes_stored=size)
+
+
+def test_another_cache_on_the_same_folder_hits(tmp_path):
+    miss = make_cache(tmp_path)(*page(), HEIGHT, WIDTH)
+    other = make_cache(tmp_path)
+    assert_same(other(*page(), HEIGHT, WIDTH), miss)
+    assert other.counts() == CacheCounts(hits=1, misses=0, bytes_stored=0)
+
+
+def test_maps_are_the_callers_to_change(tmp_path):
+    cache = make_cache(tmp_path)
+    for _ in range(2):
+        maps = cache(*page(), HEIGHT, WIDTH)
+        assert_right(maps, *page())
+        for plane in maps:
+            plane.fill(9)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 3), (200, 60), (50, 300)])
+def test_text_at_the_border_and_no_text(tmp_path, height, width):
+    cache = make_cache(tmp_path)
+    nothing = [], np.zeros(0, bool)
+    for polygons, ignored in (page(), nothing):
+        for _ in range(2):
+            assert_right(cache(polygons, ignored, height, width), polygons, ignored, height, width)
+        mirrored = cache.get(polygons, ignored, height, width, flipped=True)
+        plain = cache(polygons, ignored, height, width)
+        assert_same(mirrored, [plane[:, ::-1] for plane in plain])
+    assert cache.counts()[:2] == (6, 2)
+
+
+def moved(polygons, ignored):
+    polygons[0][3, 1] += 1e-3
+    return polygons, ignored
+
+
+def joined(polygons, ignored):  # the same points, cut into polygons elsewhere
+    parts = [polygons[0][:3], np.concatenate([polygons[0][3:], polygons[1]])]
+    return [*parts, *polygons[2:]], ignored
+
+
+def other_ignored(polygons, ignored):
+    return polygons, ~ignored
+
+
+def one_less(polygons, ignored):
+    return polygons[:-1], ignored[:-1]
+
+
+@pytest.mark.parametrize("change", [moved, joined, other_ignored, one_less])
+def test_changed_annotation_misses(tmp_path, change):
+    cache = make_cache(tmp_path)
+    cache(*page(), HEIGHT, WIDTH)
+    changed = change(*page())
+    assert_right(cache(*changed, HEIGHT, WIDTH), *changed)
+    assert cache.counts()[:2] == (0, 2)
+
+
+@pytest.mark.parametrize("size", [(HEIGHT + 1, WIDTH), (HEIGHT, WIDTH + 1), (WIDTH, HEIGHT)])
+def test_changed_size_misses(tmp_path, size):
+    cache = make_cache(tmp_path)
+    cache(*page(), HEIGHT, WIDTH)
+    assert_right(cache(*page(), *size), *page(), *size)
+    assert cache.counts()[:2] == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "change", [{"shrink_ratio": 0.5}, {"thresh_min": 0.2}, {"thresh_max": 0.8}]
+)
+def test_changed_parameter_misses(tmp_path, change):
+    make_cache(tmp_path)(*page(), HEIGHT, WIDTH)
+    other = make_cache(tmp_path, **change)
+    maps = other(*page(), HEIGHT, WIDTH)
+    expected = make_targets(*page(), HEIGHT, WIDTH, **(PARAMETERS | change))
+    np.testing.assert_allclose(maps.thresh_map, expected.thresh_map, rtol=0, atol=2 * HALF_STEP)
+    np.testing.assert_array_equal(maps.shrink_map, expected.shrink_map)
+    assert other.counts()[:2] == (0, 1)
+
+
+@pytest.mark.parametrize("name", ["_VERSION", "MIN_SIDE"])
+def test_changed_version_misses(tmp_path, monkeypatch, name):
+    cache = make_cache(tmp_path)
+    cache(*page(), HEIGHT, WIDTH)
+    monkeypatch.setattr(cache_module, name, getattr(cache_module, name) + 1)
+    cache(*page(), HEIGHT, WIDTH)
+    assert cache.counts()[:2] == (0, 2)
+
+
+def test_flipped_maps_are_mirrored_and_share_the_entry(tmp_path):
+    cache = make_cache(tmp_path)
+    plain = cache(*page(), HEIGHT, WIDTH)
+    mirrored = cache.get(*page(), HEIGHT, WIDTH, flipped=True)
+    assert_same(mirrored, [plane[:, ::-1] for plane in plain])
+    assert all(plane.flags.c_contiguous for plane in mirrored)
+    assert cache.counts()[:2] == (1, 1)
+
+
+def test_flipped_maps_are_those_of_the_mirrored_polygons(tmp_path):
+    polygons, ignored = page()
+    ours = make_cache(tmp_path).get(polygons, ignored, HEIGHT, WIDTH, flipped=True)
+    mirrored = [(p * (-1, 1) + (WIDTH - 1, 0)).astype(np.float32) for p in polygons]
+    expected = make_targets(mirrored, ignored, HEIGHT, WIDTH, **PARAMETERS)
+    np.testing.assert_allclose(ours.thresh_map, expected.thresh_map, rtol=0, atol=HALF_STEP + 1e-5)
+    np.testing.assert_array_equal(ours.thresh_mask, expected.thresh_mask)
+    for name in ("shrink_map", "shrink_mask"):  # lines are not drawn alike from both ends
+        assert np.mean(getattr(ours, name) != getattr(expected, name)) < 2e-3
+
+
+def test_impossible_polygons_are_refused_as_without_the_cache(tmp_path):
+    polygons, ignored = page()
+    polygons[1][0, 0] = np.nan
+    with pytest.raises(ValueError, match="polygon 1"):
+        make_cache(tmp_path)(polygons, ignored, HEIGHT, WIDTH)
+    assert entries(tmp_path) == []
+
+
+def test_equal_thresholds_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="thresh_min"):
+        make_cache(tmp_path, thresh_min=0.7)
+
+
+def damages(entry: bytes) -> dict[str, bytes]:
+    found = {"empty": b"", "short": entry[:30], "foreign": b"not an entry " * 100}
+    for cut in (1, 4, len(entry) // 2):
+        found[f"without the last {cut} bytes"] = entry[:-cut]
+    for place in (*range(40), *range(40, len(entry), len(entry) // 60), len(entry) - 1):
+        flipped = bytearray(entry)
+        flipped[place] ^= 0x10
+        found[f"byte {place} changed"] = bytes(flipped)
+    return found
+
+
+def test_damaged_entries_are_rebuilt(tmp_path):
+    cache = make_cache(tmp_path)
+    expected = cache(*page(), HEIGHT, WIDTH)
+    (path,) = entries(tmp_path)
+    good = path.read_bytes()
+    for misses, (name, damaged) in enumerate(damages(good).items(), start=2):
+        path.write_bytes(damaged)
+        assert_same(cache(*page(), HEIGHT, WIDTH), expected)
+        assert cache.counts().misses == misses, name
+        assert path.read_bytes() == good, name
+
+
+def test_entry_under_the_name_of_another_is_rebuilt(tmp_path):
+    cache = make_cache(tmp_path)
+    cache(*page(0), HEIGHT, WIDTH)
+    (first,) = entries(tmp_path)
+    cache(*page(1), HEIGHT, WIDTH)
+    (second,) = set(entries(tmp_path)) - {first}
+    second.write_bytes(first.read_bytes())
+    assert_right(cache(*page(1), HEIGHT, WIDTH), *page(1))
+    assert cache.counts()[:2] == (0, 3)
+
+
+def fill(cache: TargetCache, seeds: list[int]) -> None:
+    for seed in seeds:
+        assert_right(cache(*page(seed), HEIGHT, WIDTH), *page(seed))
+
+
+def run(method: str, *arguments: tuple[TargetCache, list[int]]) -> list[int | None]:
+    """Exit codes of processes that fill at the same time."""
+    context = multiprocessing.get_context(method)
+    processes = [context.Process(target=fill, args=pair) for pair in arguments]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    return [process.exitcode for process in processes]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_share_the_folder_and_the_counts(tmp_path, method):
+    cache, seeds = make_cache(tmp_path), list(range(20))
+    assert run(method, (cache, seeds), (cache, seeds)) == [0, 0]
+    hits, misses, stored = cache.counts()
+    assert hits + misses == 40 and misses >= 20
+    assert len(entries(tmp_path)) == 20  # no temporary file is left
+    assert stored >= sum(path.stat().st_size for path in entries(tmp_path))
+    fill(cache, seeds)
+    assert cache.counts()[:2] == (hits + 20, misses)
+
+
+def test_two_writers_of_one_entry_do_not_meet(tmp_path, monkeypatch, caplog):
+    cache, write_bytes = make_cache(tmp_path), Path.write_bytes
+
+    def let_another_pass(path: Path, data: bytes) -> None:
+        write_bytes(path, data)
+        monkeypatch.setattr(Path, "write_bytes", write_bytes)
+        assert run("fork", (cache, [0])) == [0]
+
+    monkeypatch.setattr(Path, "write_bytes", let_another_pass)
+    fill(cache, [0, 0])
+    assert caplog.messages == [] and len(entries(tmp_path)) == 1
+    assert cache.counts()[:2] == (1, 2)
+
+
+def test_killed_while_writing(tmp_path, monkeypatch):
+    write_bytes = Path.write_bytes
+
+    def die_half_way(path: Path, data: bytes) -> int:
+        if len(entries(tmp_path)) < 3:
+            return write_bytes(path, data)
+        write_bytes(path, data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    monkeypatch.setattr(Path, "write_bytes", die_half_way)
+    assert run("fork", (make_cache(tmp_path), list(range(10)))) == [-signal.SIGKILL]
+    monkeypatch.undo()
+
+    cache = make_cache(tmp_path)
+    fill(cache, list(range(10)))
+    assert cache.counts()[:2] == (3, 7)
+
+
+def fails(code: int):
+    def fail(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("method", "code"),
+    [("write_bytes", errno.ENOSPC), ("replace", errno.EROFS), ("mkdir", errno.EACCES)],
+)
+def test_unwritable_folder_turns_storing_off(tmp_path, monkeypatch, caplog, method, code):
+    cache = make_cache(tmp_path)
+    expected = cache(*page(0), HEIGHT, WIDTH)
+    stored = cache.counts().bytes_stored
+    monkeypatch.setattr(Path, method, fails(code))
+    with caplog.at_level(logging.WARNING):
+        fill(cache, [1, 2, 1])
+    monkeypatch.undo()
+    assert len(caplog.messages) == 1 and os.strerror(code) in caplog.messages[0]
+    fill(cache, [3])  # stays off
+    assert len(entries(tmp_path)) == 1
+    assert_same(cache(*page(0), HEIGHT, WIDTH), expected)  # what is there still serves
+    assert cache.counts() == CacheCounts(hits=1, misses=5, bytes_stored=stored)
+
+
+def test_folder_that_cannot_be_made(tmp_path, caplog):
+    (tmp_path / "file").write_text("in the way")
+    cache = make_cache(tmp_path / "file" / "cache")
+    with caplog.at_level(logging.WARNING):
+        fill(cache, [0, 0, 1])
+    assert len(caplog.messages) == 1 and str(cache.folder) in caplog.messages[0]
+    assert cache.counts() == CacheCounts(hits=0, misses=3, bytes_stored=0)
+
+
+def test_one_process_turns_storing_off_for_all(tmp_path, monkeypatch):
+    cache = make_cache(tmp_path)
+    monkeypatch.setattr(Path, "write_bytes", fails(errno.ENOSPC))
+    assert run("fork", (cache, [0])) == [0]
+    monkeypatch.undo()
+    fill(cache, [1])
+    assert entries(tmp_path) == []
