@@ -21,7 +21,12 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     import build
     from dbnet.checkpoint import build_model, load_checkpoint
     from dbnet.data.images import decode_image
-    from dbnet.device import autocast_dtype, resolve_device, resolve_precision
+    from dbnet.device import (
+        autocast_dtype,
+        keep_freed_memory,
+        resolve_device,
+        resolve_precision,
+    )
     from dbnet.engine import ImageResult, evaluate, evaluate_oracle
     from dbnet.losses import DBLoss
     from dbnet.profiler import StageTimer
@@ -29,6 +34,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     from dbnet.visualize import draw_result
 
     # ---- Checkpoint, data, parts
+    keep_freed_memory()
     checkpoint = cfg.checkpoint or newest_checkpoint()
     device = resolve_device(cfg.device)
     precision = resolve_precision(cfg.precision, device)

@@ -25,6 +25,7 @@ def main(cfg: Config) -> Path:
     from dbnet.checkpoint import load_checkpoint, load_weights, save_checkpoint
     from dbnet.device import (
         autocast_dtype,
+        keep_freed_memory,
         memory_figures,
         resolve_device,
         resolve_precision,
@@ -41,6 +42,7 @@ def main(cfg: Config) -> Path:
     from dbnet.visualize import draw_predictions, draw_targets
 
     # ---- Device and seeds
+    keep_freed_memory()
     device = resolve_device(cfg.train.device)
     precision = resolve_precision(cfg.train.precision, device)
     cfg = replace_train(cfg, device=str(device), precision=precision)

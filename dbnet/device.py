@@ -1,10 +1,13 @@
 """The device: which one, how precise, how reproducible, how full."""
 
+import ctypes
 import os
 import resource
 import sys
 
 import torch
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def resolve_device(name: str) -> torch.device:
@@ -53,6 +56,19 @@ def seed_everything(seed: int, *, deterministic: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to reuse the memory of freed arrays instead of handing it back to the kernel.
+
+    By default every large array is mapped afresh, and its pages are faulted in one by one: on a
+    CPU that doubles the time of a forward pass. Resident memory then stays at its peak. Loader
+    workers inherit the setting. Does nothing where there is no glibc.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def memory_figures(device: torch.device) -> dict[str, float]:

@@ -1,10 +1,12 @@
-"""Tiny data sets for tests: dark words on light paper, with exact quads."""
+"""Tiny data sets for tests, with exact quads: dark bars on light paper, drawn receipts."""
 
 import json
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from dbnet.data.synthetic import draw_receipt
 
 
 def draw_page(
@@ -41,4 +43,39 @@ def write_dataset(root: Path, *, train: int, val: int, seed: int = 0) -> Path:
             entries[name] = {"words": words}
         (root / "jsons").mkdir(exist_ok=True)
         (root / "jsons" / f"{split}.json").write_text(json.dumps({"images": entries}))
+    return root
+
+
+def write_receipt_windows(root: Path, *, count: int, size: int) -> Path:
+    """UFO layout with (size, size) windows of drawn receipts; train and val are the same.
+
+    Words that the window cuts are illegible.
+    """
+    words_of = {}
+    for split in ("train", "val"):
+        (root / "images" / split).mkdir(parents=True)
+    for index in range(count):
+        image, quads, texts = draw_receipt(np.random.default_rng(index))
+        x0, y0 = np.median([quad.mean(axis=0) for quad in quads], axis=0).astype(int) - size // 2
+        x0, y0 = np.clip([x0, y0], 0, [image.shape[1] - size, image.shape[0] - size])
+        window = image[y0 : y0 + size, x0 : x0 + size]
+        words = {}
+        for number, (quad, text) in enumerate(zip(quads, texts, strict=True)):
+            quad = quad - np.float32([x0, y0])
+            if (quad.max(axis=0) < 0).any() or (quad.min(axis=0) > size).any():
+                continue
+            cut = bool(quad.min() < 0 or quad.max() > size - 1)
+            words[f"{number:04d}"] = {
+                "points": quad.tolist(),
+                "transcription": text,
+                "illegibility": cut,
+            }
+        name = f"receipt_{index}.png"
+        words_of[name] = {"words": words}
+        for split in ("train", "val"):
+            cv2.imwrite(str(root / "images" / split / name), window[:, :, ::-1])
+    (root / "jsons").mkdir()
+    for split in ("train", "val"):
+        text = json.dumps({"images": words_of})
+        (root / "jsons" / f"{split}.json").write_text(text, encoding="utf-8")
     return root
