@@ -112,3 +112,24 @@ def test_inputs_stay_as_they_are_and_no_gradient_reaches_the_targets():
     loss()(DBOutputs(logits, logits * 0.5), batch_of(*truth)).total.backward()
     assert all(torch.equal(a, b) for a, b in zip(truth, copies, strict=True))
     assert logits.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_balanced_bce_equals_the_plain_formula(seed):
+    torch.manual_seed(seed)
+    logits = (torch.randn(3, 1, 24, 24) * 3).requires_grad_()
+    target = (torch.rand(3, 1, 24, 24) > 0.95).float()
+    mask = (torch.rand(3, 1, 24, 24) > 0.3).float()
+    values = balanced_bce(logits, target, mask, negative_ratio=3.0, eps=EPS)
+    (gradient,) = torch.autograd.grad(values.sum(), logits)
+
+    plain = []
+    for row, truth, looked_at in zip(logits, target, mask, strict=True):
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(row, truth, reduction="none")
+        positives = loss[(truth == 1) & (looked_at == 1)]
+        negatives = loss[(truth == 0) & (looked_at == 1)].sort(descending=True).values
+        kept = torch.cat([positives, negatives[: 3 * len(positives)]])
+        plain.append(kept.mean())
+    assert torch.allclose(values, torch.stack(plain), rtol=1e-5)
+    (expected,) = torch.autograd.grad(sum(plain), logits)
+    assert torch.allclose(gradient, expected, atol=1e-7)
