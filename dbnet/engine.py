@@ -146,14 +146,15 @@ def evaluate(
     dtype: torch.dtype | None,
     timer: StageTimer,
     on_image: Callable[[ImageResult], None] | None = None,
-    on_batch: Callable[[Batch, Tensor], None] | None = None,
 ) -> dict[str, float]:
     """Losses and metrics over all images, in original pixels.
+
+    Works one batch behind itself: while a GPU computes a batch, the host post-processes and
+    scores the one before.
 
     Args:
         metrics: by name; they are reset first.
         on_image: is given every image's result; nothing per image is kept here.
-        on_batch: is given every batch and its probability maps, float32 (N, 1, H, W).
 
     Returns:
         {"loss/total": ..., "cleval/hmean": ..., "images": ..., "capped": ...}; losses are
@@ -162,20 +163,15 @@ def evaluate(
     model.eval()
     for metric in metrics.values():
         metric.reset()
-    sums: dict[str, float] = {}
     images = capped = 0
-    for batch in timed(loader, timer):
-        with timer("copy"):
-            on_device = to_device(batch, device)
-        with timer("forward"), autocast(device, dtype):
-            outputs = model(on_device.images)
-            prob_maps = outputs.prob_logits.float().sigmoid().cpu()  # waits for the device
-        with timer("loss"):
-            losses = criterion(outputs, on_device)
-            for name, value in zip(losses._fields, torch.stack(losses).tolist(), strict=True):
-                sums[name] = sums.get(name, 0.0) + value * len(batch.image_ids)
-        if on_batch:
-            on_batch(batch, prob_maps)
+    loss_sums: Tensor | float = 0.0
+    names: tuple[str, ...] = ()
+    ahead = _predictions(model, criterion, loader, device=device, dtype=dtype, timer=timer)
+    for batch, losses, download in one_ahead(ahead):
+        names = losses._fields
+        loss_sums = loss_sums + torch.stack(losses) * len(batch.image_ids)  # stays on the device
+        with timer("download"):
+            prob_maps = download()
         for result in score_batch(batch, prob_maps, postprocess, metrics, timer):
             images += 1
             capped += result.detections.capped
@@ -183,9 +179,60 @@ def evaluate(
                 on_image(result)
     if images == 0:
         raise ValueError("nothing to evaluate: the loader gave no batch")
-    report = {f"loss/{name}": value / images for name, value in sums.items()}
+    means = (loss_sums / images).tolist()
+    report = {f"loss/{name}": value for name, value in zip(names, means, strict=True)}
     report |= compute_all(metrics)
     return report | {"images": images, "capped": capped}
+
+
+def _predictions(
+    model: nn.Module,
+    criterion: nn.Module,
+    loader: Iterable[Batch],
+    *,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    timer: StageTimer,
+) -> Iterator[tuple[Batch, tuple[Tensor, ...], Callable[[], Tensor]]]:
+    """Per batch: the batch, its losses on the device, and what fetches its probability maps."""
+    for batch in timed(loader, timer):
+        with timer("copy"):
+            on_device = to_device(batch, device)
+        with timer("forward"), autocast(device, dtype):
+            outputs = model(on_device.images)
+            prob_maps = outputs.prob_logits.float().sigmoid()
+        with timer("loss"):
+            losses = criterion(outputs, on_device)
+        yield batch, losses, start_download(prob_maps)
+
+
+def start_download(tensor: Tensor) -> Callable[[], Tensor]:
+    """Begin copying to the host; the result waits for the copy and returns it."""
+    if tensor.device.type != "cuda":
+        return tensor.cpu
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+
+    def wait() -> Tensor:
+        copied.synchronize()
+        return host
+
+    return wait
+
+
+def one_ahead(items: Iterable[Any]) -> Iterator[Any]:
+    """The same items, each given out only after the next one has been started."""
+    items = iter(items)
+    try:
+        current = next(items)
+    except StopIteration:
+        return
+    for following in items:
+        yield current
+        current = following
+    yield current
 
 
 def evaluate_oracle(
@@ -198,8 +245,7 @@ def evaluate_oracle(
     for metric in metrics.values():
         metric.reset()
     for batch in loader:
-        for _ in score_batch(batch, batch.shrink_map, postprocess, metrics, timer):
-            pass
+        score_batch(batch, batch.shrink_map, postprocess, metrics, timer)
     return compute_all(metrics)
 
 
@@ -209,20 +255,30 @@ def score_batch(
     postprocess: Callable[[np.ndarray], Detections],
     metrics: dict[str, Metric],
     timer: StageTimer,
-) -> Iterator[ImageResult]:
+) -> list[ImageResult]:
     """Probability maps, float32 (N, 1, H, W) on the host, to results in original pixels."""
-    for index, image_id in enumerate(batch.image_ids):
-        with timer("postprocess"):
-            found = postprocess(prob_maps[index, 0].numpy())
-            found = to_original(found, batch.matrices[index], batch.orig_sizes[index])
-        with timer("metric"):
-            truth = (batch.orig_polygons[index], batch.ignored[index], batch.texts[index])
-            size = batch.orig_sizes[index]
-            scores = {
-                name: metric.update(found.polygons, *truth, image_size=size)
+    with timer("postprocess"):
+        found = [
+            to_original(postprocess(prob_map.numpy()), matrix, size)
+            for prob_map, matrix, size in zip(
+                prob_maps[:, 0], batch.matrices, batch.orig_sizes, strict=True
+            )
+        ]
+    with timer("metric"):
+        scores = [
+            {
+                name: metric.update(
+                    found[index].polygons,
+                    batch.orig_polygons[index],
+                    batch.ignored[index],
+                    batch.texts[index],
+                    image_size=batch.orig_sizes[index],
+                )
                 for name, metric in metrics.items()
             }
-        yield ImageResult(image_id, found, scores)
+            for index in range(len(found))
+        ]
+    return [ImageResult(*item) for item in zip(batch.image_ids, found, scores, strict=True)]
 
 
 def to_original(

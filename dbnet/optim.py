@@ -2,7 +2,7 @@
 
 import math
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -39,7 +39,16 @@ def build_optimizer(
 
 
 def build_ema(model: nn.Module, decay: float) -> AveragedModel | None:
-    """Exponential moving average of weights and batch-norm statistics; None for decay 0."""
+    """Exponential moving average of weights and batch-norm statistics; None for decay 0.
+
+    The decay starts low and grows with the number of updates, so that the random weights of the
+    beginning are soon forgotten.
+    """
     if decay == 0:
         return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+    def update(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
+        warm = (1 + int(updates)) / (10 + int(updates))
+        get_ema_multi_avg_fn(min(decay, warm))(averaged, current, updates)
+
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)

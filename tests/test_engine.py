@@ -6,7 +6,14 @@ import torch
 from torch import nn
 
 from dbnet.data.collate import Collate
-from dbnet.engine import NonFiniteError, StepReport, evaluate, score_batch, train_one_epoch
+from dbnet.engine import (
+    NonFiniteError,
+    StepReport,
+    evaluate,
+    one_ahead,
+    score_batch,
+    train_one_epoch,
+)
 from dbnet.losses import DBLosses
 from dbnet.profiler import StageTimer
 from dbnet.structures import DBOutputs, Detections, Sample, TargetMaps
@@ -154,12 +161,28 @@ def test_nothing_to_evaluate_is_an_error_and_not_a_zero():
         )  # fmt: skip
 
 
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_one_ahead_starts_the_next_before_it_gives_the_current(count):
+    started = []
+
+    def items():
+        for number in range(count):
+            started.append(number)
+            yield number
+
+    given = []
+    for number in one_ahead(items()):
+        assert len(started) == min(number + 2, count)
+        given.append(number)
+    assert given == list(range(count))
+
+
 def test_stages_are_timed():
     timer = StageTimer(synchronize=None)
     evaluate(
         Dot(), Square(), [batch_of([1])], lambda _: Detections([], np.zeros(0, np.float32), 0),
         {}, device=CPU, dtype=None, timer=timer,
     )  # fmt: skip
-    stages = ["data_wait", "copy", "forward", "loss", "postprocess", "metric"]
+    stages = ["data_wait", "copy", "forward", "loss", "download", "postprocess", "metric"]
     assert list(timer.totals()) == stages
     assert all(seconds >= 0 for seconds in timer.totals().values())

@@ -10,7 +10,8 @@ RECTANGLE = np.float32([[10, 20], [50, 20], [50, 30], [10, 30]])
 
 def rotated(polygon: np.ndarray, degrees: float) -> np.ndarray:
     turn = np.deg2rad(degrees)
-    matrix = np.array([[np.cos(turn), -np.sin(turn), 80], [np.sin(turn), np.cos(turn), 60], [0, 0, 1]])
+    cos, sin = np.cos(turn), np.sin(turn)
+    matrix = np.array([[cos, -sin, 80], [sin, cos, 60], [0, 0, 1]])
     return geometry.transform(polygon, matrix)
 
 

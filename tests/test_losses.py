@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from dbnet.losses import DBLoss, balanced_bce, binarize, dice, masked_l1
+from dbnet.losses import (
+    DBLoss,
+    _sums_on_device,
+    _sums_on_host,
+    balanced_bce,
+    binarize,
+    dice,
+    masked_l1,
+)
 from dbnet.structures import Batch, DBOutputs
 
 EPS = 1e-6
@@ -96,7 +104,9 @@ def test_an_image_does_not_feel_its_neighbours():
     truth[0][1] = 0  # one image without text
     together = loss()(outputs, batch_of(*truth))
     alone = [
-        loss()(DBOutputs(*(o[i : i + 1] for o in outputs)), batch_of(*(t[i : i + 1] for t in truth)))
+        loss()(
+            DBOutputs(*(o[i : i + 1] for o in outputs)), batch_of(*(t[i : i + 1] for t in truth))
+        )
         for i in range(3)
     ]
     for name in together._fields:
@@ -133,3 +143,17 @@ def test_balanced_bce_equals_the_plain_formula(seed):
     assert torch.allclose(values, torch.stack(plain), rtol=1e-5)
     (expected,) = torch.autograd.grad(sum(plain), logits)
     assert torch.allclose(gradient, expected, atol=1e-7)
+
+
+def test_host_and_device_sum_the_same_pixels():
+    torch.manual_seed(0)
+    logits = torch.randn(4, 300, dtype=torch.float64, requires_grad=True)
+    positive = torch.rand(4, 300) > 0.9
+    negative = ~positive & (torch.rand(4, 300) > 0.2)
+    counts = torch.tensor([0, 5, 100, int(negative[3].sum())])
+    results = []
+    for sums in (_sums_on_host, _sums_on_device):
+        value = sums(logits, positive, negative, counts)
+        results.append((value, torch.autograd.grad(value.sum(), logits)[0]))
+    assert torch.allclose(results[0][0], results[1][0])
+    assert torch.allclose(results[0][1], results[1][1])
