@@ -1,17 +1,23 @@
 """From settings to objects: what train.py, evaluate.py and profile_val.py share."""
 
+import dataclasses
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from configs import AugmentConfig, DataConfig, MetricConfig, PostprocessConfig, TargetsConfig
 from dbnet.data import annotations, synthetic
-from dbnet.data.collate import Collate
-from dbnet.data.dataset import DetectionDataset, make_loader
-from dbnet.data.targets import make_targets
+from dbnet.data.cache import Caches, ImageCache, TargetCache
+from dbnet.data.collate import Collate, cached_maps, drawn_maps
+from dbnet.data.dataset import DetectionDataset, load_sample, make_loader
+from dbnet.data.images import decode_image
 from dbnet.data.transforms import EvalTransform, TrainTransform
 from dbnet.engine import Metric, autocast
 from dbnet.metrics.cleval import CLEval
@@ -27,26 +33,82 @@ def load_records(cfg: DataConfig, splits: list[str]) -> dict[str, list[Record]]:
     Raises:
         ValueError: the data set has problems, or a split no usable text.
     """
-    root, format = cfg.root, cfg.format
-    if root is None:
-        root, format = (
-            synthetic.build(
-                cfg.drawn_dir,
-                train=cfg.drawn_train,
-                val=cfg.drawn_val,
-                seed=cfg.drawn_seed,
-                workers=cfg.num_workers,
-            ),
-            "ufo",
-        )
+    root, format = _data_set(cfg)
     loaded = {split: annotations.load_records(root, split, format=format) for split in splits}
     records = {split: loaded[split][0] for split in splits}
     reports = {split: loaded[split][1] for split in splits}
     print(annotations.summary_table(records, reports, image_size=cfg.image_size), flush=True)
     for split in splits:
-        if all(record.ignored.all() for record in records[split]):
+        if _lacks_text(records[split]):
             raise ValueError(f"{root}: {split} has no usable text; annotate some first")
     return records
+
+
+def check(cfg: DataConfig, splits: list[str]) -> int:
+    """Print all that is wrong with the splits, undecodable images included.
+
+    Returns the exit status: 0 where `load_records` takes them and every image can be decoded.
+    """
+    root, format = _data_set(cfg)
+    scanned = {split: annotations.scan(root, split, format=format) for split in splits}
+    records = {split: scanned[split][0] for split in splits}
+    reports = {split: scanned[split][1] for split in splits}
+    print(annotations.summary_table(records, reports, image_size=cfg.image_size))
+    problems = [problem for split in splits for problem in reports[split].problems]
+    for split in splits:
+        if _lacks_text(records[split]) and not reports[split].problems:
+            problems.append(f"{root}: {split} has no usable text; annotate some first")
+    paths = [record.image_path for split in splits for record in records[split]]
+    with ThreadPoolExecutor(max(1, cfg.num_workers)) as pool:
+        failures = tqdm(
+            pool.map(_decode_failure, paths),
+            total=len(paths), desc="decode", unit="image", leave=False,
+        )  # fmt: skip
+        problems += filter(None, failures)
+    for split in splits:
+        for note in reports[split].notes:
+            print(f"note: {note}")
+    for problem in problems:
+        print(f"problem: {problem}")
+    print(f"images decoded: {len(paths)}, problems: {len(problems)}", flush=True)
+    return 1 if problems else 0
+
+
+def _data_set(cfg: DataConfig) -> tuple[Path, str]:
+    """Root and annotation format; receipts are drawn where no root is given."""
+    if cfg.root is not None:
+        return cfg.root, cfg.format
+    root = synthetic.build(
+        cfg.drawn_dir,
+        train=cfg.drawn_train,
+        val=cfg.drawn_val,
+        seed=cfg.drawn_seed,
+        workers=cfg.num_workers,
+    )
+    return root, "ufo"
+
+
+def _lacks_text(records: list[Record]) -> bool:
+    return all(record.ignored.all() for record in records)
+
+
+def _decode_failure(path: str) -> str | None:
+    try:
+        decode_image(path)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def open_caches(data: DataConfig, targets: TargetsConfig) -> Caches:
+    """One set of caches serves all loaders; it may hold none."""
+    folder = data.cache_dir
+    return Caches(
+        targets=TargetCache(folder=folder / "targets", **vars(targets))
+        if data.cache != "none"
+        else None,
+        images=ImageCache(folder=folder / "images") if data.cache == "all" else None,
+    )
 
 
 def train_loader(
@@ -56,28 +118,69 @@ def train_loader(
     targets: TargetsConfig,
     *,
     seed: int,
+    caches: Caches,
 ) -> DataLoader[Batch]:
-    """Shuffled and augmented; set `loader.sampler.epoch` before each pass."""
+    """Shuffled and augmented; set `loader.sampler.epoch` before each pass.
+
+    The caches are not used where the geometry is random: hardly anything would be found again.
+    """
     transform = TrainTransform(image_size=data.train_size or data.image_size, **vars(augment))
-    dataset = DetectionDataset(records=records, transform=transform, seed=seed)
-    return _loader(dataset, data, targets, shuffle=True)
+    random = _random_geometry(augment)
+    _print_cached("training", data, random)
+    used = Caches(targets=None, images=None) if random else caches
+    return _loader(records, transform, data, targets, used, seed=seed, shuffle=True)
 
 
 def val_loader(
-    records: list[Record], data: DataConfig, targets: TargetsConfig
+    records: list[Record],
+    data: DataConfig,
+    targets: TargetsConfig,
+    *,
+    caches: Caches | None = None,
 ) -> DataLoader[Batch]:
-    """In the records' order, only resized and padded."""
+    """In the records' order, only resized and padded. It opens caches of its own if given none."""
     transform = EvalTransform(image_size=data.image_size)
-    dataset = DetectionDataset(records=records, transform=transform, seed=0)
-    return _loader(dataset, data, targets, shuffle=False)
+    _print_cached("validation", data, [])
+    if caches is None:
+        caches = open_caches(data, targets)
+    return _loader(records, transform, data, targets, caches, seed=0, shuffle=False)
+
+
+def _random_geometry(augment: AugmentConfig) -> list[str]:
+    """Settings that place a text elsewhere in every epoch. A flip does not: it has two places."""
+    still = {"rotate": 0, "quarter_turns": 0, "scale": (1, 1), "crop": 0}
+    return [name for name, value in still.items() if getattr(augment, name) != value]
+
+
+def _print_cached(name: str, data: DataConfig, random: list[str]) -> None:
+    what = "images and targets" if data.cache == "all" else "targets"
+    how = f"cached in {data.cache_dir}/"
+    if data.cache == "none":
+        how = "made each time, --data.cache is none"
+    elif random:
+        how = f"made each time, the geometry is random ({', '.join(random)})"
+    print(f"{name} {what}: {how}", flush=True)
 
 
 def _loader(
-    dataset: DetectionDataset, data: DataConfig, targets: TargetsConfig, *, shuffle: bool
+    records: list[Record],
+    transform: EvalTransform | TrainTransform,
+    data: DataConfig,
+    targets: TargetsConfig,
+    caches: Caches,
+    *,
+    seed: int,
+    shuffle: bool,
 ) -> DataLoader[Batch]:
+    load = load_sample
+    if caches.images:
+        load = partial(caches.images.load, image_size=transform.image_size)
+    target_maps = partial(drawn_maps, **vars(targets))
+    if caches.targets:
+        target_maps = partial(cached_maps, cache=caches.targets)
     return make_loader(
-        dataset,
-        Collate(target_maps=partial(make_targets, **vars(targets))),
+        DetectionDataset(records=records, load=load, transform=transform, seed=seed),
+        Collate(target_maps=target_maps),
         shuffle=shuffle,
         batch_size=data.batch_size,
         num_workers=data.num_workers,
@@ -85,6 +188,36 @@ def _loader(
         persistent_workers=data.persistent_workers,
         pin_memory=data.pin_memory,
     )
+
+
+def fill_cache(
+    records: dict[str, list[Record]],
+    data: DataConfig,
+    augment: AugmentConfig,
+    targets: TargetsConfig,
+) -> int:
+    """Ask once for all samples of "train" and "val" that can be cached, and print what was done.
+
+    When stopped, what is stored stays; the next call passes it quickly. Returns the exit status:
+    1 where the cache cannot be written.
+    """
+    data = dataclasses.replace(data, persistent_workers=False)
+    caches = open_caches(data, targets)
+    train = train_loader(records["train"], data, augment, targets, seed=0, caches=caches)
+    val = val_loader(records["val"], data, targets, caches=caches)
+    loaders = [val] if _random_geometry(augment) else [train, val]
+    total = sum(len(loader.sampler) for loader in loaders)
+    started, done = time.perf_counter(), 0
+    try:
+        with tqdm(total=total, desc="fill cache", unit="image", leave=False) as bar:
+            for batch in chain.from_iterable(loaders):
+                done += len(batch.image_ids)
+                bar.update(len(batch.image_ids))
+    finally:
+        print(f"{done} of {total} images in {time.perf_counter() - started:.1f} s")
+        for name, (hits, misses, stored) in caches.counts().items():
+            print(f"{name}: {hits} hits, {misses} misses, {stored / 1e6:.1f} MB stored", flush=True)
+    return int(any(cache is not None and cache.store.is_off for cache in caches))
 
 
 def batch_sizes(loader: DataLoader[Batch]) -> list[int]:

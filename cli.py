@@ -1,5 +1,6 @@
 """Command lines: flags from the config dataclasses, one clear line for what cannot work."""
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from configs import Config, EvaluateConfig, from_dict
+from configs import Config, EvaluateConfig, ProfileConfig, from_dict
 
 T = TypeVar("T")
 
@@ -32,18 +33,33 @@ def parse_train() -> Config:
 
 
 def parse_evaluate() -> EvaluateConfig:
-    """Flags over the settings the checkpoint was trained with."""
+    """Flags over the settings of the checkpoint to evaluate."""
+    return _parse_over_checkpoint(EvaluateConfig, required=True)
+
+
+def parse_profile() -> ProfileConfig:
+    """Flags over the settings of the checkpoint to profile, or the defaults where is none."""
+    return _parse_over_checkpoint(ProfileConfig, required=False)
+
+
+def _parse_over_checkpoint(cls: type[T], *, required: bool) -> T:
     if "--help" in sys.argv or "-h" in sys.argv:
-        return tyro.cli(EvaluateConfig)
-    checkpoint = Path(_value_of("--checkpoint") or newest_checkpoint())
+        return tyro.cli(cls)
+    named = _value_of("--checkpoint")
+    try:
+        checkpoint = Path(named) if named else newest_checkpoint()
+    except ValueError:
+        if required:
+            raise
+        return tyro.cli(cls)
     from dbnet.checkpoint import load_checkpoint  # torch is slow to import: not for --help
 
     trained = from_dict(Config, load_checkpoint(checkpoint)["config"])
-    sections = {
-        name: getattr(trained, name)
-        for name in ("data", "targets", "loss", "postprocess", "metric")
+    shared = {f.name for f in dataclasses.fields(cls)} & {
+        f.name for f in dataclasses.fields(Config)
     }
-    return tyro.cli(EvaluateConfig, default=EvaluateConfig(checkpoint=checkpoint, **sections))
+    sections = {name: getattr(trained, name) for name in shared}
+    return tyro.cli(cls, default=cls(checkpoint=checkpoint, **sections))
 
 
 def read_run_config(folder: Path) -> Config:

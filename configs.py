@@ -47,6 +47,12 @@ class DataConfig:
     """Where drawn receipts are kept."""
     drawn_seed: int = 0
     """Seed of the drawn receipts; validation uses its own stream."""
+    cache: Literal["none", "targets", "all"] = "targets"
+    """Keep what never changes between epochs on disk: target maps, or all, resized images too."""
+    cache_dir: Path = Path("cache")
+    """Where it is kept. May be deleted at any time, and shared between runs."""
+    fill_cache: bool = False
+    """Fill the cache with all samples on num_workers processes, then stop."""
     check_only: bool = False
     """List what is wrong with the data set, then stop."""
 
@@ -63,6 +69,10 @@ class DataConfig:
         _require(
             self.drawn_train >= 1 and self.drawn_val >= 1,
             "--data.drawn-train and --data.drawn-val must be at least 1",
+        )
+        _require(
+            not self.fill_cache or self.cache != "none",
+            "--data.fill-cache: needs --data.cache targets or all",
         )
 
 
@@ -243,7 +253,7 @@ class PostprocessConfig:
     """Probability map to polygons."""
 
     bin_thresh: float = 0.2
-    """Pixels above this belong to text."""
+    """Pixels above this belong to text; best below 0.5."""
     box_thresh: float = 0.3
     """Detections whose mean probability is below this are dropped."""
     max_candidates: int = 300
@@ -253,7 +263,7 @@ class PostprocessConfig:
     use_polygon: bool = True
     """Polygons that follow the outline; off: rotated rectangles."""
     min_size: float = 3.0
-    """Regions whose shorter side is below this many pixels are dropped."""
+    """Texts whose shorter side, grown back, is below this many pixels are dropped."""
 
     def __post_init__(self) -> None:
         for name in ("bin_thresh", "box_thresh"):
@@ -343,6 +353,45 @@ class EvaluateConfig:
     """Folder for metrics.json, predictions.json and drawings; None: eval/ beside the checkpoint."""
     draw_worst: int = 8
     """Draw this many images, those with the lowest CLEval hmean."""
+
+
+@dataclass(frozen=True)
+class ProfileConfig:
+    """Find out where validation time goes. Sections default to the checkpoint's settings."""
+
+    checkpoint: Path | None = None
+    """Checkpoint to run; None: the newest best.pt under runs/, else random weights."""
+    data: DataConfig = field(default_factory=DataConfig)
+    targets: TargetsConfig = field(default_factory=TargetsConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Built with random weights where there is no checkpoint."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
+    metric: MetricConfig = field(default_factory=MetricConfig)
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes the GPU where there is one."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Autocast type; auto takes bf16 where the device computes in it natively."""
+    warmup: int = 2
+    """Batches that are run first and not measured."""
+    train_steps: int = 5
+    """Training steps timed beside; 0: none."""
+    compare_naive: bool = False
+    """Also run the textbook path: no cache, plain targets, post-process and metric."""
+    trace: bool = False
+    """Write a torch.profiler trace of three batches."""
+    baseline: Path | None = None
+    """Earlier profile.json; exit status 1 where a stage has become slower."""
+    tolerance: float = 0.1
+    """Slowdown a stage may have against the baseline; 0.1 is 10 %."""
+    out: Path | None = None
+    """Folder for profile.json, report.md and stages.png; None: runs/profile-DATE-TIME."""
+
+    def __post_init__(self) -> None:
+        _require(self.warmup >= 0, f"--warmup {self.warmup}: must be 0 or more")
+        _require(self.train_steps >= 0, f"--train-steps {self.train_steps}: must be 0 or more")
+        _require(self.tolerance >= 0, f"--tolerance {self.tolerance}: must be 0 or more")
 
 
 def to_dict(cfg: Any) -> dict[str, Any]:

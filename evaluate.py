@@ -71,7 +71,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
         f"loss {figures['loss/total']:.4f} over {figures['images']} images, {empty} of them "
         f"without a detection, {figures['capped']} detections beyond max_candidates"
     )
-    seconds = timer.totals()
+    seconds = {k: v for k, v in timer.totals().items() if not k.startswith("worker/")}
     total = sum(seconds.values())
     print(
         table(

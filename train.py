@@ -53,10 +53,13 @@ def main(cfg: Config) -> Path:
     if cfg.data.check_only:
         sys.exit(build.check(cfg.data, ["train", "val"]))
     records = build.load_records(cfg.data, ["train", "val"])
+    if cfg.data.fill_cache:
+        sys.exit(build.fill_cache(records, cfg.data, cfg.augment, cfg.targets))
+    caches = build.open_caches(cfg.data, cfg.targets)
     loader = build.train_loader(
-        records["train"], cfg.data, cfg.augment, cfg.targets, seed=cfg.train.seed
+        records["train"], cfg.data, cfg.augment, cfg.targets, seed=cfg.train.seed, caches=caches
     )
-    val_loader = build.val_loader(records["val"], cfg.data, cfg.targets)
+    val_loader = build.val_loader(records["val"], cfg.data, cfg.targets, caches=caches)
     batch_sizes = build.batch_sizes(loader)
 
     # ---- Model, loss, optimizer
@@ -119,6 +122,7 @@ def main(cfg: Config) -> Path:
     examples = build.first_samples(val_loader, 4)
     for epoch in range(first_epoch, cfg.train.epochs):
         loader.sampler.epoch = epoch
+        asked_before = caches.counts()
         timer = StageTimer(synchronize=None)
         log.start_epoch(epoch, len(batch_sizes), timer)
         train_one_epoch(
@@ -158,6 +162,7 @@ def main(cfg: Config) -> Path:
             record |= {f"val/{name}": value for name, value in figures.items()}
             record |= {f"time_val/{name}": value for name, value in timer.totals().items()}
             log.image("val/examples", draw_predictions(examples, *predict(averaged, examples)))
+        record |= caches.figures(since=asked_before)
         record |= {f"memory/{name}": value for name, value in memory_figures(device).items()}
 
         # ---- Checkpoints: best first, so that a stop in between repeats this epoch alike
@@ -208,8 +213,13 @@ def new_run_folder(cfg: Config) -> Path:
 
 
 # What may change when a run goes on: how long it is, and what does not touch its weights.
+# Not data.cache: cached threshold maps are rounded by up to 1/510 of their range, so that weights
+# trained with and without it differ. Where the cache lies makes no difference.
 RESUME_MAY_CHANGE = {
     "data.root",
+    "data.cache_dir",
+    "data.fill_cache",
+    "data.check_only",
     "data.num_workers",
     "data.prefetch_factor",
     "data.persistent_workers",

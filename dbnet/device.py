@@ -72,10 +72,13 @@ def keep_freed_memory() -> None:
 
 
 def memory_figures(device: torch.device) -> dict[str, float]:
-    """GiB: peak resident memory of this process, and the GPU's allocated, reserved and peak."""
+    """Peak resident memory of this process (GiB, and percent of the machine's memory), and the
+    GPU's allocated, reserved and peak memory (GiB)."""
     # Linux counts ru_maxrss in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
-    figures = {"rss_peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    figures = {"rss_peak_gb": peak / 2**30, "rss_peak_percent": 100 * peak / machine}
     if device.type == "cuda":
         figures["gpu_allocated_gb"] = torch.cuda.memory_allocated(device) / 2**30
         figures["gpu_reserved_gb"] = torch.cuda.memory_reserved(device) / 2**30

@@ -301,13 +301,18 @@ def compute_all(metrics: dict[str, Metric]) -> dict[str, Any]:
 
 
 def timed(loader: Iterable[Batch], timer: StageTimer) -> Iterator[Batch]:
-    """The loader's batches; waiting for each is the stage "data_wait"."""
+    """The loader's batches; waiting for each is the stage "data_wait".
+
+    What its workers needed for a batch, beside everything else, goes to "worker/...".
+    """
     batches = iter(loader)
     while True:
         with timer("data_wait"):
             batch = next(batches, None)
         if batch is None:
             return
+        for stage, seconds in batch.seconds.items():
+            timer.add(f"worker/{stage}", seconds)
         yield batch
 
 

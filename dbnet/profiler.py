@@ -1,8 +1,12 @@
-"""Wall time per stage."""
+"""Wall time per stage: measured, summarised, compared with an earlier profile."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
 
 
 class StageTimer:
@@ -26,8 +30,90 @@ class StageTimer:
         yield
         if self.synchronize:
             self.synchronize()
-        self.durations.setdefault(stage, []).append(time.perf_counter() - start)
+        self.add(stage, time.perf_counter() - start)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Record a duration measured elsewhere, such as in a loader worker."""
+        self.durations.setdefault(stage, []).append(seconds)
 
     def totals(self) -> dict[str, float]:
         """Seconds per stage, in order of first use."""
         return {stage: sum(values) for stage, values in self.durations.items()}
+
+
+class StageStats(NamedTuple):
+    """Durations of one stage in seconds; all but total and count are per batch."""
+
+    count: int
+    total: float
+    mean: float
+    median: float
+    p95: float
+    p99: float
+    std: float
+
+
+def summarize(durations: list[float]) -> StageStats:
+    """Statistics of durations in seconds; percentiles are linearly interpolated.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not durations:
+        raise ValueError("no batch was measured")
+    values = np.asarray(durations)
+    median, p95, p99 = np.percentile(values, [50, 95, 99])
+    return StageStats(
+        len(values), *map(float, (values.sum(), values.mean(), median, p95, p99, values.std()))
+    )
+
+
+class Change(NamedTuple):
+    """One stage in two profiles; seconds per batch."""
+
+    stage: str
+    before: float  # median
+    after: float  # median
+    noise: float  # what two medians of such spread may differ by
+    regressed: bool
+
+
+def compare_profiles(
+    before: dict[str, Any], after: dict[str, Any], tolerance: float
+) -> list[Change]:
+    """Stage by stage, over the medians per batch.
+
+    A stage has regressed where it is slower by more than `tolerance` (0.1 is 10 %) and by more
+    than the noise: 2.5 standard errors of the two medians.
+
+    Args:
+        before, after: as profile.json holds them.
+
+    Raises:
+        ValueError: the profiles have no batches or are of different settings.
+    """
+    for name, profile in (("baseline", before), ("this profile", after)):
+        if not profile.get("performance/val_num_batches"):
+            raise ValueError(f"{name} has no measured batches: nothing to compare")
+    differing = sorted(
+        key
+        for key in before["compared"].keys() | after["compared"].keys()
+        if before["compared"].get(key) != after["compared"].get(key)
+    )
+    if differing:
+        listed = ", ".join(
+            f"{key}: {before['compared'].get(key)} -> {after['compared'].get(key)}"
+            for key in differing
+        )
+        raise ValueError(f"the baseline was measured with other settings ({listed})")
+    changes = []
+    for stage in after["stages"]:
+        if stage not in before["stages"]:
+            continue
+        old, new = StageStats(**before["stages"][stage]), StageStats(**after["stages"][stage])
+        # The median of n normal values has the standard error 1.25 std / sqrt(n).
+        noise = 2.5 * 1.25 * math.hypot(old.std / old.count**0.5, new.std / new.count**0.5)
+        slower = new.median - old.median
+        regressed = slower > tolerance * old.median and slower > noise
+        changes.append(Change(stage, old.median, new.median, noise, regressed))
+    return changes

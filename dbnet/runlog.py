@@ -101,6 +101,13 @@ class RunLog:
                 f"R {record['val/cleval/recall']:.4f} H {record['val/cleval/hmean']:.4f}, "
                 f"IoU H {record['val/iou/hmean']:.4f}"
             )
+        rates = [
+            f"{name} {record[f'cache/{name}_hit_rate']:.0%}"
+            for name in ("targets", "images")
+            if f"cache/{name}_hit_rate" in record
+        ]
+        if rates:
+            parts.append(f"cache hits: {', '.join(rates)}")
         if left:
             parts.append(f"{_duration(left)} left")
         return " | ".join(parts)

@@ -31,6 +31,7 @@ class Sample(NamedTuple):
     matrix: np.ndarray  # float64 (3, 3), original pixels -> pixels of `image`
     orig_polygons: list[np.ndarray]  # n x float32 (P, 2), original pixels, as annotated
     orig_size: tuple[int, int]  # height, width of the upright original
+    seconds: dict[str, float] = {}  # what making it took, by stage; never changed in place
 
 
 class TargetMaps(NamedTuple):
@@ -57,6 +58,7 @@ class Batch(NamedTuple):
     image_ids: list[str]
     matrices: np.ndarray  # float64 (N, 3, 3), original pixels -> pixels of `images`
     orig_sizes: list[tuple[int, int]]
+    seconds: dict[str, float]  # what making it took, summed over samples, by stage
 
 
 class DBOutputs(NamedTuple):

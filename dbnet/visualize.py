@@ -8,6 +8,10 @@ from dbnet.structures import Batch, Detections
 TRUE = (30, 160, 60)
 FOUND = (225, 40, 60)
 IGNORED = (150, 150, 150)
+STAGE_COLORS = (
+    (76, 120, 168), (245, 133, 24), (84, 162, 75), (228, 87, 86), (114, 183, 178),
+    (178, 121, 162), (238, 202, 59), (157, 117, 93), (186, 176, 172),
+)  # fmt: skip
 
 
 def draw_polygons(
@@ -73,6 +77,27 @@ def draw_predictions(
     ]
     bottoms = [heatmap(prob_map[0]) for prob_map in prob_maps]
     return grid(tops + bottoms, columns=len(tops))  # (2 H, N W, 3)
+
+
+def draw_stages(seconds: dict[str, float]) -> np.ndarray:
+    """One horizontal bar, a coloured piece per stage, its name, share and milliseconds below."""
+    width, margin = 960, 24
+    stages = {name: value for name, value in seconds.items() if value > 0}
+    total = sum(stages.values())
+    canvas = np.full((130 + 30 * len(stages), width, 3), 255, np.uint8)
+    font = cv2.FontFace("sans")
+    left = float(margin)
+    for row, (name, value) in enumerate(stages.items()):
+        color = STAGE_COLORS[row % len(STAGE_COLORS)]
+        right = left + (width - 2 * margin) * value / total
+        corner = (max(round(left) + 1, round(right)), 90)
+        cv2.rectangle(canvas, (round(left), 30), corner, color, -1)
+        top = 116 + 30 * row
+        cv2.rectangle(canvas, (margin, top), (margin + 18, top + 18), color, -1)
+        label = f"{name}   {1000 * value:.1f} ms   {value / total:.1%}"
+        cv2.putText(canvas, label, (margin + 30, top + 16), (40, 40, 40), font, 18, 400)
+        left = right
+    return canvas
 
 
 def grid(images: list[np.ndarray], *, columns: int) -> np.ndarray:

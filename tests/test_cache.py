@@ -1,4 +1,4 @@
-"""The target cache: same bits hit or miss, and whatever is on disk, never wrong maps."""
+"""The caches: same bits hit or miss, and whatever is on disk, never wrong maps or pixels."""
 
 import errno
 import logging
@@ -7,12 +7,18 @@ import os
 import signal
 from pathlib import Path
 
+import cv2
 import numpy as np
+import PIL
 import pytest
 
 from dbnet.data import cache as cache_module
-from dbnet.data.cache import CacheCounts, TargetCache
+from dbnet.data.cache import Caches, ImageCache, TargetCache
+from dbnet.data.dataset import load_sample
+from dbnet.data.store import CacheCounts
 from dbnet.data.targets import make_targets
+from dbnet.data.transforms import EvalTransform
+from dbnet.structures import Record, Sample
 
 PARAMETERS = {"shrink_ratio": 0.4, "thresh_min": 0.3, "thresh_max": 0.7}
 HALF_STEP = (0.7 - 0.3) / 255 / 2
@@ -139,7 +145,7 @@ def test_changed_parameter_misses(tmp_path, change):
     assert other.counts()[:2] == (0, 1)
 
 
-@pytest.mark.parametrize("name", ["_VERSION", "MIN_SIDE"])
+@pytest.mark.parametrize("name", ["_TARGETS_VERSION", "MIN_SIDE"])
 def test_changed_version_misses(tmp_path, monkeypatch, name):
     cache = make_cache(tmp_path)
     cache(*page(), HEIGHT, WIDTH)
@@ -307,7 +313,7 @@ def test_folder_that_cannot_be_made(tmp_path, caplog):
     cache = make_cache(tmp_path / "file" / "cache")
     with caplog.at_level(logging.WARNING):
         fill(cache, [0, 0, 1])
-    assert len(caplog.messages) == 1 and str(cache.folder) in caplog.messages[0]
+    assert len(caplog.messages) == 1 and str(cache.store.folder) in caplog.messages[0]
     assert cache.counts() == CacheCounts(hits=0, misses=3, bytes_stored=0)
 
 
@@ -318,3 +324,168 @@ def test_one_process_turns_storing_off_for_all(tmp_path, monkeypatch):
     monkeypatch.undo()
     fill(cache, [1])
     assert entries(tmp_path) == []
+
+
+def write_image(path: Path, height: int, width: int, seed: int = 0) -> Record:
+    """Noise, so that every pixel counts, and one text."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    assert cv2.imwrite(str(path), pixels)
+    quad = np.float32([[2, 1], [width - 2, 3], [width - 3, height / 2], [1, height / 2]])
+    return Record(str(path), path.name, [quad], np.array([False]), ["text"])
+
+
+def assert_same_sample(ours: Sample, expected: Sample) -> None:
+    for name in ("image", "matrix", "polygons", "orig_polygons", "ignored"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(expected, name), name)
+    for name in ("texts", "image_id", "orig_size"):
+        assert getattr(ours, name) == getattr(expected, name)
+
+
+def seen(record: Record, cache: ImageCache, size: int = 64) -> Sample:
+    """By way of the cache, checked against the way without it."""
+    transform, rng = EvalTransform(image_size=size), np.random.default_rng(0)
+    ours = transform(cache.load(record, image_size=size), rng)
+    assert_same_sample(ours, transform(load_sample(record), rng))
+    return ours
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize(
+    ("height", "width"),
+    [(150, 97), (97, 150), (101, 101), (64, 64), (64, 20), (40, 30), (11, 63), (63, 64), (1, 300)],
+)
+def test_cached_image_is_the_letterboxed_one(tmp_path, height, width, suffix):
+    record = write_image(tmp_path / f"image{suffix}", height, width)
+    cache = ImageCache(folder=tmp_path / "cache")
+    for counts in ((0, 1), (1, 1), (2, 1)):
+        seen(record, cache)
+        assert cache.counts()[:2] == counts
+    assert seen(record, ImageCache(folder=tmp_path / "cache")).orig_size == (height, width)
+
+
+def test_an_image_entry_holds_no_padding(tmp_path):
+    cache = ImageCache(folder=tmp_path / "cache")
+    seen(write_image(tmp_path / "image.png", 160, 80), cache)
+    assert cache.store.bytes_on_disk() == cache.counts().bytes_stored == 64 * 32 * 3 + 16 + 16 + 4
+
+
+def other_pixels(path: Path) -> Path:
+    write_image(path, 100, 80, seed=1)
+    return path
+
+
+def other_mtime(path: Path) -> Path:
+    times = path.stat()
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns + 1_000))
+    return path
+
+
+def other_length(path: Path) -> Path:
+    times = path.stat()
+    path.write_bytes(path.read_bytes() + b"more")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    return path
+
+
+def other_name(path: Path) -> Path:
+    return path.rename(path.with_name("other.png"))
+
+
+@pytest.mark.parametrize("change", [other_pixels, other_mtime, other_length, other_name])
+def test_changed_image_file_misses(tmp_path, change):
+    record, cache = write_image(tmp_path / "image.png", 100, 80), ImageCache(folder=tmp_path / "c")
+    seen(record, cache)
+    seen(record._replace(image_path=str(change(tmp_path / "image.png"))), cache)
+    assert cache.counts()[:2] == (0, 2)
+
+
+def test_changed_image_size_misses(tmp_path):
+    record, cache = write_image(tmp_path / "image.png", 100, 80), ImageCache(folder=tmp_path / "c")
+    seen(record, cache)
+    seen(record, cache, size=96)
+    assert cache.counts()[:2] == (0, 2)
+
+
+VERSIONS = [(cache_module, "_IMAGES_VERSION"), (cv2, "__version__"), (PIL, "__version__")]
+
+
+@pytest.mark.parametrize(("owner", "name"), VERSIONS)
+def test_another_version_of_what_decodes_misses(tmp_path, monkeypatch, owner, name):
+    record, cache = write_image(tmp_path / "image.png", 100, 80), ImageCache(folder=tmp_path / "c")
+    seen(record, cache)
+    monkeypatch.setattr(owner, name, 99)
+    seen(record, cache)
+    assert cache.counts()[:2] == (0, 2)
+
+
+def test_changed_annotation_hits_the_image_and_is_used(tmp_path):
+    record, cache = write_image(tmp_path / "image.png", 100, 80), ImageCache(folder=tmp_path / "c")
+    seen(record, cache)
+    seen(record._replace(polygons=[record.polygons[0] + 1], texts=["other"]), cache)
+    assert cache.counts()[:2] == (1, 1)
+
+
+def test_two_ways_to_one_file_share_the_entry(tmp_path):
+    record, cache = write_image(tmp_path / "image.png", 100, 80), ImageCache(folder=tmp_path / "c")
+    (tmp_path / "link.png").symlink_to(tmp_path / "image.png")
+    seen(record, cache)
+    seen(record._replace(image_path=str(tmp_path / "link.png")), cache)
+    assert cache.counts()[:2] == (1, 1)
+
+
+def test_damaged_image_entries_are_rebuilt(tmp_path):
+    record, cache = write_image(tmp_path / "image.png", 50, 40), ImageCache(folder=tmp_path / "c")
+    seen(record, cache)
+    (path,) = entries(tmp_path / "c")
+    good = path.read_bytes()
+    for misses, (name, damaged) in enumerate(damages(good).items(), start=2):
+        path.write_bytes(damaged)
+        seen(record, cache)
+        assert cache.counts().misses == misses, name
+        assert path.read_bytes() == good, name
+
+
+def test_an_unwritable_image_cache_still_answers(tmp_path, caplog):
+    record = write_image(tmp_path / "image.png", 100, 80)
+    (tmp_path / "file").write_text("in the way")
+    cache = ImageCache(folder=tmp_path / "file" / "cache")
+    for _ in range(2):
+        seen(record, cache)
+    assert len(caplog.messages) == 1 and cache.store.is_off
+    assert cache.counts() == CacheCounts(hits=0, misses=2, bytes_stored=0)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no image"])
+def test_an_image_that_cannot_be_read_is_named_and_not_cached(tmp_path, content):
+    record, cache = write_image(tmp_path / "image.png", 50, 40), ImageCache(folder=tmp_path / "c")
+    Path(record.image_path).unlink()
+    if content is not None:
+        Path(record.image_path).write_bytes(content)
+    with pytest.raises(ValueError, match=r"image\.png: "):
+        cache.load(record, image_size=64)
+    assert entries(tmp_path / "c") == []
+
+
+def test_figures_tell_what_happened_since(tmp_path):
+    cache = make_cache(tmp_path)
+    fill(cache, [0, 1])
+    caches = Caches(targets=cache, images=None)
+    before = caches.counts()
+    size = sum(path.stat().st_size for path in entries(tmp_path))
+    assert caches.figures(since=before) == {"cache/targets_bytes": size}
+    fill(cache, [0, 1, 1, 2])
+    size = sum(path.stat().st_size for path in entries(tmp_path))
+    expected = {"cache/targets_hit_rate": 0.75, "cache/targets_bytes": size}
+    assert caches.figures(since=before) == expected
+    assert Caches(targets=None, images=None).figures(since={}) == {}
+
+
+def test_stopped_while_writing_leaves_no_temporary_file(tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", stop)
+    cache = make_cache(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        cache(*page(), HEIGHT, WIDTH)
+    assert entries(tmp_path) == [] and not cache.store.is_off

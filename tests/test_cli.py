@@ -23,7 +23,7 @@ def script(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("name", ["train.py", "evaluate.py"])
+@pytest.mark.parametrize("name", ["train.py", "evaluate.py", "profile_val.py"])
 def test_help_explains_and_does_not_import_torch(name):
     code = (
         f"import sys, runpy; sys.argv = [{name!r}, '--help']\n"

@@ -1,23 +1,26 @@
 """Loaders: order, seeds, workers, batches."""
 
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import pytest
 import torch
 
 from dbnet.data import annotations
-from dbnet.data.collate import Collate
-from dbnet.data.dataset import DetectionDataset, EpochSampler, make_loader
-from dbnet.data.targets import make_targets
+from dbnet.data.cache import ImageCache, TargetCache
+from dbnet.data.collate import Collate, cached_maps, drawn_maps
+from dbnet.data.dataset import DetectionDataset, EpochSampler, load_sample, make_loader
 from dbnet.data.transforms import EvalTransform, TrainTransform
 from tests.drawing import write_dataset
 
-TARGETS = partial(make_targets, shrink_ratio=0.4, thresh_min=0.3, thresh_max=0.7)
+PARAMETERS = dict(shrink_ratio=0.4, thresh_min=0.3, thresh_max=0.7)
+TARGETS = partial(drawn_maps, **PARAMETERS)
 AUGMENT = dict(
     flip=0.5, rotate=5.0, quarter_turns=0.1, scale=(0.8, 1.2), crop=0.3,
     color=0.3, blur=0.3, noise=0.3, jpeg=0.3,
 )  # fmt: skip
+STILL = AUGMENT | dict(rotate=0.0, quarter_turns=0.0, scale=(1.0, 1.0), crop=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +29,14 @@ def records(tmp_path_factory):
     return annotations.load_records(root, "train", format="ufo")[0]
 
 
-def loader_of(records, *, workers, shuffle=True, transform=None, batch_size=3):
+def loader_of(
+    records, *, workers, shuffle=True, transform=None, load=load_sample, target_maps=TARGETS
+):
     transform = transform or TrainTransform(image_size=96, **AUGMENT)
     return make_loader(
-        DetectionDataset(records=records, transform=transform, seed=1),
-        Collate(target_maps=TARGETS),
-        shuffle=shuffle, batch_size=batch_size, num_workers=workers, prefetch_factor=2,
+        DetectionDataset(records=records, load=load, transform=transform, seed=1),
+        Collate(target_maps=target_maps),
+        shuffle=shuffle, batch_size=3, num_workers=workers, prefetch_factor=2,
         persistent_workers=True, pin_memory=False,
     )  # fmt: skip
 
@@ -54,8 +59,12 @@ def test_batches_are_the_same_whatever_the_number_of_workers(records):
 def test_epochs_differ_in_order_and_augmentation(records):
     loader = loader_of(records, workers=0)
     first, second = (
-        {name: image for b in epoch_of(loader, e) for name, image in zip(b.image_ids, b.images)}
-        for e in (0, 1)
+        {
+            name: image
+            for batch in epoch_of(loader, epoch)
+            for name, image in zip(batch.image_ids, batch.images, strict=True)
+        }
+        for epoch in (0, 1)
     )
     assert sorted(first) == sorted(second) == sorted(r.image_id for r in records)
     assert list(first) != list(second)
@@ -66,19 +75,19 @@ def test_last_batch_is_smaller_and_nothing_is_lost(records):
     loader = loader_of(records, workers=0, shuffle=False, transform=EvalTransform(image_size=96))
     batches = list(loader)
     assert [len(b.images) for b in batches] == [3, 3, 1]
-    assert sum((b.image_ids for b in batches), []) == [r.image_id for r in records]
+    assert [name for b in batches for name in b.image_ids] == [r.image_id for r in records]
 
 
 def test_a_batch_holds_what_its_samples_do(records):
     transform = EvalTransform(image_size=96)
     batch = next(iter(loader_of(records, workers=0, shuffle=False, transform=transform)))
-    dataset = DetectionDataset(records=records, transform=transform, seed=1)
+    dataset = DetectionDataset(records=records, load=load_sample, transform=transform, seed=1)
     assert batch.images.shape == (3, 3, 96, 96) and batch.images.dtype == torch.uint8
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     for index in range(3):
         sample = dataset[(0, index)]
         assert np.array_equal(batch.images[index].permute(1, 2, 0).numpy(), sample.image)
-        maps = TARGETS(sample.polygons, sample.ignored, 96, 96)
+        maps = TARGETS(sample)
         assert np.array_equal(batch.shrink_map[index, 0].numpy(), maps.shrink_map)
         assert np.array_equal(batch.thresh_mask[index, 0].numpy(), maps.thresh_mask)
         assert batch.orig_sizes[index] == (160, 128)
@@ -99,3 +108,44 @@ def test_an_image_that_cannot_be_read_is_named(records, workers, tmp_path):
     bad = [*records[:2], records[2]._replace(image_path=str(broken))]
     with pytest.raises(ValueError, match=r"broken\.png"):
         list(loader_of(bad, workers=workers, shuffle=False))
+
+
+TRANSFORMS = [
+    EvalTransform(image_size=96),
+    TrainTransform(image_size=96, **(STILL | {"flip": 0.0})),
+    TrainTransform(image_size=96, **STILL),
+    TrainTransform(image_size=224, **STILL),
+]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=["eval", "train", "flips", "enlarges"])
+def test_cached_batches_are_those_without_a_cache(records, transform, workers, tmp_path):
+    images = ImageCache(folder=tmp_path / "images")
+    targets = TargetCache(folder=tmp_path / "targets", **PARAMETERS)
+    drawn = loader_of(records, workers=0, transform=transform)
+    cached = loader_of(
+        records,
+        workers=workers,
+        transform=transform,
+        load=partial(images.load, image_size=transform.image_size),
+        target_maps=partial(cached_maps, cache=targets),
+    )
+    plain = mirrored = 0
+    for epoch in (0, 1, 2):
+        for a, b in zip(epoch_of(drawn, epoch), epoch_of(cached, epoch), strict=True):
+            assert a.image_ids == b.image_ids and a.orig_sizes == b.orig_sizes
+            assert torch.equal(a.images, b.images)
+            assert np.array_equal(a.matrices, b.matrices)
+            for p, q in zip(chain(*a.polygons), chain(*b.polygons), strict=True):
+                assert np.array_equal(p, q)
+            flips = a.matrices[:, 0, 0] < 0
+            for name in ("shrink_map", "shrink_mask", "thresh_mask"):
+                differs = getattr(a, name) != getattr(b, name)
+                assert not differs[~flips].any()
+                assert differs.float().mean() < 5e-3  # lines are not drawn alike from both ends
+            assert (a.thresh_map - b.thresh_map).abs().max() <= (0.7 - 0.3) / 510 + 1e-6
+            plain, mirrored = plain + int((~flips).sum()), mirrored + int(flips.sum())
+    assert (mirrored > 3) == (getattr(transform, "flip", 0) > 0) and plain > 3
+    for cache in (images, targets):  # the flipped share the entries of the plain
+        assert cache.counts()[:2] == (2 * len(records), len(records))

@@ -183,6 +183,15 @@ def test_stages_are_timed():
         Dot(), Square(), [batch_of([1])], lambda _: Detections([], np.zeros(0, np.float32), 0),
         {}, device=CPU, dtype=None, timer=timer,
     )  # fmt: skip
-    stages = ["data_wait", "copy", "forward", "loss", "download", "postprocess", "metric"]
+    stages = [
+        "data_wait",
+        "worker/targets",
+        "copy",
+        "forward",
+        "loss",
+        "download",
+        "postprocess",
+        "metric",
+    ]
     assert list(timer.totals()) == stages
     assert all(seconds >= 0 for seconds in timer.totals().values())

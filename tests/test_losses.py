@@ -27,7 +27,8 @@ def batch_of(shrink, mask, thresh, thresh_mask) -> Batch:
     return Batch(
         torch.zeros(len(shrink), 3, *shrink.shape[2:], dtype=torch.uint8),
         shrink, mask, thresh, thresh_mask, empty, empty, [np.zeros(0, bool)] * len(shrink),
-        empty, [""] * len(shrink), np.tile(np.eye(3), (len(shrink), 1, 1)), [(1, 1)] * len(shrink),
+        empty, [""] * len(shrink), np.tile(np.eye(3), (len(shrink), 1, 1)),
+        [(1, 1)] * len(shrink), {},
     )  # fmt: skip
 
 

@@ -38,15 +38,15 @@ def test_warm_up_is_linear_from_a_hundredth():
 def test_average_forgets_its_beginning_and_covers_buffers():
     model = nn.BatchNorm1d(1)
     ema = build_ema(model, 0.5)
-    expected, updates = None, 0
-    for value in (8.0, 4.0, 2.0):
+    expected = 8.0
+    for updates, value in enumerate((8.0, 4.0, 2.0)):
         with torch.no_grad():
             model.weight.fill_(value)
             model.running_mean.fill_(-value)
         ema.update_parameters(model)
         decay = min(0.5, (1 + updates) / (10 + updates))
-        expected = value if expected is None else decay * expected + (1 - decay) * value
-        updates += 1
+        if updates:  # the first one copies
+            expected = decay * expected + (1 - decay) * value
     assert ema.module.weight.item() == pytest.approx(expected)
     assert ema.module.running_mean.item() == pytest.approx(-expected)
     assert build_ema(model, 0.0) is None

@@ -31,7 +31,9 @@ def small(root: Path, out: Path, **changes) -> Config:
     """A run of seconds; five pages in batches of two leave a last batch of one."""
     values = dict(epochs=3, accumulate=2, precision="fp32", device="cpu", out=out, name="run")
     return Config(
-        data=DataConfig(root=root, image_size=96, batch_size=2, num_workers=0),
+        data=DataConfig(
+            root=root, image_size=96, batch_size=2, num_workers=0, cache_dir=out / "cache"
+        ),
         augment=AugmentConfig(rotate=5.0, color=0.3),
         model=ModelConfig(encoder="mobilenetv3_small_050", pretrained=False, fpn_channels=16),
         optim=OptimConfig(warmup_epochs=0.5, step_size=2),

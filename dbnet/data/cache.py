@@ -1,54 +1,44 @@
-"""Target maps kept on disk, so that an image whose geometry never changes is drawn once.
+"""What never changes between epochs, kept on disk: target maps, and images at the network's size.
 
-One file per entry, named by a digest of all that determines the maps. Any number of processes may
-read and write the same folder: entries appear whole or not at all, and are checked when read. A
-killed process loses the entry it was writing and may leave its .tmp file.
-
-Outside its texts a map is constant, so an entry holds only the rectangle around them: the threshold
-map as bytes, the three binary maps as bits. It is not compressed: zlib would make it 4 to 13 times
-smaller and reading it 1.5 to 2 times slower.
+A key stands for everything an entry depends on, so that nothing stale is ever found. A hit, a miss
+and a cache that cannot be written give the same bits.
 """
 
-import contextlib
 import hashlib
-import logging
-import multiprocessing
 import os
 import struct
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+import PIL
 
+from dbnet.data.dataset import load_sample
+from dbnet.data.store import KEY_BYTES, CacheCounts, Store
 from dbnet.data.targets import MIN_SIDE, make_targets
-from dbnet.structures import TargetMaps
+from dbnet.data.transforms import letterbox, warp
+from dbnet.geometry import transform
+from dbnet.structures import Record, Sample, TargetMaps
 
-_VERSION = 1  # raise it when the maps drawn or the layout of an entry change
-_HEADER = struct.Struct("<16s4I")  # key; top, left, height, width of the rectangle
-_CHECKSUM = struct.Struct("<I")  # CRC-32 of all before it
+# Raise them when what is cached or the layout of an entry change.
+_TARGETS_VERSION = 1
+_IMAGES_VERSION = 1
+
+_RECTANGLE = struct.Struct("<4I")  # top, left, height, width of the part that is kept
+_SIZES = struct.Struct("<4I")  # height, width of the original; of the part that is kept
 _LEVELS = 255  # steps of the threshold map
-_SLOTS = 4096  # counters; a process takes the one of its id modulo this
-
-logger = logging.getLogger(__name__)
-
-
-class CacheCounts(NamedTuple):
-    """Sums over this process and all that were started with the cache (forked or spawned)."""
-
-    hits: int
-    misses: int
-    bytes_stored: int
 
 
 class TargetCache:
     """Answers like `make_targets`, from disk where it can.
 
     The binary maps are those of `make_targets`. The threshold map is rounded to 255 steps, an error
-    of at most (thresh_max - thresh_min) / 510. A hit, a miss and a cache that is off give the same
-    bits. A miss stores its maps; where that fails (disk full, folder read-only), one warning is
-    logged and nothing more is stored.
+    of at most (thresh_max - thresh_min) / 510.
+
+    Outside its texts a map is constant, so an entry holds only the rectangle around them: the
+    threshold map as bytes, the three binary maps as bits. It is not compressed: zlib would make it
+    4 to 13 times smaller and reading it 1.5 to 2 times slower.
 
     Args:
         folder: where the entries live; made when the first one is stored.
@@ -60,13 +50,10 @@ class TargetCache:
     ) -> None:
         if not thresh_min < thresh_max:
             raise ValueError(f"thresh_min {thresh_min} must be below thresh_max {thresh_max}")
-        self.folder = folder
+        self.store = Store(folder=folder)
         self.shrink_ratio = shrink_ratio
         self.thresh_min = thresh_min
         self.thresh_max = thresh_max
-        # Shared with the workers. Each process adds to three numbers of its own: a lock would stay
-        # locked if its worker were killed. The last number says that nothing is stored any more.
-        self._shared = multiprocessing.RawArray("q", 3 * _SLOTS + 1)
 
     def get(
         self,
@@ -85,9 +72,7 @@ class TargetCache:
         Raises ValueError as `make_targets` does.
         """
         key = self._key(polygons, ignored, height, width)
-        path = self.folder / key[:1].hex() / key.hex()
-        entry = _read(path, key)
-        self._count(hits=entry is not None, misses=entry is None)
+        entry = self.store.read(key)
         if entry is None:
             maps = make_targets(
                 polygons,
@@ -98,52 +83,28 @@ class TargetCache:
                 thresh_min=self.thresh_min,
                 thresh_max=self.thresh_max,
             )
-            entry = self._encode(key, maps)
-            self._store(path, entry)
+            entry = self._encode(maps)
+            self.store.write(key, entry)
         return self._decode(entry, height, width, flipped)
 
     __call__ = get
 
     def counts(self) -> CacheCounts:
-        """Hits, misses and bytes written so far."""
-        table = np.frombuffer(self._shared, np.int64)[:-1].reshape(_SLOTS, 3)
-        return CacheCounts(*table.sum(axis=0).tolist())
-
-    def _count(self, *, hits: int = 0, misses: int = 0, bytes_stored: int = 0) -> None:
-        slot = 3 * (os.getpid() % _SLOTS)
-        for offset, number in enumerate((hits, misses, bytes_stored)):
-            self._shared[slot + offset] += number
+        return self.store.counts()
 
     def _key(
         self, polygons: list[np.ndarray], ignored: np.ndarray, height: int, width: int
     ) -> bytes:
-        """16 bytes that stand for everything the maps depend on."""
         parameters = (self.shrink_ratio, self.thresh_min, self.thresh_max, MIN_SIDE)
-        digest = hashlib.blake2b(digest_size=16)
-        digest.update(struct.pack("<I4d2I", _VERSION, *parameters, height, width))
+        digest = hashlib.blake2b(digest_size=KEY_BYTES)
+        digest.update(struct.pack("<I4d2I", _TARGETS_VERSION, *parameters, height, width))
         digest.update(np.array([len(polygons), *map(len, polygons)]))
         digest.update(np.ascontiguousarray(ignored, bool))
         if polygons:
             digest.update(np.concatenate(polygons))
         return digest.digest()
 
-    def _store(self, path: Path, entry: bytes) -> None:
-        if self._shared[-1]:
-            return
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(entry)
-            temporary.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            self._shared[-1] = 1
-            logger.warning("Target cache %s is off, nothing more is stored: %s", self.folder, error)
-        else:
-            self._count(bytes_stored=len(entry))
-
-    def _encode(self, key: bytes, maps: TargetMaps) -> bytes:
+    def _encode(self, maps: TargetMaps) -> bytes:
         planes = (maps.shrink_map, maps.shrink_mask, maps.thresh_mask)
         binary = np.stack([plane > 0 for plane in planes])
         varies = binary[0] | ~binary[1] | binary[2]
@@ -152,18 +113,19 @@ class TargetCache:
         left, right = (columns[0], columns[-1] + 1) if len(columns) else (0, 1)
         steps = _LEVELS / (self.thresh_max - self.thresh_min)
         levels = np.rint((maps.thresh_map[top:bottom, left:right] - self.thresh_min) * steps)
-        entry = b"".join(
+        return b"".join(
             [
-                _HEADER.pack(key, top, left, bottom - top, right - left),
+                _RECTANGLE.pack(top, left, bottom - top, right - left),
                 levels.astype(np.uint8).tobytes(),
                 np.packbits(binary[:, top:bottom, left:right]).tobytes(),
             ]
         )
-        return entry + _CHECKSUM.pack(zlib.crc32(entry))
 
-    def _decode(self, entry: bytes, height: int, width: int, flipped: bool) -> TargetMaps:
-        _, top, left, rows, columns = _HEADER.unpack_from(entry)
-        data = np.frombuffer(entry, np.uint8, offset=_HEADER.size)
+    def _decode(
+        self, entry: bytes | memoryview, height: int, width: int, flipped: bool
+    ) -> TargetMaps:
+        top, left, rows, columns = _RECTANGLE.unpack_from(entry)
+        data = np.frombuffer(entry, np.uint8, offset=_RECTANGLE.size)
         size = rows * columns
         levels = data[:size].reshape(rows, columns)
         binary = np.unpackbits(data[size:], count=3 * size).reshape(3, rows, columns)
@@ -183,14 +145,97 @@ class TargetCache:
         return maps
 
 
-def _read(path: Path, key: bytes) -> bytes | None:
-    """The entry, or None if it is missing, damaged or another's."""
-    try:
-        entry = path.read_bytes()
-    except OSError:
-        return None
-    if not entry.startswith(key):
-        return None
-    (checksum,) = _CHECKSUM.unpack(entry[-_CHECKSUM.size :])
-    body = memoryview(entry)[: -_CHECKSUM.size]
-    return entry if zlib.crc32(body) == checksum else None
+class ImageCache:
+    """Images decoded and letterboxed, from disk where it can.
+
+    An entry holds the pixels without the padding, uncompressed.
+
+    Args:
+        folder: where the entries live; made when the first one is stored.
+    """
+
+    def __init__(self, *, folder: Path) -> None:
+        self.store = Store(folder=folder)
+
+    def load(self, record: Record, *, image_size: int) -> Sample:
+        """The record with its longest side at `image_size`, its polygons and matrix likewise.
+
+        For a transform to the same `image_size`: its letterbox finds nothing left to resize, and
+        what comes out has the bits it has after `load_sample`. The image is read-only.
+        Raises ValueError, naming the file, as `load_sample` does.
+        """
+        key = self._key(record.image_path, image_size)
+        entry = self.store.read(key)
+        if entry is None:
+            sample = load_sample(record)
+            sample = warp(sample, letterbox(sample.orig_size, image_size), image_size)
+            entry = _encode_image(sample)
+            self.store.write(key, entry)
+        image, orig_size = _decode_image(entry)
+        matrix = letterbox(orig_size, image_size)
+        return Sample(
+            image=image,
+            polygons=[transform(polygon, matrix) for polygon in record.polygons],
+            ignored=record.ignored,
+            texts=record.texts,
+            image_id=record.image_id,
+            matrix=matrix,
+            orig_polygons=record.polygons,
+            orig_size=orig_size,
+        )
+
+    def counts(self) -> CacheCounts:
+        return self.store.counts()
+
+    def _key(self, path: str, image_size: int) -> bytes:
+        try:
+            file = Path(path).stat()
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror}") from None
+        libraries = f"{cv2.__version__} {PIL.__version__}"  # they decode, not always to the bit
+        facts = (_IMAGES_VERSION, image_size, file.st_size, file.st_mtime_ns, libraries)
+        digest = hashlib.blake2b(digest_size=KEY_BYTES)
+        digest.update(repr((*facts, os.path.realpath(path))).encode())
+        return digest.digest()
+
+
+def _encode_image(sample: Sample) -> bytes:
+    """Of a sample letterboxed to a square."""
+    canvas = sample.image  # (S, S, 3)
+    height, width = sample.orig_size
+    rows, columns = round(height * sample.matrix[1, 1]), round(width * sample.matrix[0, 0])
+    if canvas[rows:].any() or canvas[:, columns:].any():  # an enlarged image fades out there
+        rows, columns = canvas.shape[:2]
+    return _SIZES.pack(height, width, rows, columns) + canvas[:rows, :columns].tobytes()
+
+
+def _decode_image(entry: bytes | memoryview) -> tuple[np.ndarray, tuple[int, int]]:
+    """Pixels, uint8 (H, W, 3), and the height and width of the original."""
+    height, width, rows, columns = _SIZES.unpack_from(entry)
+    pixels = np.frombuffer(entry, np.uint8, offset=_SIZES.size)
+    return pixels.reshape(rows, columns, 3), (height, width)
+
+
+class Caches(NamedTuple):
+    """Those that are in use."""
+
+    targets: TargetCache | None
+    images: ImageCache | None
+
+    def counts(self) -> dict[str, CacheCounts]:
+        return {name: cache.counts() for name, cache in self._asdict().items() if cache}
+
+    def figures(self, *, since: dict[str, CacheCounts]) -> dict[str, float]:
+        """{"cache/targets_hit_rate": 0..1, "cache/targets_bytes": on disk, ...}.
+
+        Rates are those after `since`, an earlier `counts()`, and left out where nothing was asked.
+        Bytes are the folder's, entries of other runs and settings included.
+        """
+        figures: dict[str, float] = {}
+        for name, counts in self.counts().items():
+            hits = counts.hits - since[name].hits
+            asked = hits + counts.misses - since[name].misses
+            if asked:
+                figures[f"cache/{name}_hit_rate"] = hits / asked
+            figures[f"cache/{name}_bytes"] = getattr(self, name).store.bytes_on_disk()
+        return figures

@@ -6,24 +6,60 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dbnet.data.cache import TargetCache
+from dbnet.data.targets import make_targets
+from dbnet.geometry import transform
+from dbnet.profiler import StageTimer
 from dbnet.structures import Batch, Sample, TargetMaps
+
+
+def drawn_maps(
+    sample: Sample, *, shrink_ratio: float, thresh_min: float, thresh_max: float
+) -> TargetMaps:
+    """Target maps of the sample; arguments as for `make_targets`."""
+    return make_targets(
+        sample.polygons,
+        sample.ignored,
+        *sample.image.shape[:2],
+        shrink_ratio=shrink_ratio,
+        thresh_min=thresh_min,
+        thresh_max=thresh_max,
+    )
+
+
+def cached_maps(sample: Sample, *, cache: TargetCache) -> TargetMaps:
+    """Target maps of the sample, by way of the cache.
+
+    A mirrored sample shares the entry of the plain one: it is looked up by its polygons as they
+    were before the mirroring.
+    """
+    height, width = sample.image.shape[:2]
+    flipped = bool(np.linalg.det(sample.matrix[:2, :2]) < 0)
+    polygons = sample.polygons
+    if flipped:
+        mirror = np.array([[-1.0, 0, width - 1], [0, 1, 0], [0, 0, 1]])
+        matrix = mirror @ sample.matrix
+        polygons = [transform(polygon, matrix) for polygon in sample.orig_polygons]
+    return cache.get(polygons, sample.ignored, height, width, flipped=flipped)
 
 
 class Collate:
     """Stacks samples of equal size.
 
     Args:
-        target_maps: answers like `make_targets(polygons, ignored, height, width)`.
+        target_maps: `drawn_maps` or `cached_maps` with its settings bound.
     """
 
-    def __init__(self, *, target_maps: Callable[..., TargetMaps]) -> None:
+    def __init__(self, *, target_maps: Callable[[Sample], TargetMaps]) -> None:
         self.target_maps = target_maps
 
     def __call__(self, samples: list[Sample]) -> Batch:
-        targets = [
-            self.target_maps(sample.polygons, sample.ignored, *sample.image.shape[:2])
-            for sample in samples
-        ]
+        timer = StageTimer(synchronize=None)
+        with timer("targets"):
+            targets = [self.target_maps(sample) for sample in samples]
+        for sample in samples:
+            for stage, seconds in sample.seconds.items():
+                timer.add(stage, seconds)
         maps = {
             name: _stack_maps([getattr(target, name) for target in targets])
             for name in TargetMaps._fields
@@ -40,6 +76,7 @@ class Collate:
             image_ids=[sample.image_id for sample in samples],
             matrices=np.stack([sample.matrix for sample in samples]),
             orig_sizes=[sample.orig_size for sample in samples],
+            seconds=timer.totals(),
         )
 
 

@@ -8,24 +8,45 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dbnet.data.images import decode_image
+from dbnet.profiler import StageTimer
 from dbnet.structures import Batch, Record, Sample
 
 
+def load_sample(record: Record) -> Sample:
+    """The decoded image in its original size. Raises ValueError, naming the file."""
+    image = decode_image(record.image_path)  # uint8 (H, W, 3)
+    return Sample(
+        image=image,
+        polygons=record.polygons,
+        ignored=record.ignored,
+        texts=record.texts,
+        image_id=record.image_id,
+        matrix=np.eye(3),
+        orig_polygons=record.polygons,
+        orig_size=image.shape[:2],
+    )
+
+
 class DetectionDataset(Dataset[Sample]):
-    """Decodes and transforms one record at a time.
+    """Loads and transforms one record at a time.
 
     It is asked with (epoch, index) pairs: each draws its own random stream from (seed, epoch,
     index), so what a sample looks like depends on neither the workers nor their number.
+
+    Args:
+        load: `load_sample`, or what gives the same after `transform`.
     """
 
     def __init__(
         self,
         *,
         records: list[Record],
+        load: Callable[[Record], Sample],
         transform: Callable[[Sample, np.random.Generator], Sample],
         seed: int,
     ) -> None:
         self.records = records
+        self.load = load
         self.transform = transform
         self.seed = seed
 
@@ -34,19 +55,13 @@ class DetectionDataset(Dataset[Sample]):
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
-        record = self.records[index]
-        image = decode_image(record.image_path)  # uint8 (H, W, 3)
-        sample = Sample(
-            image=image,
-            polygons=record.polygons,
-            ignored=record.ignored,
-            texts=record.texts,
-            image_id=record.image_id,
-            matrix=np.eye(3),
-            orig_polygons=record.polygons,
-            orig_size=image.shape[:2],
-        )
-        return self.transform(sample, np.random.default_rng((self.seed, epoch, index)))
+        rng = np.random.default_rng((self.seed, epoch, index))
+        timer = StageTimer(synchronize=None)
+        with timer("decode"):
+            sample = self.load(self.records[index])
+        with timer("transform"):
+            sample = self.transform(sample, rng)
+        return sample._replace(seconds=timer.totals())
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

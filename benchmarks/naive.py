@@ -1,0 +1,136 @@
+"""The textbook path of a validation: targets, post-process and metrics one text at a time."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from configs import ProfileConfig
+from dbnet.data.collate import Collate
+from dbnet.data.dataset import DetectionDataset, load_sample, make_loader
+from dbnet.data.transforms import EvalTransform
+from dbnet.engine import Metric
+from dbnet.geometry import min_area_quad
+from dbnet.profiler import StageTimer
+from dbnet.structures import Batch, Detections, Record, Sample, TargetMaps
+from tests.reference import iou as plain_iou
+from tests.reference import postprocess as plain_postprocess
+from tests.reference import targets as plain_targets
+
+
+def target_maps(
+    sample: Sample, *, shrink_ratio: float, thresh_min: float, thresh_max: float
+) -> TargetMaps:
+    """Per text two pyclipper offsets and one float64 distance map per edge."""
+    height, width = sample.image.shape[:2]
+    maps = plain_targets.make_targets(
+        sample.polygons,
+        sample.ignored,
+        height,
+        width,
+        shrink_ratio=shrink_ratio,
+        thresh_min=thresh_min,
+        thresh_max=thresh_max,
+    )
+    return TargetMaps(*(values.astype(np.float32) for values in maps))
+
+
+def textbook(
+    cfg: ProfileConfig, records: list[Record], timer: StageTimer
+) -> tuple[DataLoader[Batch], StageTimer, Callable[[np.ndarray], Detections], dict[str, Metric]]:
+    """Loader without cache, timer, post-processor and metrics: the parts of one validation."""
+    dataset = DetectionDataset(
+        records=records,
+        load=load_sample,
+        transform=EvalTransform(image_size=cfg.data.image_size),
+        seed=0,
+    )
+    loader = make_loader(
+        dataset,
+        Collate(target_maps=partial(target_maps, **vars(cfg.targets))),
+        shuffle=False,
+        batch_size=cfg.data.batch_size,
+        num_workers=cfg.data.num_workers,
+        prefetch_factor=cfg.data.prefetch_factor,
+        persistent_workers=False,
+        pin_memory=cfg.data.pin_memory,
+    )
+    settings = vars(cfg.postprocess) | {"shrink_ratio": cfg.targets.shrink_ratio}
+    # Per region a mask, a mean, a pyclipper offset and a rectangle.
+    postprocess = partial(plain_postprocess.postprocess, **settings)
+    metrics = {"cleval": NaiveCLEval(), "iou": NaiveIoU(**vars(cfg.metric.iou))}
+    return loader, timer, postprocess, metrics
+
+
+class NaiveCLEval:
+    """The published package, one image at a time; detections as their smallest rectangles.
+
+    Raises:
+        ValueError: the package is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from tests.reference import cleval_package
+        except ImportError:
+            raise ValueError(
+                "the textbook metric is the published package: pip install cleval==0.1.1"
+            ) from None
+        self.package = cleval_package
+        self.reset()
+
+    def reset(self) -> None:
+        self.counts = dict.fromkeys(self.package.NAMES, 0.0)
+
+    def update(
+        self,
+        det_polygons: list[np.ndarray],
+        gt_polygons: list[np.ndarray],
+        ignored: np.ndarray,
+        texts: list[str] | None = None,
+        *,
+        image_size: tuple[int, int] | None = None,
+    ) -> dict[str, float]:
+        quads = [min_area_quad(polygon) for polygon in det_polygons]
+        truth = [p if len(p) == 4 else min_area_quad(p) for p in gt_polygons]
+        result = self.package.evaluate(quads, truth, ignored, texts or [""] * len(truth))
+        for name in self.counts:
+            self.counts[name] += result[name]
+        return result
+
+    def compute(self) -> dict[str, float]:
+        """Corpus precision, recall and hmean from the summed counts."""
+        c = self.counts
+        recall = max(0.0, c["num_char_tp"] - c["gran_score_recall"]) / max(1, c["num_char_gt"])
+        found = max(0.0, c["num_char_tp"] - c["gran_score_precision"])
+        precision = found / max(1, c["num_char_det"])
+        hmean = 2 * precision * recall / max(1e-12, precision + recall)
+        return {"precision": precision, "recall": recall, "hmean": hmean}
+
+
+class NaiveIoU:
+    """Every detection against every text, one shapely intersection each."""
+
+    def __init__(self, *, iou_thresh: float) -> None:
+        self.iou_thresh = iou_thresh
+        self.reset()
+
+    def reset(self) -> None:
+        self.results: list[dict[str, float]] = []
+
+    def update(
+        self,
+        det_polygons: list[np.ndarray],
+        gt_polygons: list[np.ndarray],
+        ignored: np.ndarray,
+        texts: list[str] | None = None,
+        *,
+        image_size: tuple[int, int] | None = None,
+    ) -> dict[str, float]:
+        result = plain_iou.evaluate(det_polygons, gt_polygons, ignored, iou_thresh=self.iou_thresh)
+        self.results.append(result)
+        return result
+
+    def compute(self) -> dict[str, float]:
+        return {"images": len(self.results)}

@@ -1,0 +1,220 @@
+"""Find out where validation time goes.
+
+python profile_val.py                            # newest best.pt, its data
+python profile_val.py --baseline runs/profile-OLD/profile.json
+python profile_val.py --compare-naive            # the textbook path in the same run
+"""
+
+import json
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from cli import newest_checkpoint, parse_profile, run
+from configs import ProfileConfig, to_dict
+
+
+def main(cfg: ProfileConfig) -> dict[str, Any]:
+    """Writes profile.json, report.md, stages.png and TensorBoard scalars; returns the profile."""
+    # torch is imported here and not above, so that --help answers at once.
+    import cv2
+    import torch
+    from torch.utils.tensorboard import SummaryWriter
+    from tqdm import tqdm
+
+    import build
+    from dbnet.checkpoint import build_model, load_checkpoint
+    from dbnet.device import (
+        autocast_dtype,
+        keep_freed_memory,
+        memory_figures,
+        resolve_device,
+        resolve_precision,
+    )
+    from dbnet.engine import evaluate
+    from dbnet.losses import DBLoss
+    from dbnet.measure import (
+        forward_seconds,
+        timer_seconds,
+        training_step_seconds,
+        wait_for,
+        write_trace,
+    )
+    from dbnet.model.dbnet import DBNet
+    from dbnet.profiler import StageTimer, compare_profiles, summarize
+    from dbnet.report import changes_table, profile_report, write_json, write_text
+    from dbnet.visualize import draw_stages
+
+    # ---- What is profiled
+    keep_freed_memory()
+    device = resolve_device(cfg.device)
+    precision = resolve_precision(cfg.precision, device)
+    where = {"device": device, "dtype": autocast_dtype(precision)}
+    baseline = read_profile(cfg.baseline) if cfg.baseline else None
+    checkpoint = cfg.checkpoint or find_checkpoint()
+    if checkpoint:
+        model = build_model(load_checkpoint(checkpoint))
+    else:
+        model = DBNet(encoder=cfg.model.encoder, fpn_channels=cfg.model.fpn_channels)
+        print("no checkpoint: RANDOM weights; post-process and metric see noise, not text")
+    model.to(device, memory_format=torch.channels_last)
+    criterion = DBLoss(**vars(cfg.loss))
+    records = build.load_records(cfg.data, ["val"])["val"]
+    caches = build.open_caches(cfg.data, cfg.targets)
+    loader = build.val_loader(records, cfg.data, cfg.targets, caches=caches)
+    postprocess = build.postprocessor(cfg.postprocess, cfg.targets)
+    metrics = build.metrics(cfg.metric)
+    print(f"{checkpoint or 'random weights'} on {device} in {precision}", flush=True)
+
+    def validate(title, batches, timer, postprocess=postprocess, metrics=metrics):
+        with tqdm(total=len(records), desc=title, unit="image", leave=False) as bar:
+            return evaluate(
+                model,
+                criterion,
+                batches,
+                postprocess,
+                metrics,
+                **where,
+                timer=timer,
+                on_image=lambda _: bar.update(),
+            )
+
+    # ---- Warm-up: workers start, caches fill; then allocators and kernels
+    for _ in tqdm(loader, desc="fill caches", unit="batch", leave=False):
+        pass
+    resident = build.first_samples(loader, cfg.data.batch_size)
+    validate("warm-up", [resident] * cfg.warmup, StageTimer(synchronize=None))
+
+    # ---- As it really runs. On the host every stage ends before the next begins; a device that
+    # works on its own must be waited for at each border, which needs a pass of its own.
+    served = caches.counts()
+    timer = StageTimer(synchronize=None)
+    started = time.perf_counter()
+    figures = validate("validation", loader, timer)
+    epoch_time = time.perf_counter() - started
+    cache = {
+        name: {key: value - getattr(served[name], key) for key, value in now._asdict().items()}
+        for name, now in caches.counts().items()
+    }
+    if wait_for(device):
+        timer = StageTimer(synchronize=wait_for(device))
+        validate("stages", loader, timer)
+
+    # ---- Beside it: the forward pass alone, a training step, the textbook path
+    forward = forward_seconds(model, resident, **where, repeats=7)
+    forward_alone = forward * len(records) / len(resident.images)
+    train_step = 0.0
+    if cfg.train_steps:
+        train_step = training_step_seconds(
+            model, criterion, resident, **where, steps=cfg.train_steps
+        )
+    naive = None
+    if cfg.compare_naive:
+        from benchmarks.naive import textbook
+
+        naive_timer = StageTimer(synchronize=wait_for(device))
+        started = time.perf_counter()
+        validate("textbook", *textbook(cfg, records, naive_timer))
+        naive = naive_timer.totals() | {"wall": time.perf_counter() - started}
+
+    # ---- Put together
+    stages = {name: summarize(values) for name, values in timer.durations.items()}
+    host = {name: s for name, s in stages.items() if not name.startswith("worker/")}
+    batches = [timer.durations[name][: len(timer.durations["forward"])] for name in host]
+    batch = summarize([sum(parts) for parts in zip(*batches, strict=True)])
+    memory = memory_figures(device)
+    profile = {
+        "performance/val_batch_mean": batch.mean,
+        "performance/val_batch_median": batch.median,
+        "performance/val_batch_p95": batch.p95,
+        "performance/val_batch_p99": batch.p99,
+        "performance/val_batch_std": batch.std,
+        "performance/val_epoch_time": epoch_time,
+        "performance/val_num_batches": batch.count,
+        "performance/gpu_memory_gb": memory.get("gpu_allocated_gb", 0.0),
+        "performance/gpu_memory_reserved_gb": memory.get("gpu_reserved_gb", 0.0),
+        "performance/gpu_memory_peak_gb": memory.get("gpu_peak_gb", 0.0),
+        "performance/cpu_memory_percent": memory["rss_peak_percent"],
+        "performance/rss_peak_gb": memory["rss_peak_gb"],
+        "performance/images_per_second": len(records) / epoch_time,
+        "performance/forward_alone_s": forward_alone,
+        "performance/over_forward": epoch_time / forward_alone,
+        "performance/train_step_s": train_step,
+        "performance/timer_overhead_s": timer_seconds(device) * sum(s.count for s in host.values()),
+        "bottleneck": max(host, key=lambda name: host[name].total),
+        "images": len(records),
+        "cache": cache,
+        "metrics": figures,
+        "stages": {name: s._asdict() for name, s in stages.items()},
+        "naive": naive,
+        "compared": compared_settings(cfg, str(device), precision, len(records)),
+        "config": to_dict(cfg),
+        "checkpoint": str(checkpoint) if checkpoint else None,
+        "torch": torch.__version__,
+    }
+
+    # ---- Tell and keep
+    report = profile_report(profile)
+    print(report)
+    out = cfg.out or Path("runs") / time.strftime("profile-%Y%m%d-%H%M%S")
+    write_json(out / "profile.json", profile)
+    write_text(out / "report.md", f"{report}\n\n![stages](stages.png)\n")
+    bar = draw_stages({name: s.mean for name, s in host.items()})
+    cv2.imwrite(str(out / "stages.png"), cv2.cvtColor(bar, cv2.COLOR_RGB2BGR))
+    with SummaryWriter(out) as writer:
+        for name, value in profile.items():
+            if name.startswith("performance/"):
+                writer.add_scalar(name, value, 0)
+        for name, s in stages.items():
+            writer.add_scalar(f"stages/{name}", s.mean, 0)
+        writer.add_image("stages", bar, 0, dataformats="HWC")
+    if cfg.trace:
+        untimed = StageTimer(synchronize=None)
+        write_trace(out / "trace.json", lambda: validate("trace", islice(loader, 3), untimed))
+    print(f"{out}: profile.json, report.md, stages.png{', trace.json' if cfg.trace else ''}")
+
+    # ---- Yesterday
+    if baseline:
+        changes = compare_profiles(baseline, profile, cfg.tolerance)
+        print(changes_table(changes))
+        slower = [change.stage for change in changes if change.regressed]
+        if slower:
+            sys.exit(f"slower than {cfg.baseline}: {', '.join(slower)}")
+        print(f"no stage is slower than {cfg.baseline} beyond {cfg.tolerance:.0%} and the noise")
+    return profile
+
+
+def find_checkpoint() -> Path | None:
+    try:
+        return newest_checkpoint()
+    except ValueError:
+        return None
+
+
+def read_profile(path: Path) -> dict[str, Any]:
+    """An earlier profile.json. Raises ValueError where it cannot be read."""
+    try:
+        profile = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read as a profile ({error})") from None
+    if not isinstance(profile, dict) or "stages" not in profile or "compared" not in profile:
+        raise ValueError(f"{path}: not a profile.json of profile_val.py")
+    return profile
+
+
+def compared_settings(
+    cfg: ProfileConfig, device: str, precision: str, images: int
+) -> dict[str, Any]:
+    """What two profiles must share to be compared."""
+    data = to_dict(cfg.data)
+    names = ("image_size", "batch_size", "num_workers", "cache", "root", "drawn_val", "drawn_seed")
+    settings = {f"data.{name}": data[name] for name in names}
+    for section in ("targets", "postprocess", "metric"):
+        settings[section] = to_dict(getattr(cfg, section))
+    return settings | {"device": device, "precision": precision, "images": images}
+
+
+if __name__ == "__main__":
+    run(main, parse_profile)
