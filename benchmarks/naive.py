@@ -33,7 +33,12 @@ def target_maps(
         thresh_min=thresh_min,
         thresh_max=thresh_max,
     )
-    return TargetMaps(*(values.astype(np.float32) for values in maps))
+    return TargetMaps(
+        shrink_map=maps.shrink_map.astype(np.uint8),
+        shrink_mask=maps.shrink_mask.astype(np.uint8),
+        thresh_map=maps.thresh_map.astype(np.float32),
+        thresh_mask=maps.thresh_mask.astype(np.uint8),
+    )
 
 
 def textbook(

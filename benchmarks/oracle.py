@@ -81,7 +81,8 @@ def best_iou(truths: list[np.ndarray], detections: list[np.ndarray]) -> np.ndarr
 def kernel_map(polygons: list[np.ndarray], size: int) -> np.ndarray:
     """The probability map of a perfect network, float32 (size, size)."""
     ignored = np.zeros(len(polygons), bool)
-    return make_targets(polygons, ignored, size, size, **vars(Config().targets)).shrink_map
+    maps = make_targets(polygons, ignored, size, size, **vars(Config().targets))
+    return maps.shrink_map.astype(np.float32)
 
 
 def report(name: str, pages: list[list[np.ndarray]], size: int) -> None:

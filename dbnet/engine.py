@@ -245,7 +245,7 @@ def evaluate_oracle(
     for metric in metrics.values():
         metric.reset()
     for batch in loader:
-        score_batch(batch, batch.shrink_map, postprocess, metrics, timer)
+        score_batch(batch, batch.shrink_map.float(), postprocess, metrics, timer)
     return compute_all(metrics)
 
 

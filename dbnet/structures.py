@@ -37,20 +37,20 @@ class Sample(NamedTuple):
 class TargetMaps(NamedTuple):
     """Ground truth of one image."""
 
-    shrink_map: np.ndarray  # float32 (H, W), 1 inside the shrunk polygons, else 0
-    shrink_mask: np.ndarray  # float32 (H, W), 0 where the probability loss must not look
+    shrink_map: np.ndarray  # uint8 (H, W), 1 inside the shrunk polygons, else 0
+    shrink_mask: np.ndarray  # uint8 (H, W), 0 where the probability loss must not look
     thresh_map: np.ndarray  # float32 (H, W), thresh_min..thresh_max
-    thresh_mask: np.ndarray  # float32 (H, W), 1 where the threshold loss looks
+    thresh_mask: np.ndarray  # uint8 (H, W), 1 where the threshold loss looks
 
 
 class Batch(NamedTuple):
     """N samples, stacked. Ragged fields are lists with one entry per image."""
 
     images: Tensor  # uint8 (N, 3, H, W)
-    shrink_map: Tensor  # float32 (N, 1, H, W)
-    shrink_mask: Tensor  # float32 (N, 1, H, W)
+    shrink_map: Tensor  # uint8 (N, 1, H, W), 0 or 1
+    shrink_mask: Tensor  # uint8 (N, 1, H, W), 0 or 1
     thresh_map: Tensor  # float32 (N, 1, H, W)
-    thresh_mask: Tensor  # float32 (N, 1, H, W)
+    thresh_mask: Tensor  # uint8 (N, 1, H, W), 0 or 1
     polygons: list[list[np.ndarray]]  # pixels of `images`
     orig_polygons: list[list[np.ndarray]]  # original pixels
     ignored: list[np.ndarray]

@@ -117,7 +117,8 @@ def test_an_image_does_not_feel_its_neighbours():
 
 def test_inputs_stay_as_they_are_and_no_gradient_reaches_the_targets():
     shape = (1, 1, 8, 8)
-    truth = [(torch.rand(shape) > 0.5).float() for _ in range(4)]
+    truth = [torch.rand(shape) > 0.5 for _ in range(4)]
+    truth = [t.float() if i == 2 else t.byte() for i, t in enumerate(truth)]
     copies = [t.clone() for t in truth]
     logits = torch.randn(shape, requires_grad=True)
     loss()(DBOutputs(logits, logits * 0.5), batch_of(*truth)).total.backward()

@@ -52,8 +52,9 @@ def any_polygon(rng: np.random.Generator, height: int, width: int) -> np.ndarray
 def assert_like_textbook(polygons, ignored, height, width, **parameters) -> None:
     ours = make_targets(polygons, ignored, height, width, **parameters)
     expected = textbook.make_targets(polygons, ignored, height, width, **parameters)
-    for plane in ours:
-        assert plane.dtype == np.float32 and plane.shape == (height, width)
+    for name, plane in ours._asdict().items():
+        expected_type = np.float32 if name == "thresh_map" else np.uint8
+        assert plane.dtype == expected_type and plane.shape == (height, width)
     np.testing.assert_allclose(ours.thresh_map, expected.thresh_map, atol=1e-4)
     # A corner half-way between two pixels may be rounded either way.
     assert np.sum(ours.shrink_map != expected.shrink_map) <= max(4, height * width // 1000)

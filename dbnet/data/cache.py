@@ -64,7 +64,7 @@ class TargetCache:
         *,
         flipped: bool = False,
     ) -> TargetMaps:
-        """Maps, float32 (height, width), of `polygons`: n x float32 (P, 2); `ignored` is bool (n,).
+        """Maps, (height, width), of `polygons`: n x float32 (P, 2); `ignored` is bool (n,).
 
         With `flipped` they are mirrored left to right, which gives the maps of the mirrored
         polygons (x -> width - 1 - x) but for single pixels on the edges of the binary maps: give
@@ -135,10 +135,12 @@ class TargetCache:
             binary = [cv2.flip(plane, 1) for plane in binary]
         thresholds = np.linspace(self.thresh_min, self.thresh_max, _LEVELS + 1, dtype=np.float32)
 
-        # One block of memory: obtaining four takes longer than filling them.
-        maps = TargetMaps(*np.empty((4, height, width), np.float32))
-        for plane, outside in zip(maps, (0, 1, thresholds[0], 0), strict=True):
-            plane.fill(outside)
+        maps = TargetMaps(
+            shrink_map=np.zeros((height, width), np.uint8),
+            shrink_mask=np.ones((height, width), np.uint8),
+            thresh_map=np.full((height, width), thresholds[0]),
+            thresh_mask=np.zeros((height, width), np.uint8),
+        )
         inside = np.s_[top : top + rows, left : left + columns]
         maps.shrink_map[inside], maps.shrink_mask[inside], maps.thresh_mask[inside] = binary
         maps.thresh_map[inside] = cv2.LUT(levels, thresholds)

@@ -31,7 +31,7 @@ def make_targets(
     thresh_min: float,
     thresh_max: float,
 ) -> TargetMaps:
-    """Draw the four maps, float32 (height, width), of one image.
+    """Draw the four maps, (height, width), of one image.
 
     `polygons` are n x float32 (P, 2) in pixels of the image and may leave it; `ignored` is bool
     (n,). A text is *learnable* if it is not ignored, has three points or more, is at least
@@ -61,10 +61,13 @@ def make_targets(
     learnable = list(compress(thick, has_kernel))
     masked += [polygon for polygon, keep in zip(thick, has_kernel, strict=True) if not keep]
 
-    # One block of memory: obtaining four takes longer than filling them.
-    maps = TargetMaps(*np.zeros((4, height, width), np.float32))
+    maps = TargetMaps(
+        shrink_map=np.zeros((height, width), np.uint8),
+        shrink_mask=np.ones((height, width), np.uint8),
+        thresh_map=np.zeros((height, width), np.float32),
+        thresh_mask=np.zeros((height, width), np.uint8),
+    )
     _fill(maps.shrink_map, list(chain.from_iterable(kernels)), 1)
-    maps.shrink_mask.fill(1)
     _fill(maps.shrink_mask, masked, 0)
     np.maximum(maps.shrink_mask, maps.shrink_map, out=maps.shrink_mask)
     _draw_closeness(maps.thresh_map, learnable, reach[has_kernel])
