@@ -14,7 +14,6 @@ from configs import EvaluateConfig, to_dict
 def main(cfg: EvaluateConfig) -> dict[str, float]:
     """Writes metrics.json, predictions.json, per_image.json and worst/; returns the metrics."""
     # torch is imported here and not above, so that --help answers at once.
-    import cv2
     import torch
     from tqdm import tqdm
 
@@ -30,7 +29,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     from dbnet.engine import ImageResult, evaluate, evaluate_oracle
     from dbnet.losses import DBLoss
     from dbnet.profiler import StageTimer
-    from dbnet.report import metrics_table, predictions_json, table, write_json
+    from dbnet.report import metrics_table, predictions_json, table, write_json, write_picture
     from dbnet.visualize import draw_result
 
     # ---- Checkpoint, data, parts
@@ -102,9 +101,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
             record.polygons,
             record.ignored,
         )
-        (out / "worst").mkdir(parents=True, exist_ok=True)
-        path = out / "worst" / f"{rank:02d}_{Path(result.image_id).stem}.jpg"
-        cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        write_picture(out / "worst" / f"{rank:02d}_{Path(result.image_id).stem}.jpg", picture)
     print(f"{out}: metrics.json, predictions.json, per_image.json, worst/")
     return figures
 

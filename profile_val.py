@@ -19,7 +19,6 @@ from configs import ProfileConfig, to_dict
 def main(cfg: ProfileConfig) -> dict[str, Any]:
     """Writes profile.json, report.md, stages.png and TensorBoard scalars; returns the profile."""
     # torch is imported here and not above, so that --help answers at once.
-    import cv2
     import torch
     from torch.utils.tensorboard import SummaryWriter
     from tqdm import tqdm
@@ -44,7 +43,13 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     )
     from dbnet.model.dbnet import DBNet
     from dbnet.profiler import StageTimer, compare_profiles, summarize
-    from dbnet.report import changes_table, profile_report, write_json, write_text
+    from dbnet.report import (
+        changes_table,
+        profile_report,
+        write_json,
+        write_picture,
+        write_text,
+    )
     from dbnet.visualize import draw_stages
 
     # ---- What is profiled
@@ -162,7 +167,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     write_json(out / "profile.json", profile)
     write_text(out / "report.md", f"{report}\n\n![stages](stages.png)\n")
     bar = draw_stages({name: s.mean for name, s in host.items()})
-    cv2.imwrite(str(out / "stages.png"), cv2.cvtColor(bar, cv2.COLOR_RGB2BGR))
+    write_picture(out / "stages.png", bar)
     with SummaryWriter(out) as writer:
         for name, value in profile.items():
             if name.startswith("performance/"):

@@ -118,7 +118,7 @@ def main(cfg: Config) -> Path:
     # ---- Epochs
     synchronize = torch.cuda.synchronize if device.type == "cuda" else None
     if first_epoch == 0:
-        log.image("train/first_batch", draw_targets(build.first_samples(loader, 6)))
+        log.image("first_batch", draw_targets(build.first_samples(loader, 6)))
     examples = build.first_samples(val_loader, 4)
     for epoch in range(first_epoch, cfg.train.epochs):
         loader.sampler.epoch = epoch
@@ -161,7 +161,7 @@ def main(cfg: Config) -> Path:
             record["val/seconds"] = time.perf_counter() - started
             record |= {f"val/{name}": value for name, value in figures.items()}
             record |= {f"time_val/{name}": value for name, value in timer.totals().items()}
-            log.image("val/examples", draw_predictions(examples, *predict(averaged, examples)))
+            log.image("examples", draw_predictions(examples, *predict(averaged, examples)))
         record |= caches.figures(since=asked_before)
         record |= {f"memory/{name}": value for name, value in memory_figures(device).items()}
 
@@ -186,7 +186,7 @@ def main(cfg: Config) -> Path:
         save_checkpoint(folder / "last.pt", common | state)
         log.end_epoch(record)
     log.close()
-    print(f"best CLEval hmean {best:.4f}: {folder / 'best.pt'}")
+    print(f"best CLEval hmean {best:.4f}: {folder / 'best.pt'}; look at {folder / 'examples.jpg'}")
     return folder
 
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from dbnet.engine import StepReport
 from dbnet.profiler import StageTimer
-from dbnet.report import write_text
+from dbnet.report import write_picture, write_text
 
 
 class RunLog:
@@ -113,8 +113,9 @@ class RunLog:
         return " | ".join(parts)
 
     def image(self, name: str, picture: np.ndarray) -> None:
-        """uint8 (H, W, 3) into TensorBoard."""
+        """uint8 (H, W, 3) into TensorBoard and, the latest one, into the run folder."""
         self.writer.add_image(name, picture, self.step, dataformats="HWC")
+        write_picture(self.path.with_name(f"{name}.jpg"), picture)
 
     def text(self, name: str, value: Any) -> None:
         self.writer.add_text(name, f"```json\n{json.dumps(value, indent=2)}\n```")

@@ -98,10 +98,11 @@ def test_equals_the_textbook_for_five_thousand_texts():
 
 
 def test_values_of_one_rectangle():
-    # A = 60 * 20, L = 160, D = 0.84 * 1200 / 160 = 6.3: the kernel spans 26.3..73.7 x 26.3..33.7.
+    # A = 60 * 20, L = 160, D = 0.84 * 1200 / 160 = 6.3: the kernel spans 26.3..73.7 x 26.3..33.7,
+    # 47.4 x 7.4, which is snapped to 47 x 7.
     maps = draw([rectangle(20, 20, 80, 40)])
     kernel = np.zeros((60, 100), np.float32)
-    kernel[26:35, 26:75] = 1
+    kernel[26:34, 26:74] = 1
     np.testing.assert_array_equal(maps.shrink_map, kernel)
     np.testing.assert_array_equal(maps.shrink_mask, 1)
 

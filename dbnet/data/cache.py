@@ -22,7 +22,7 @@ from dbnet.geometry import transform
 from dbnet.structures import Record, Sample, TargetMaps
 
 # Raise them when what is cached or the layout of an entry change.
-_TARGETS_VERSION = 1
+_TARGETS_VERSION = 2
 _IMAGES_VERSION = 1
 
 _RECTANGLE = struct.Struct("<4I")  # top, left, height, width of the part that is kept

@@ -21,7 +21,7 @@ def make_targets(
             fill(shrink_mask, polygon, 0)
             continue
         for piece in kernel:
-            fill(shrink_map, piece, 1)
+            fill(shrink_map, snap(piece), 1)
         fill(thresh_mask, polygon, 1)
         draw_closeness(closeness, polygon, geometry.shrink_distance(polygon, shrink_ratio))
     shrink_mask[shrink_map == 1] = 1  # a kernel counts, whatever lies over it
@@ -35,6 +35,19 @@ def shrink(polygon, shrink_ratio):
         return []
     distance = geometry.shrink_distance(polygon, shrink_ratio)
     return geometry.offset(polygon, -distance) if distance > 0 else []
+
+
+def snap(polygon):
+    """If upright, stretched so that its bounding box has whole sizes, at the nearest place."""
+    if not geometry.area(polygon) > 0.9 * np.prod(np.ptp(polygon, axis=0)):
+        return polygon
+    snapped = []
+    for values in polygon.T:
+        size = values.max() - values.min()
+        whole = np.round(size)
+        start = np.round((values.min() + values.max() - whole) / 2)
+        snapped.append(start + (values - values.min()) * (whole / size if size > 0 else 1))
+    return np.stack(snapped, axis=1)
 
 
 def fill(canvas, polygon, value):
