@@ -20,6 +20,7 @@ from dbnet.data.dataset import DetectionDataset, load_sample, make_loader
 from dbnet.data.images import decode_image
 from dbnet.data.transforms import EvalTransform, TrainTransform
 from dbnet.engine import Metric, autocast
+from dbnet.errors import InputError
 from dbnet.metrics.cleval import CLEval
 from dbnet.metrics.iou import IoUMetric
 from dbnet.model.dbnet import DBNet
@@ -40,7 +41,7 @@ def load_records(cfg: DataConfig, splits: list[str]) -> dict[str, list[Record]]:
     print(annotations.summary_table(records, reports, image_size=cfg.image_size), flush=True)
     for split in splits:
         if _lacks_text(records[split]):
-            raise ValueError(f"{root}: {split} has no usable text; annotate some first")
+            raise InputError(f"{root}: {split} has no usable text; annotate some first")
     return records
 
 

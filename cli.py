@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import tyro
 
 from configs import Config, EvaluateConfig, ProfileConfig, from_dict
+from dbnet.errors import InputError, NonFiniteError
 
 T = TypeVar("T")
 
@@ -21,7 +22,7 @@ def run(main: Callable[[T], Any], parse: Callable[[], T]) -> None:
         main(parse())
     except KeyboardInterrupt:
         sys.exit(130)
-    except ValueError as error:
+    except (InputError, NonFiniteError) as error:
         # An error from a loader worker carries its traceback; its last line is the message.
         sys.exit(f"{name}: {str(error).strip().splitlines()[-1]}")
 
@@ -48,13 +49,13 @@ def _parse_over_checkpoint(cls: type[T], *, required: bool) -> T:
     named = _value_of("--checkpoint")
     try:
         checkpoint = Path(named) if named else newest_checkpoint()
-    except ValueError:
+    except InputError:
         if required:
             raise
         return tyro.cli(cls)
     from dbnet.checkpoint import load_checkpoint  # torch is slow to import: not for --help
 
-    trained = from_dict(Config, load_checkpoint(checkpoint)["config"])
+    trained = _settings(load_checkpoint(checkpoint)["config"], checkpoint)
     shared = {f.name for f in dataclasses.fields(cls)} & {
         f.name for f in dataclasses.fields(Config)
     }
@@ -72,11 +73,19 @@ def read_run_config(folder: Path) -> Config:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"{path}: not there; give a run folder made by train.py") from None
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read ({error})") from None
-    values.pop("built", None)
-    return from_dict(Config, values)
+        raise InputError(f"{path}: not there; give a run folder made by train.py") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    if isinstance(values, dict):
+        values.pop("built", None)
+    return _settings(values, path)
+
+
+def _settings(values: Any, path: Path) -> Config:
+    try:
+        return from_dict(Config, values)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: its settings do not fit this version ({error})") from None
 
 
 def newest_checkpoint(folder: Path = Path("runs")) -> Path:
@@ -87,7 +96,7 @@ def newest_checkpoint(folder: Path = Path("runs")) -> Path:
     """
     found = sorted(folder.glob("*/best.pt"), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise ValueError(f"no best.pt under {folder}/: train first, or name one: --checkpoint FILE")
+        raise InputError(f"no best.pt under {folder}/: train first, or name one: --checkpoint FILE")
     return found[-1]
 
 

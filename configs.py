@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from dbnet.errors import InputError
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
-        raise ValueError(message)
+        raise InputError(message)
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class DataConfig:
     image_size: int = 640
     """Longest side at the network in pixels, padded to a square. A multiple of 32."""
     train_size: int | None = None
-    """Side of the training input; None: image_size. Less trains faster, on cropped windows."""
+    """Side of the training input; None: image_size. Less trains faster, with augment.crop."""
     batch_size: int = 12
     """Images per step."""
     num_workers: int = 4
@@ -242,6 +244,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, f"--train.epochs {self.epochs}: must be at least 1")
+        _require(self.seed >= 0, f"--train.seed {self.seed}: must be 0 or more")
         _require(self.accumulate >= 1, f"--train.accumulate {self.accumulate}: must be at least 1")
         _require(self.clip >= 0, f"--train.clip {self.clip}: must be 0 or more")
         _require(0 <= self.ema < 1, f"--train.ema {self.ema}: must lie in 0..1, below 1")
@@ -331,6 +334,21 @@ class Config:
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
     metric: MetricConfig = field(default_factory=MetricConfig)
 
+    def __post_init__(self) -> None:
+        smaller = (self.data.train_size or self.data.image_size) < self.data.image_size
+        _require(
+            not smaller or self.augment.crop > 0 or self.augment.scale[1] > 1,
+            f"--data.train-size {self.data.train_size}: whole images would be shrunk below "
+            f"--data.image-size {self.data.image_size}; add --augment.crop 1",
+        )
+
+
+def _require_no_early_stop(data: DataConfig) -> None:
+    _require(
+        not (data.check_only or data.fill_cache),
+        "--data.check-only and --data.fill-cache belong to train.py",
+    )
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:
@@ -354,6 +372,10 @@ class EvaluateConfig:
     draw_worst: int = 8
     """Draw this many images, those with the lowest CLEval hmean."""
 
+    def __post_init__(self) -> None:
+        _require_no_early_stop(self.data)
+        _require(0 <= self.draw_worst <= 99, f"--draw-worst {self.draw_worst}: must lie in 0..99")
+
 
 @dataclass(frozen=True)
 class ProfileConfig:
@@ -364,9 +386,8 @@ class ProfileConfig:
     data: DataConfig = field(default_factory=DataConfig)
     targets: TargetsConfig = field(default_factory=TargetsConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    """Built with random weights where there is no checkpoint."""
+    """Encoder and pyramid where there is no checkpoint; their weights are random."""
     loss: LossConfig = field(default_factory=LossConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
     metric: MetricConfig = field(default_factory=MetricConfig)
     device: str = "auto"
@@ -389,6 +410,7 @@ class ProfileConfig:
     """Folder for profile.json, report.md and stages.png; None: runs/profile-DATE-TIME."""
 
     def __post_init__(self) -> None:
+        _require_no_early_stop(self.data)
         _require(self.warmup >= 0, f"--warmup {self.warmup}: must be 0 or more")
         _require(self.train_steps >= 0, f"--train-steps {self.train_steps}: must be 0 or more")
         _require(self.tolerance >= 0, f"--tolerance {self.tolerance}: must be 0 or more")

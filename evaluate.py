@@ -45,7 +45,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     metrics = build.metrics(cfg.metric)
 
     # ---- The model, then the ground truth itself in its place
-    timer = StageTimer(synchronize=torch.cuda.synchronize if device.type == "cuda" else None)
+    timer = StageTimer(synchronize=None)
     results: list[ImageResult] = []
     print(f"{checkpoint} (epoch {payload['epoch']}) on {device} in {precision}", flush=True)
     with tqdm(total=len(records), desc="evaluate", unit="image", leave=False) as bar:
@@ -92,6 +92,8 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     write_json(out / "predictions.json", predictions_json(found))
     write_json(out / "per_image.json", {result.image_id: result.scores for result in results})
     by_id = {record.image_id: record for record in records}
+    for earlier in (out / "worst").glob("[0-9][0-9]_*.jpg"):
+        earlier.unlink()
     results.sort(key=lambda result: result.scores["cleval"]["hmean"])
     for rank, result in enumerate(results[: cfg.draw_worst], start=1):
         record = by_id[result.image_id]

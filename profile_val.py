@@ -14,6 +14,7 @@ from typing import Any
 
 from cli import newest_checkpoint, parse_profile, run
 from configs import ProfileConfig, to_dict
+from dbnet.errors import InputError
 
 
 def main(cfg: ProfileConfig) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         write_trace,
     )
     from dbnet.model.dbnet import DBNet
-    from dbnet.profiler import StageTimer, compare_profiles, summarize
+    from dbnet.profiler import StageTimer, check_comparable, compare_profiles, summarize
     from dbnet.report import (
         changes_table,
         profile_report,
@@ -60,9 +61,12 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     baseline = read_profile(cfg.baseline) if cfg.baseline else None
     checkpoint = cfg.checkpoint or find_checkpoint()
     if checkpoint:
-        model = build_model(load_checkpoint(checkpoint))
+        payload = load_checkpoint(checkpoint)
+        model_args = payload["model_args"]
+        model = build_model(payload)
     else:
-        model = DBNet(encoder=cfg.model.encoder, fpn_channels=cfg.model.fpn_channels)
+        model_args = {"encoder": cfg.model.encoder, "fpn_channels": cfg.model.fpn_channels}
+        model = DBNet(**model_args)
         print("no checkpoint: RANDOM weights; post-process and metric see noise, not text")
     model.to(device, memory_format=torch.channels_last)
     criterion = DBLoss(**vars(cfg.loss))
@@ -71,6 +75,14 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     loader = build.val_loader(records, cfg.data, cfg.targets, caches=caches)
     postprocess = build.postprocessor(cfg.postprocess, cfg.targets)
     metrics = build.metrics(cfg.metric)
+    compared = compared_settings(cfg, model_args, str(device), precision, len(records))
+    if baseline:
+        check_comparable(baseline["compared"], compared)
+    naive_parts = None
+    if cfg.compare_naive:
+        from benchmarks.naive import textbook
+
+        naive_parts = textbook(cfg, records)
     print(f"{checkpoint or 'random weights'} on {device} in {precision}", flush=True)
 
     def validate(title, batches, timer, postprocess=postprocess, metrics=metrics):
@@ -90,7 +102,8 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     for _ in tqdm(loader, desc="fill caches", unit="batch", leave=False):
         pass
     resident = build.first_samples(loader, cfg.data.batch_size)
-    validate("warm-up", [resident] * cfg.warmup, StageTimer(synchronize=None))
+    if cfg.warmup:
+        validate("warm-up", [resident] * cfg.warmup, StageTimer(synchronize=None))
 
     # ---- As it really runs. On the host every stage ends before the next begins; a device that
     # works on its own must be waited for at each border, which needs a pass of its own.
@@ -99,6 +112,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     started = time.perf_counter()
     figures = validate("validation", loader, timer)
     epoch_time = time.perf_counter() - started
+    memory = memory_figures(device)
     cache = {
         name: {key: value - getattr(served[name], key) for key, value in now._asdict().items()}
         for name, now in caches.counts().items()
@@ -116,12 +130,12 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
             model, criterion, resident, **where, steps=cfg.train_steps
         )
     naive = None
-    if cfg.compare_naive:
-        from benchmarks.naive import textbook
-
-        naive_timer = StageTimer(synchronize=wait_for(device))
+    if naive_parts:
+        naive_loader, *naive_rest = naive_parts
+        next(iter(naive_loader))  # its workers start
+        naive_timer = StageTimer(synchronize=None)
         started = time.perf_counter()
-        validate("textbook", *textbook(cfg, records, naive_timer))
+        validate("textbook", naive_loader, naive_timer, *naive_rest)
         naive = naive_timer.totals() | {"wall": time.perf_counter() - started}
 
     # ---- Put together
@@ -129,7 +143,6 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     host = {name: s for name, s in stages.items() if not name.startswith("worker/")}
     batches = [timer.durations[name][: len(timer.durations["forward"])] for name in host]
     batch = summarize([sum(parts) for parts in zip(*batches, strict=True)])
-    memory = memory_figures(device)
     profile = {
         "performance/val_batch_mean": batch.mean,
         "performance/val_batch_median": batch.median,
@@ -154,7 +167,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         "metrics": figures,
         "stages": {name: s._asdict() for name, s in stages.items()},
         "naive": naive,
-        "compared": compared_settings(cfg, str(device), precision, len(records)),
+        "compared": compared,
         "config": to_dict(cfg),
         "checkpoint": str(checkpoint) if checkpoint else None,
         "torch": torch.__version__,
@@ -194,7 +207,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
 def find_checkpoint() -> Path | None:
     try:
         return newest_checkpoint()
-    except ValueError:
+    except InputError:
         return None
 
 
@@ -203,14 +216,14 @@ def read_profile(path: Path) -> dict[str, Any]:
     try:
         profile = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as a profile ({error})") from None
+        raise InputError(f"{path}: cannot be read as a profile ({error})") from None
     if not isinstance(profile, dict) or "stages" not in profile or "compared" not in profile:
-        raise ValueError(f"{path}: not a profile.json of profile_val.py")
+        raise InputError(f"{path}: not a profile.json of profile_val.py")
     return profile
 
 
 def compared_settings(
-    cfg: ProfileConfig, device: str, precision: str, images: int
+    cfg: ProfileConfig, model_args: dict[str, Any], device: str, precision: str, images: int
 ) -> dict[str, Any]:
     """What two profiles must share to be compared."""
     data = to_dict(cfg.data)
@@ -218,7 +231,8 @@ def compared_settings(
     settings = {f"data.{name}": data[name] for name in names}
     for section in ("targets", "postprocess", "metric"):
         settings[section] = to_dict(getattr(cfg, section))
-    return settings | {"device": device, "precision": precision, "images": images}
+    where = {"device": device, "precision": precision, "images": images}
+    return settings | model_args | where
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cli import parse_train, read_run_config, run
 from configs import Config, to_dict
+from dbnet.errors import InputError
 
 
 def main(cfg: Config) -> Path:
@@ -104,6 +105,10 @@ def main(cfg: Config) -> Path:
             ema.n_averaged.fill_(resumed["ema_updates"])
         torch.set_rng_state(resumed["rng"])
         first_epoch, step, best = resumed["epoch"], resumed["step"], resumed["best"]
+        if first_epoch >= cfg.train.epochs:
+            raise InputError(
+                f"{folder}: has its {first_epoch} epochs already; give a larger --train.epochs"
+            )
         built = json.loads((folder / "config.json").read_text(encoding="utf-8"))["built"]
         cfg = replace_train(cfg, resume=None)
     else:
@@ -116,7 +121,6 @@ def main(cfg: Config) -> Path:
     print(f"{folder}: epochs {first_epoch + 1} to {cfg.train.epochs} on {device} in {precision}")
 
     # ---- Epochs
-    synchronize = torch.cuda.synchronize if device.type == "cuda" else None
     if first_epoch == 0:
         log.image("first_batch", draw_targets(build.first_samples(loader, 6)))
     examples = build.first_samples(val_loader, 4)
@@ -146,7 +150,7 @@ def main(cfg: Config) -> Path:
         averaged = model if ema is None else ema.module
         is_last = epoch + 1 == cfg.train.epochs
         if (epoch + 1) % cfg.train.val_every == 0 or is_last:
-            timer = StageTimer(synchronize=synchronize)
+            timer = StageTimer(synchronize=None)
             started = time.perf_counter()
             figures = evaluate(
                 averaged,
@@ -161,7 +165,6 @@ def main(cfg: Config) -> Path:
             record["val/seconds"] = time.perf_counter() - started
             record |= {f"val/{name}": value for name, value in figures.items()}
             record |= {f"time_val/{name}": value for name, value in timer.totals().items()}
-            log.image("examples", draw_predictions(examples, *predict(averaged, examples)))
         record |= caches.figures(since=asked_before)
         record |= {f"memory/{name}": value for name, value in memory_figures(device).items()}
 
@@ -183,8 +186,10 @@ def main(cfg: Config) -> Path:
             "step": log.step,
             "best": best,
         }
+        log.end_epoch(record)  # a stop before the next line makes this epoch, and its line, again
         save_checkpoint(folder / "last.pt", common | state)
-        log.end_epoch(record)
+        if "val/cleval/hmean" in record:
+            log.image("examples", draw_predictions(examples, *predict(averaged, examples)))
     log.close()
     print(f"best CLEval hmean {best:.4f}: {folder / 'best.pt'}; look at {folder / 'examples.jpg'}")
     return folder
@@ -204,11 +209,12 @@ def new_run_folder(cfg: Config) -> Path:
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
-        raise ValueError(
-            f"{folder}: exists; choose another --train.name, or go on with --train.resume {folder}"
-        ) from None
+        go_on = f"go on with --train.resume {folder}"
+        if not (folder / "last.pt").exists():
+            go_on = "delete it, it holds no checkpoint"
+        raise InputError(f"{folder}: exists; choose another --train.name, or {go_on}") from None
     except OSError as error:
-        raise ValueError(f"{folder}: cannot be made ({error.strerror})") from None
+        raise InputError(f"{folder}: cannot be made ({error.strerror})") from None
     return folder
 
 
@@ -217,6 +223,7 @@ def new_run_folder(cfg: Config) -> Path:
 # trained with and without it differ. Where the cache lies makes no difference.
 RESUME_MAY_CHANGE = {
     "data.root",
+    "data.drawn_dir",
     "data.cache_dir",
     "data.fill_cache",
     "data.check_only",
@@ -237,10 +244,13 @@ def refuse_other_settings(cfg: Config, earlier: Config) -> None:
     """Print the changes a resumed run takes on; raise ValueError for those it cannot."""
     now, before = flat(to_dict(cfg)), flat(to_dict(earlier))
     changed = {name for name in now if now[name] != before[name]}
-    refused = sorted(changed - RESUME_MAY_CHANGE)
+    allowed = set(RESUME_MAY_CHANGE)
+    if earlier.optim.schedule == "cosine":
+        allowed.remove("train.epochs")  # the whole curve depends on it
+    refused = sorted(changed - allowed)
     if refused:
         listed = ", ".join(f"{name}: {before[name]} -> {now[name]}" for name in refused)
-        raise ValueError(
+        raise InputError(
             f"{cfg.train.resume}: a resumed run keeps its settings, but {listed}; "
             "start a new run with --model.weights instead"
         )

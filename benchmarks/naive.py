@@ -11,8 +11,8 @@ from dbnet.data.collate import Collate
 from dbnet.data.dataset import DetectionDataset, load_sample, make_loader
 from dbnet.data.transforms import EvalTransform
 from dbnet.engine import Metric
+from dbnet.errors import InputError
 from dbnet.geometry import min_area_quad
-from dbnet.profiler import StageTimer
 from dbnet.structures import Batch, Detections, Record, Sample, TargetMaps
 from tests.reference import iou as plain_iou
 from tests.reference import postprocess as plain_postprocess
@@ -42,9 +42,9 @@ def target_maps(
 
 
 def textbook(
-    cfg: ProfileConfig, records: list[Record], timer: StageTimer
-) -> tuple[DataLoader[Batch], StageTimer, Callable[[np.ndarray], Detections], dict[str, Metric]]:
-    """Loader without cache, timer, post-processor and metrics: the parts of one validation."""
+    cfg: ProfileConfig, records: list[Record]
+) -> tuple[DataLoader[Batch], Callable[[np.ndarray], Detections], dict[str, Metric]]:
+    """Loader without cache, post-processor and metrics: the parts of one validation."""
     dataset = DetectionDataset(
         records=records,
         load=load_sample,
@@ -58,14 +58,14 @@ def textbook(
         batch_size=cfg.data.batch_size,
         num_workers=cfg.data.num_workers,
         prefetch_factor=cfg.data.prefetch_factor,
-        persistent_workers=False,
+        persistent_workers=True,
         pin_memory=cfg.data.pin_memory,
     )
     settings = vars(cfg.postprocess) | {"shrink_ratio": cfg.targets.shrink_ratio}
     # Per region a mask, a mean, a pyclipper offset and a rectangle.
     postprocess = partial(plain_postprocess.postprocess, **settings)
     metrics = {"cleval": NaiveCLEval(), "iou": NaiveIoU(**vars(cfg.metric.iou))}
-    return loader, timer, postprocess, metrics
+    return loader, postprocess, metrics
 
 
 class NaiveCLEval:
@@ -79,7 +79,7 @@ class NaiveCLEval:
         try:
             from tests.reference import cleval_package
         except ImportError:
-            raise ValueError(
+            raise InputError(
                 "the textbook metric is the published package: pip install cleval==0.1.1"
             ) from None
         self.package = cleval_package

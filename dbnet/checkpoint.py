@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dbnet.errors import InputError
 from dbnet.model.dbnet import DBNet
 
 FORMAT = 1
@@ -36,17 +37,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such checkpoint") from None
+        raise InputError(f"{path}: no such checkpoint") from None
     except pickle.UnpicklingError:
-        raise ValueError(
+        raise InputError(
             f"{path}: holds more than tensors and plain values, and was not opened further; "
             "use a checkpoint that train.py wrote"
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: damaged or not a checkpoint ({reason})") from None
+        raise InputError(f"{path}: damaged or not a checkpoint ({reason})") from None
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
-        raise ValueError(f"{path}: not a checkpoint of this project (format {FORMAT} expected)")
+        raise InputError(f"{path}: not a checkpoint of this project (format {FORMAT} expected)")
     return payload
 
 
@@ -74,7 +75,7 @@ def load_weights(model: nn.Module, payload: dict[str, Any]) -> None:
     ]
     if missing or surplus or shapes:
         first = [f"lacks {k}" for k in missing] + [f"has {k}" for k in surplus] + shapes
-        raise ValueError(
+        raise InputError(
             f"checkpoint of {payload['model_args']} does not fit this model in {len(first)} "
             f"places: {'; '.join(first[:3])}"
         )

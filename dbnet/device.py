@@ -7,6 +7,8 @@ import sys
 
 import torch
 
+from dbnet.errors import InputError
+
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
@@ -26,7 +28,9 @@ def resolve_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
-        raise ValueError(f"--train.device {name}: not usable here ({first})") from None
+        raise InputError(f"device {name}: not usable here ({first})") from None
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # events and synchronisation mean the current one
     return device
 
 

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from dbnet.data.collate import to_device
+from dbnet.errors import InputError, NonFiniteError
 from dbnet.geometry import transform
 from dbnet.profiler import StageTimer
 from dbnet.structures import Batch, Detections
@@ -35,10 +36,6 @@ class Metric(Protocol):
     def compute(self) -> dict[str, float]: ...
 
     def reset(self) -> None: ...
-
-
-class NonFiniteError(RuntimeError):
-    """The loss or the gradient is no longer a number."""
 
 
 class StepReport(NamedTuple):
@@ -99,7 +96,7 @@ def train_one_epoch(
             outputs = model(on_device.images)
         with timer("loss"):
             losses = criterion(outputs, on_device)
-            values = torch.stack(losses).tolist()  # the one wait for the device in each step
+            values = torch.stack(losses).tolist()  # waits for the device
         parts = dict(zip(losses._fields, values, strict=True))
         if not math.isfinite(parts["total"]):
             raise NonFiniteError(f"loss is not finite: {parts}; files: {batch.image_ids}")
@@ -109,10 +106,14 @@ def train_one_epoch(
         if index - start == len(group) - 1:
             with timer("step"):
                 grad_norm = _step(model, optimizer, scheduler, scaler, clip)
-                if ema is not None:
+                if ema is not None and math.isfinite(grad_norm):
                     ema.update_parameters(model)
-            if not math.isfinite(grad_norm) and not scaler.is_enabled():
-                raise NonFiniteError(f"gradient is not finite; loss {parts}; {batch.image_ids}")
+            # Half precision overflows now and then: the scaler skips the step and scales less.
+            may_recover = scaler.is_enabled() and scaler.get_scale() >= 1
+            if not math.isfinite(grad_norm) and not may_recover:
+                raise NonFiniteError(
+                    f"gradient is not finite; loss {parts}; files: {batch.image_ids}"
+                )
         lr = scheduler.get_last_lr()[0]
         on_step(StepReport(parts, len(batch.image_ids), grad_norm, lr))
 
@@ -126,9 +127,10 @@ def _step(
 ) -> float:
     scaler.unscale_(optimizer)
     norm = nn.utils.clip_grad_norm_(model.parameters(), clip or math.inf).item()
-    if math.isfinite(norm) or scaler.is_enabled():  # an enabled scaler skips such steps itself
+    if math.isfinite(norm) or scaler.is_enabled():  # an enabled scaler skips such a step itself
         scaler.step(optimizer)
         scaler.update()
+    if math.isfinite(norm):
         scheduler.step()
     optimizer.zero_grad(set_to_none=True)
     return norm
@@ -178,7 +180,7 @@ def evaluate(
             if on_image:
                 on_image(result)
     if images == 0:
-        raise ValueError("nothing to evaluate: the loader gave no batch")
+        raise InputError("nothing to evaluate: the loader gave no batch")
     means = (loss_sums / images).tolist()
     report = {f"loss/{name}": value for name, value in zip(names, means, strict=True)}
     report |= compute_all(metrics)
@@ -213,7 +215,7 @@ def start_download(tensor: Tensor) -> Callable[[], Tensor]:
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     host.copy_(tensor, non_blocking=True)
     copied = torch.cuda.Event()
-    copied.record()
+    copied.record(torch.cuda.current_stream(tensor.device))
 
     def wait() -> Tensor:
         copied.synchronize()

@@ -11,7 +11,7 @@ from dbnet.unclip import classic_distance, exact_distance, grow, retreat
 
 _OUTLINE_TOLERANCE = 0.75  # pixels: the steps of a slanted edge are not corners
 _NONE = np.zeros((0, 2), np.float32)
-_SOFT_SHARE = 0.25  # of a region's area, the most that its soft edge may count as not text
+_SOFT_SHARE = 0.2  # of a region's area, the most that its soft edge may count as not text
 
 
 class _Regions(NamedTuple):

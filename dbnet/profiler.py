@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dbnet.errors import InputError
+
 
 class StageTimer:
     """Collects the durations of named stages: `with timer("forward"): ...`.
@@ -60,12 +62,23 @@ def summarize(durations: list[float]) -> StageStats:
         ValueError: there are none.
     """
     if not durations:
-        raise ValueError("no batch was measured")
+        raise InputError("no batch was measured")
     values = np.asarray(durations)
     median, p95, p99 = np.percentile(values, [50, 95, 99])
     return StageStats(
         len(values), *map(float, (values.sum(), values.mean(), median, p95, p99, values.std()))
     )
+
+
+def check_comparable(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Raise InputError, naming what differs, unless two profiles share their settings."""
+    listed = [
+        f"{key}: {before.get(key)} -> {after.get(key)}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+    if listed:
+        raise InputError(f"the baseline was measured with other settings ({', '.join(listed)})")
 
 
 class Change(NamedTuple):
@@ -94,18 +107,8 @@ def compare_profiles(
     """
     for name, profile in (("baseline", before), ("this profile", after)):
         if not profile.get("performance/val_num_batches"):
-            raise ValueError(f"{name} has no measured batches: nothing to compare")
-    differing = sorted(
-        key
-        for key in before["compared"].keys() | after["compared"].keys()
-        if before["compared"].get(key) != after["compared"].get(key)
-    )
-    if differing:
-        listed = ", ".join(
-            f"{key}: {before['compared'].get(key)} -> {after['compared'].get(key)}"
-            for key in differing
-        )
-        raise ValueError(f"the baseline was measured with other settings ({listed})")
+            raise InputError(f"{name} has no measured batches: nothing to compare")
+    check_comparable(before["compared"], after["compared"])
     changes = []
     for stage in after["stages"]:
         if stage not in before["stages"]:

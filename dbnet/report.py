@@ -29,7 +29,8 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
-        cv2.imwrite(str(temporary), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        if not cv2.imwrite(str(temporary), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+            raise OSError(f"{path}: cannot be written")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -114,8 +115,8 @@ def profile_report(profile: dict[str, Any]) -> str:
         "",
         table(header, rows),
         "",
-        "Milliseconds are per batch. The stages under worker/ run in the loader's processes, "
-        "beside the rest; what the rest waits for them is data_wait.",
+        "Milliseconds are per batch. The stages under worker/ are those of the loader's processes, "
+        "where it has some: they run beside the rest, which waits for them in data_wait.",
         "",
         f"- Bottleneck: **{profile['bottleneck']}**, "
         f"{host[profile['bottleneck']].total / total:.0%} of the time.",

@@ -3,7 +3,6 @@
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
@@ -35,7 +34,7 @@ class RunLog:
             kept = [line for line in lines if line.endswith("\n")]
             kept = [line for line in kept if json.loads(line)["epoch"] < epoch]
         write_text(self.path, "".join(kept))
-        self.writer = SummaryWriter(folder, purge_step=step if epoch else None)
+        self.writer = SummaryWriter(folder, purge_step=step + 1 if epoch else None)
         self.started = time.perf_counter()
 
     def start_epoch(self, epoch: int, batches: int, timer: StageTimer) -> None:
@@ -47,7 +46,8 @@ class RunLog:
         self.bar = tqdm(total=batches, desc=f"epoch {epoch + 1}/{self.epochs}", leave=False)
 
     def on_step(self, report: StepReport) -> None:
-        """For train_one_epoch; scalars are stepped by batches."""
+        """For train_one_epoch; scalars are stepped by batches done, this one included."""
+        self.step += 1
         self.images += report.images
         for name, value in report.losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + value * report.images
@@ -65,7 +65,6 @@ class RunLog:
             refresh=False,
         )
         self.bar.update()
-        self.step += 1
 
     def end_training(self) -> dict[str, float]:
         """Closes the bar; mean losses and timings of this epoch's training."""
@@ -116,9 +115,6 @@ class RunLog:
         """uint8 (H, W, 3) into TensorBoard and, the latest one, into the run folder."""
         self.writer.add_image(name, picture, self.step, dataformats="HWC")
         write_picture(self.path.with_name(f"{name}.jpg"), picture)
-
-    def text(self, name: str, value: Any) -> None:
-        self.writer.add_text(name, f"```json\n{json.dumps(value, indent=2)}\n```")
 
     def close(self) -> None:
         self.writer.close()

@@ -7,13 +7,13 @@ from torch import nn
 
 from dbnet.data.collate import Collate
 from dbnet.engine import (
-    NonFiniteError,
     StepReport,
     evaluate,
     one_ahead,
     score_batch,
     train_one_epoch,
 )
+from dbnet.errors import NonFiniteError
 from dbnet.losses import DBLosses
 from dbnet.profiler import StageTimer
 from dbnet.structures import DBOutputs, Detections, Sample, TargetMaps

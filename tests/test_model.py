@@ -65,8 +65,8 @@ def test_an_unknown_encoder_is_named_with_its_neighbours():
         DBNet(encoder="resnet17", fpn_channels=32)
 
 
-def test_an_encoder_without_the_strides_is_refused():
-    with pytest.raises(ValueError, match="strides"):
+def test_an_encoder_without_feature_maps_is_refused():
+    with pytest.raises(ValueError, match="vit_tiny_patch16_224"):
         DBNet(encoder="vit_tiny_patch16_224", fpn_channels=32)
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dbnet.data.images import IMAGE_SUFFIXES
+from dbnet.errors import InputError
 
 
 class Word(NamedTuple):
@@ -113,15 +114,15 @@ def pair(
 def read_text(root: Path, path: Path) -> str:
     """Contents of a UTF-8 file that must not lie outside the root."""
     if not inside(path, root):
-        raise ValueError(f"{path}: leads out of {root}; copy the file instead of linking it")
+        raise InputError(f"{path}: leads out of {root}; copy the file instead of linking it")
     try:
         return path.read_bytes().decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise InputError(
             f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8"
         ) from None
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def load_json(root: Path, path: Path) -> tuple[Any, list[str]]:
@@ -145,9 +146,9 @@ def load_json(root: Path, path: Path) -> tuple[Any, list[str]]:
         return json.loads(text, object_pairs_hook=as_dict), problems
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(f"{path}: no valid JSON at {place}: {error.msg}") from None
+        raise InputError(f"{path}: no valid JSON at {place}: {error.msg}") from None
     except (RecursionError, ValueError) as error:  # too deep, or numbers with too many digits
-        raise ValueError(f"{path}: JSON cannot be read: {error}") from None
+        raise InputError(f"{path}: JSON cannot be read: {error}") from None
 
 
 _NAMES = {
@@ -164,7 +165,7 @@ def typed(value: Any, place: str, *types: type) -> Any:
     """The value, if it is of one of the JSON types (exactly: true is no integer)."""
     if type(value) not in types:
         found = "is missing" if value is None else f"found {shown(value)}"
-        raise ValueError(f"{place}: {found}; must be {' or '.join(_NAMES[t] for t in types)}")
+        raise InputError(f"{place}: {found}; must be {' or '.join(_NAMES[t] for t in types)}")
     return value
 
 
@@ -187,7 +188,7 @@ def point_pairs(value: Any, place: str) -> np.ndarray:
         isinstance(p, list) and len(p) == 2 and type(p[0]) in numbers and type(p[1]) in numbers
         for p in value
     ):
-        raise ValueError(f"{place}: must be a list of [x, y] pairs, found {shown(value)}")
+        raise InputError(f"{place}: must be a list of [x, y] pairs, found {shown(value)}")
     return as_points(value)
 
 

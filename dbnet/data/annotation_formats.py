@@ -37,6 +37,7 @@ from dbnet.data.annotation_files import (
     stated_size,
     typed,
 )
+from dbnet.errors import InputError
 
 ILLEGIBLE = "###"
 
@@ -121,13 +122,13 @@ def parse_icdar_line(line: str) -> tuple[np.ndarray, str]:
     count = _leading_numbers(fields)
     if len(marked) == 2 and count == len(fields):
         if count % 2 or count < 6:
-            raise ValueError(f"{count} numbers before ####, expected pairs, 3 at least")
+            raise InputError(f"{count} numbers before ####, expected pairs, 3 at least")
         text = marked[1]
     else:
         fields = line.split(",")
         count = _leading_numbers(fields)
         if count < 8:
-            raise ValueError(f"begins with {count} numbers, expected x1,y1,x2,y2,x3,y3,x4,y4,text")
+            raise InputError(f"begins with {count} numbers, expected x1,y1,x2,y2,x3,y3,x4,y4,text")
         count = 8 if count < 12 else count // 2 * 2
         text = ",".join(fields[count:])
     return as_points([float(field) for field in fields[:count]]), text.strip()
@@ -160,7 +161,7 @@ def read_coco(root: Path, split: str, source: Path) -> Parsed:
             key = typed(image.get("id"), f"{place}/id", int, str)
             name = typed(image.get("file_name"), f"{place}/file_name", str)
             if key in entries:
-                raise ValueError(f"{place}/id: {key!r} is taken by {entries[key].name}")
+                raise InputError(f"{place}/id: {key!r} is taken by {entries[key].name}")
             entries[key] = Entry(place, name, stated_size(image, "width", "height", place), [])
 
     dropped = []
@@ -171,7 +172,7 @@ def read_coco(root: Path, split: str, source: Path) -> Parsed:
             annotation = typed(annotation, place, dict)
             key = typed(annotation.get("image_id"), f"{place}/image_id", int, str)
             if key not in entries:
-                raise ValueError(f"{place}/image_id: no image has the id {key!r}")
+                raise InputError(f"{place}/image_id: no image has the id {key!r}")
             if isinstance(annotation.get("segmentation"), dict):
                 dropped.append((place, "run-length mask"))
             else:
@@ -198,7 +199,7 @@ def _coco_words(annotation: dict, place: str) -> list[Word]:
     else:
         box = _flat_pairs(annotation.get("bbox"), f"{place}/bbox")
         if len(box) != 2:
-            raise ValueError(f"{place}/bbox: must be x, y, width, height")
+            raise InputError(f"{place}/bbox: must be x, y, width, height")
         with np.errstate(over="ignore", invalid="ignore"):  # the check finds what is not finite
             outlines = [rectangle(box[0], box[0] + box[1])]
     return [Word(place, points, bool(crowd) or text == ILLEGIBLE, text) for points in outlines]
@@ -206,7 +207,7 @@ def _coco_words(annotation: dict, place: str) -> list[Word]:
 
 def _flat_pairs(value: Any, place: str) -> np.ndarray:
     if not isinstance(value, list) or len(value) % 2:
-        raise ValueError(f"{place}: must be a list x1, y1, x2, y2, ..., found {shown(value)}")
+        raise InputError(f"{place}: must be a list x1, y1, x2, y2, ..., found {shown(value)}")
     return point_pairs([value[i : i + 2] for i in range(0, len(value), 2)], place)
 
 
@@ -252,7 +253,7 @@ def _labelme_word(shape: dict, kind: str | None, place: str) -> Word:
     points = point_pairs(shape.get("points"), f"{place}/points")
     if kind == "rectangle" and len(points) != 4:
         if len(points) != 2:
-            raise ValueError(f"{place}/points: a rectangle has 2 or 4, found {len(points)}")
+            raise InputError(f"{place}/points: a rectangle has 2 or 4, found {len(points)}")
         points = rectangle(points[0], points[1])
     return Word(place, points, text == ILLEGIBLE, text)
 

@@ -19,6 +19,7 @@ import shapely
 from dbnet.data.annotation_files import Entry, Parsed, inside, list_files, listed
 from dbnet.data.annotation_formats import READERS
 from dbnet.data.images import IMAGE_SUFFIXES, image_size
+from dbnet.errors import InputError
 from dbnet.structures import Record
 
 # Format, place below the root for a split, suffixes of the files where that place is a folder.
@@ -67,7 +68,7 @@ def load_records(root: Path, split: str, *, format: str) -> tuple[list[Record], 
     records, report = scan(root, split, format=format)
     if report.problems:
         more = len(report.problems) - 1
-        raise ValueError(report.problems[0] + (f" (problems besides: {more})" if more else ""))
+        raise InputError(report.problems[0] + (f" (problems besides: {more})" if more else ""))
     return records, report
 
 
@@ -159,16 +160,16 @@ def _find(root: Path, split: str, format: str) -> tuple[str, Path]:
     """The format, and the file or folder that holds the split's annotations."""
     folder = root / "images" / split
     if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder; it should hold the images")
+        raise InputError(f"{folder}: no such folder; it should hold the images")
     if not inside(folder, root):
-        raise ValueError(f"{folder}: leads out of {root}; give the root that holds the images")
+        raise InputError(f"{folder}: leads out of {root}; give the root that holds the images")
     places = [
         (name, path.format(split), suffixes)
         for name, path, suffixes in _PLACES
         if format in ("auto", name)
     ]
     if not places:
-        raise ValueError(f"annotation format {format!r}: must be auto, {', '.join(READERS)}")
+        raise InputError(f"annotation format {format!r}: must be auto, {', '.join(READERS)}")
     found = [
         (name, path)
         for name, path, suffixes in places
@@ -177,7 +178,7 @@ def _find(root: Path, split: str, format: str) -> tuple[str, Path]:
     if len(found) == 1:
         return found[0][0], root / found[0][1]
     if found:
-        raise ValueError(
+        raise InputError(
             f"{root}: several annotations of {split}, name the format or move the others away: "
             + ", ".join(f"{path} ({name})" for name, path in found)
         )
@@ -186,7 +187,7 @@ def _find(root: Path, split: str, format: str) -> tuple[str, Path]:
         for name, path, suffixes in places
         for file in ([f"{path}/*{suffix}" for suffix in suffixes] or [path])
     ]
-    raise ValueError(f"{root}: no annotations of {split}; looked for {', '.join(looked)}")
+    raise InputError(f"{root}: no annotations of {split}; looked for {', '.join(looked)}")
 
 
 def _check_images(root: Path, folder: Path, entries: list[Entry]) -> tuple[list[Entry], list[str]]:
@@ -202,18 +203,18 @@ def _check_images(root: Path, folder: Path, entries: list[Entry]) -> tuple[list[
                 or ".." in name.parts
                 or (path.is_file() and not inside(path, root))
             ):
-                raise ValueError(
+                raise InputError(
                     f"{entry.place}: {entry.name} must be a plain path below {folder}, without "
                     f"links out of {root}"
                 )
             if str(name) in checked:
-                raise ValueError(f"{entry.place}: {entry.name} is annotated twice")
+                raise InputError(f"{entry.place}: {entry.name} is annotated twice")
             if not path.is_file():
                 missing.append(entry.name)
                 continue
             size = image_size(path)
             if entry.size not in (None, size):
-                raise ValueError(
+                raise InputError(
                     f"{entry.place}: annotated at {entry.size[1]} x {entry.size[0]} pixels, but "
                     f"the upright image has {size[1]} x {size[0]}"
                 )

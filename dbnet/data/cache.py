@@ -18,6 +18,7 @@ from dbnet.data.dataset import load_sample
 from dbnet.data.store import KEY_BYTES, CacheCounts, Store
 from dbnet.data.targets import MIN_SIDE, make_targets
 from dbnet.data.transforms import letterbox, warp
+from dbnet.errors import InputError
 from dbnet.geometry import transform
 from dbnet.structures import Record, Sample, TargetMaps
 
@@ -193,7 +194,7 @@ class ImageCache:
         try:
             file = Path(path).stat()
         except OSError as error:
-            raise ValueError(f"{path}: {error.strerror}") from None
+            raise InputError(f"{path}: {error.strerror}") from None
         libraries = f"{cv2.__version__} {PIL.__version__}"  # they decode, not always to the bit
         facts = (_IMAGES_VERSION, image_size, file.st_size, file.st_mtime_ns, libraries)
         digest = hashlib.blake2b(digest_size=KEY_BYTES)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dbnet.data.cache import TargetCache
 from dbnet.data.targets import make_targets
+from dbnet.errors import InputError
 from dbnet.geometry import transform
 from dbnet.profiler import StageTimer
 from dbnet.structures import Batch, Sample, TargetMaps
@@ -56,7 +57,7 @@ class Collate:
     def __call__(self, samples: list[Sample]) -> Batch:
         timer = StageTimer(synchronize=None)
         with timer("targets"):
-            targets = [self.target_maps(sample) for sample in samples]
+            targets = [self._draw(sample) for sample in samples]
         for sample in samples:
             for stage, seconds in sample.seconds.items():
                 timer.add(stage, seconds)
@@ -78,6 +79,12 @@ class Collate:
             orig_sizes=[sample.orig_size for sample in samples],
             seconds=timer.totals(),
         )
+
+    def _draw(self, sample: Sample) -> TargetMaps:
+        try:
+            return self.target_maps(sample)
+        except ValueError as error:
+            raise InputError(f"{sample.image_id}: {error}") from None
 
 
 def _stack_maps(maps: list[np.ndarray]) -> Tensor:

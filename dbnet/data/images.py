@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from dbnet.errors import InputError
+
 # Just below the size at which Pillow starts to warn; 240 MB decoded.
 MAX_PIXELS = 80_000_000
 
@@ -74,12 +76,12 @@ def _naming(path: Path | str) -> Iterator[None]:
     except UnidentifiedImageError:
         empty = Path(path).stat().st_size == 0
         reason = "the file is empty (0 bytes)" if empty else "not an image, or of an unknown type"
-        raise ValueError(f"{path}: {reason}") from None
+        raise InputError(f"{path}: {reason}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ValueError(f"{path}: {_TOO_LARGE}") from None
+        raise InputError(f"{path}: {_TOO_LARGE}") from None
     except Exception as error:  # damaged bytes lead Pillow's readers to exceptions of any type
         reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"{path}: {reason}") from error
+        raise InputError(f"{path}: {reason}") from error
 
 
 _TOO_LARGE = f"more than {MAX_PIXELS:,} pixels: scale the image down"
@@ -88,7 +90,7 @@ _TOO_LARGE = f"more than {MAX_PIXELS:,} pixels: scale the image down"
 def _check_size(image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise ValueError(f"{width} x {height} is {_TOO_LARGE}")
+        raise InputError(f"{width} x {height} is {_TOO_LARGE}")
 
 
 def _orientation(image: Image.Image, file: BinaryIO) -> int:
@@ -132,7 +134,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
         gray = (np.asarray(image) >> 8).astype(np.uint8)
         return np.repeat(gray[:, :, None], 3, axis=2)
     if image.mode in ("I", "F"):
-        raise ValueError("32-bit pixels have no fixed range: save the image with 8 bits")
+        raise InputError("32-bit pixels have no fixed range: save the image with 8 bits")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)

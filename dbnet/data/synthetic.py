@@ -23,6 +23,7 @@ from tqdm import tqdm
 from dbnet.data.receipts.photo import photograph
 from dbnet.data.receipts.sheet import typeset
 from dbnet.data.receipts.text import write_receipt
+from dbnet.errors import InputError
 
 VERSION = 1
 """Part of the folder's name: count it up with every change to what is drawn."""
@@ -57,7 +58,7 @@ def build(root: Path, *, train: int, val: int, seed: int, workers: int) -> Path:
     """
     for name, value in (("train", train), ("val", val), ("seed", seed), ("workers", workers)):
         if value < 0:
-            raise ValueError(f"drawn receipts: {name} is {value}, must be 0 or more")
+            raise InputError(f"drawn receipts: {name} is {value}, must be 0 or more")
     family = f"v{VERSION}-seed{seed}"
     folder = root / f"{family}-train{train}-val{val}"
     for stale in folder.rglob("*.tmp"):

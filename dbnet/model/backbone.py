@@ -8,6 +8,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from dbnet.errors import InputError
+
 STRIDES = (4, 8, 16, 32)
 _HUB_TIMEOUT_S = 4.0
 
@@ -26,13 +28,24 @@ class Encoder(nn.Module):
         super().__init__()
         if not timm.is_model(name):
             near = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "none like it"
-            raise ValueError(f"--model.encoder {name}: timm has no such model (near: {near})")
-        with torch.device("meta"):  # only to ask for its strides
-            reductions = timm.create_model(name, features_only=True).feature_info.reduction()
+            raise InputError(f"--model.encoder {name}: timm has no such model (near: {near})")
+        try:
+            with torch.device("meta"):  # only to ask for its strides and to try a free size
+                probe = timm.create_model(name, features_only=True)
+                sizes = [x.shape for x in probe(torch.empty(1, 3, 96, 160))]
+        except Exception as error:  # each model has its own way to refuse
+            raise InputError(f"--model.encoder {name}: gives no feature maps ({error})") from None
+        reductions = probe.feature_info.reduction()
+        expected = [
+            (1, c, 96 // stride, 160 // stride)
+            for c, stride in zip(probe.feature_info.channels(), reductions, strict=True)
+        ]
+        if [tuple(size) for size in sizes] != expected:
+            raise InputError(f"--model.encoder {name}: its maps are not (N, C, H, W) by stride")
         if not set(STRIDES) <= set(reductions):
-            raise ValueError(
+            raise InputError(
                 f"--model.encoder {name}: has strides {reductions}, needs {list(STRIDES)}; "
-                "choose a convolutional or hierarchical encoder"
+                "choose a convolutional encoder"
             )
         # Of several stages at one stride the last sees most.
         last = {stride: index for index, stride in enumerate(reductions)}

@@ -51,7 +51,7 @@ def postprocess(
             share = np.ones_like(crop)
             if bin_thresh < 0.5:
                 share = np.clip((crop - bin_thresh) / (1 - 2 * bin_thresh), 0, 1)
-            soft = min(cv2.sumElems((1 - share) * mask)[0], 0.25 * area) / perimeter
+            soft = min(cv2.sumElems((1 - share) * mask)[0], 0.2 * area) / perimeter
             distance = grow_back(area, perimeter, soft, shrink_ratio)
 
         # Pixel steps widen a slanted rectangle by up to a pixel, and leave its area as it is.
