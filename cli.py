@@ -21,6 +21,7 @@ def run(main: Callable[[T], Any], parse: Callable[[], T]) -> None:
     try:
         main(parse())
     except KeyboardInterrupt:
+        print(f"\n{name}: stopped", file=sys.stderr)
         sys.exit(130)
     except (InputError, NonFiniteError) as error:
         # An error from a loader worker carries its traceback; its last line is the message.

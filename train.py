@@ -30,7 +30,9 @@ def main(cfg: Config) -> Path:
         memory_figures,
         resolve_device,
         resolve_precision,
+        rng_state,
         seed_everything,
+        set_rng_state,
     )
     from dbnet.engine import evaluate, train_one_epoch
     from dbnet.losses import DBLoss
@@ -103,7 +105,7 @@ def main(cfg: Config) -> Path:
         if ema is not None:
             ema.module.load_state_dict(resumed["ema"])
             ema.n_averaged.fill_(resumed["ema_updates"])
-        torch.set_rng_state(resumed["rng"])
+        set_rng_state(resumed["rng"])
         first_epoch, step, best = resumed["epoch"], resumed["step"], resumed["best"]
         if first_epoch >= cfg.train.epochs:
             raise InputError(
@@ -182,7 +184,7 @@ def main(cfg: Config) -> Path:
             "optimizer": optimizer.state_dict(),
             "scheduler": scheduler.state_dict(),
             "scaler": scaler.state_dict(),
-            "rng": torch.get_rng_state(),
+            "rng": rng_state(),
             "step": log.step,
             "best": best,
         }

@@ -62,6 +62,19 @@ def seed_everything(seed: int, *, deterministic: bool) -> None:
     torch.backends.cudnn.benchmark = not deterministic
 
 
+def rng_state() -> dict[str, list[torch.Tensor]]:
+    """Torch's random state on the host and on every GPU; layers such as dropout draw from it."""
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": [torch.get_rng_state()], "cuda": gpus}
+
+
+def set_rng_state(state: dict[str, list[torch.Tensor]]) -> None:
+    """Restore what `rng_state` gave, as far as the same GPUs are there."""
+    torch.set_rng_state(state["cpu"][0])
+    if len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
 def keep_freed_memory() -> None:
     """Tell glibc to reuse the memory of freed arrays instead of handing it back to the kernel.
 
