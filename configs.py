@@ -368,7 +368,7 @@ class EvaluateConfig:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Autocast type; auto takes bf16 where the device computes in it natively."""
     out: Path | None = None
-    """Folder for metrics.json, predictions.json and drawings; None: eval/ beside the checkpoint."""
+    """Folder for metrics.json, predictions.json and drawings; None: eval-DATE-TIME beside it."""
     draw_worst: int = 8
     """Draw this many images, those with the lowest CLEval hmean."""
 

@@ -4,6 +4,7 @@ python evaluate.py                               # the newest best.pt under runs
 python evaluate.py --checkpoint FILE --data.root DIR
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     )
 
     # ---- Keep
-    out = cfg.out or checkpoint.parent / "eval"
+    out = cfg.out or checkpoint.parent / time.strftime("eval-%Y%m%d-%H%M%S")
     write_json(
         out / "metrics.json",
         figures

@@ -64,6 +64,7 @@ def main(cfg: Config) -> Path:
     )
     val_loader = build.val_loader(records["val"], cfg.data, cfg.targets, caches=caches)
     batch_sizes = build.batch_sizes(loader)
+    images = {split: len(found) for split, found in records.items()}
 
     # ---- Model, loss, optimizer
     model_args = {"encoder": cfg.model.encoder, "fpn_channels": cfg.model.fpn_channels}
@@ -112,11 +113,21 @@ def main(cfg: Config) -> Path:
                 f"{folder}: has its {first_epoch} epochs already; give a larger --train.epochs"
             )
         built = json.loads((folder / "config.json").read_text(encoding="utf-8"))["built"]
+        if built["images"] != images:
+            raise InputError(
+                f"{folder}: was trained on {built['images']} images, this data set has {images}; "
+                "start a new run with --model.weights instead"
+            )
         cfg = replace_train(cfg, resume=None)
     else:
         folder = new_run_folder(cfg)
         parameters = sum(p.numel() for p in model.parameters())
-        built = {"weights": weights, "parameters": parameters, "torch": torch.__version__}
+        built = {
+            "weights": weights,
+            "parameters": parameters,
+            "images": images,
+            "torch": torch.__version__,
+        }
     write_json(folder / "config.json", to_dict(cfg) | {"built": built})
     print_config(cfg, built)
     log = RunLog(folder=folder, epochs=cfg.train.epochs, epoch=first_epoch, step=step)
@@ -252,6 +263,8 @@ def refuse_other_settings(cfg: Config, earlier: Config) -> None:
     refused = sorted(changed - allowed)
     if refused:
         listed = ", ".join(f"{name}: {before[name]} -> {now[name]}" for name in refused)
+        if "train.epochs" in refused:
+            listed += " (the cosine schedule spans all epochs)"
         raise InputError(
             f"{cfg.train.resume}: a resumed run keeps its settings, but {listed}; "
             "start a new run with --model.weights instead"

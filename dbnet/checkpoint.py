@@ -38,6 +38,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder; give a file, such as {path / 'best.pt'}") from None
     except pickle.UnpicklingError:
         raise InputError(
             f"{path}: holds more than tensors and plain values, and was not opened further; "

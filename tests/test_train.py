@@ -114,6 +114,22 @@ def test_a_resumed_run_keeps_its_settings(pages, tmp_path):
         train.main(cfg)
 
 
+def test_a_resumed_run_keeps_its_data(pages, tmp_path):
+    folder = train.main(small(pages, tmp_path, epochs=1))
+    other = write_dataset(tmp_path / "other", train=4, val=2)
+    with pytest.raises(ValueError, match=r"'train': 5.*'train': 4"):
+        train.main(small(other, tmp_path, resume=folder))
+
+
+def test_a_cosine_run_keeps_its_length(pages, tmp_path):
+    cfg = small(pages, tmp_path, epochs=1)
+    cfg = replace(cfg, optim=OptimConfig(schedule="cosine"))
+    folder = train.main(cfg)
+    longer = replace(cfg, train=replace(cfg.train, epochs=2, resume=folder))
+    with pytest.raises(ValueError, match=r"train\.epochs: 1 -> 2 \(the cosine"):
+        train.main(longer)
+
+
 def test_weights_start_a_new_run(pages, tmp_path):
     first = train.main(small(pages, tmp_path, epochs=1))
     cfg = small(pages, tmp_path, epochs=1, name="second")
@@ -161,10 +177,12 @@ def test_four_receipts_are_learnt_by_heart(tmp_path, workers):
 def test_evaluate_writes_metrics_predictions_and_pictures(pages, tmp_path):
     folder = train.main(small(pages, tmp_path, epochs=1))
     cfg = small(pages, tmp_path)
+    out = tmp_path / "eval"
     figures = evaluate.main(
-        EvaluateConfig(checkpoint=folder / "last.pt", data=cfg.data, device="cpu", draw_worst=1)
+        EvaluateConfig(
+            checkpoint=folder / "last.pt", data=cfg.data, device="cpu", draw_worst=1, out=out
+        )
     )
-    out = folder / "eval"
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["cleval/hmean"] == figures["cleval/hmean"]
     assert metrics["oracle/cleval/hmean"] > 0.95, "the bars of the truth itself"
