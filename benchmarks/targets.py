@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from configs import TargetsConfig
 from dbnet.data import synthetic
 from dbnet.data.annotations import load_records
 from dbnet.data.cache import TargetCache
@@ -25,7 +26,7 @@ from dbnet.geometry import transform
 from dbnet.structures import TargetMaps
 from tests.reference import targets as textbook
 
-PARAMETERS = {"shrink_ratio": 0.4, "thresh_min": 0.3, "thresh_max": 0.7}
+PARAMETERS = vars(TargetsConfig())
 TOLERANCE = 1e-4  # of the threshold map
 PIXELS = 1e-3  # share of pixels in which a binary map may differ
 

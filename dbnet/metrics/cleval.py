@@ -22,8 +22,8 @@ from dbnet.metrics.overlap import (
     pack,
     points_inside,
 )
+from dbnet.metrics.rates import RATES, counted, named
 
-_RATES = ("precision", "recall", "hmean")
 _MAX_CACHED_IMAGES = 2048  # some 20 kB each
 
 
@@ -93,7 +93,7 @@ class CLEval:
     def reset(self) -> None:
         """Forget all images, but not what is known about ground truths."""
         # One row for all sizes, one per bin: the counts, then the sums of the images' own rates.
-        self._totals = np.zeros((1 + len(self._bins), len(Counts._fields) + len(_RATES)))
+        self._totals = np.zeros((1 + len(self._bins), len(Counts._fields) + len(RATES)))
 
     def update(
         self,
@@ -119,19 +119,19 @@ class CLEval:
         counts = self._evaluate(detections, truth, capped)
         rates = [self._rates(row) for row in counts]
         self._totals += np.hstack([counts, rates])
-        return _named(rates[0]) | _counted(counts[0])
+        return named(rates[0]) | counted(counts[0])
 
     def compute(self) -> dict[str, float]:
         """Rates over all images (official), `*_per_image` means of the images' own, `Counts`.
 
         With `scale_wise`, also `precision_scale_LOW_HIGH` and so on for every bin.
         """
-        rows = [Counts(*row) for row in self._totals[:, : -len(_RATES)].tolist()]
+        rows = [Counts(*row) for row in self._totals[:, : -len(RATES)].tolist()]
         images = rows[0].num_images
-        means = self._totals[0, -len(_RATES) :] / images if images else [1.0] * len(_RATES)
-        result = _named(self._rates(rows[0])) | _named(means, "_per_image") | _counted(rows[0])
+        means = self._totals[0, -len(RATES) :] / images if images else [1.0] * len(RATES)
+        result = named(self._rates(rows[0])) | named(means, "_per_image") | counted(rows[0])
         for (low, high), row in zip(self._bins, rows[1:], strict=True):
-            result |= _named(self._rates(row), f"_scale_{low:g}_{high:g}")
+            result |= named(self._rates(row), f"_scale_{low:g}_{high:g}")
         return result
 
     def state(self) -> np.ndarray:
@@ -284,11 +284,3 @@ class CLEval:
         recall = max(0.0, counts.num_char_tp - splits) / max(counts.num_char_gt, 1)
         total = precision + recall
         return precision, recall, 2 * precision * recall / total if total else 0.0
-
-
-def _named(rates: Sequence[float], suffix: str = "") -> dict[str, float]:
-    return {name + suffix: float(rate) for name, rate in zip(_RATES, rates, strict=True)}
-
-
-def _counted(counts: Counts) -> dict[str, int]:
-    return {name: int(count) for name, count in counts._asdict().items()}

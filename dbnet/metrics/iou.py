@@ -11,8 +11,8 @@ import numpy as np
 import shapely
 
 from dbnet.metrics.overlap import checked, regions
+from dbnet.metrics.rates import RATES, counted, named
 
-_RATES = ("precision", "recall", "hmean")
 _DC_SHARE = 0.5  # a detection with more of its own area on a don't-care region is left out
 
 
@@ -45,7 +45,7 @@ class IoUMetric:
     def reset(self) -> None:
         """Forget all images."""
         # The counts, then the sums of the images' own rates.
-        self._totals = np.zeros(len(IoUCounts._fields) + len(_RATES))
+        self._totals = np.zeros(len(IoUCounts._fields) + len(RATES))
 
     def update(
         self,
@@ -91,13 +91,13 @@ class IoUMetric:
         )
         rates = _rates(counts)
         self._totals += [*counts, *rates]
-        return _named(rates) | _counted(counts)
+        return named(rates) | counted(counts)
 
     def compute(self) -> dict[str, float]:
         """Rates over all images (official), `*_per_image` means of the images' own, `IoUCounts`."""
-        counts = IoUCounts(*self._totals[: -len(_RATES)])
-        means = self._totals[-len(_RATES) :] / counts.num_images if counts.num_images else [1.0] * 3
-        return _named(_rates(counts)) | _named(means, "_per_image") | _counted(counts)
+        counts = IoUCounts(*self._totals[: -len(RATES)])
+        means = self._totals[-len(RATES) :] / counts.num_images if counts.num_images else [1.0] * 3
+        return named(_rates(counts)) | named(means, "_per_image") | counted(counts)
 
     def state(self) -> np.ndarray:
         """The running sums, a float64 vector; the sum of several processes' is their total."""
@@ -143,11 +143,3 @@ def _rates(counts: IoUCounts) -> tuple[float, float, float]:
     precision = counts.num_matched / counts.num_det if counts.num_det else nothing
     total = precision + recall
     return precision, recall, 2 * precision * recall / total if total else 0.0
-
-
-def _named(rates: Sequence[float], suffix: str = "") -> dict[str, float]:
-    return {name + suffix: float(rate) for name, rate in zip(_RATES, rates, strict=True)}
-
-
-def _counted(counts: IoUCounts) -> dict[str, int]:
-    return {name: int(count) for name, count in counts._asdict().items()}

@@ -1,0 +1,16 @@
+"""How results are named: what both metrics return."""
+
+from collections.abc import Sequence
+from typing import Any
+
+RATES = ("precision", "recall", "hmean")
+
+
+def named(rates: Sequence[float], suffix: str = "") -> dict[str, float]:
+    """Three rates by name."""
+    return {name + suffix: float(rate) for name, rate in zip(RATES, rates, strict=True)}
+
+
+def counted(counts: Any) -> dict[str, int]:
+    """A NamedTuple of counts, kept as floats so that they add up in one array, by name."""
+    return {name: int(count) for name, count in counts._asdict().items()}
