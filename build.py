@@ -36,12 +36,18 @@ def load_records(cfg: DataConfig, splits: list[str]) -> dict[str, list[Record]]:
     """
     root, format = _data_set(cfg)
     loaded = {split: annotations.load_records(root, split, format=format) for split in splits}
+    if cfg.drawn_mix and "train" in splits:
+        mixed = annotations.load_records(_drawn(cfg, cfg.drawn_mix, 0), "train", format="ufo")
+        loaded["drawn"] = mixed
+        splits = [*splits, "drawn"]
     records = {split: loaded[split][0] for split in splits}
     reports = {split: loaded[split][1] for split in splits}
     print(annotations.summary_table(records, reports, image_size=cfg.image_size), flush=True)
     for split in splits:
         if _lacks_text(records[split]):
             raise InputError(f"{root}: {split} has no usable text; annotate some first")
+    if "drawn" in records:
+        records["train"] += records.pop("drawn")
     return records
 
 
@@ -79,14 +85,18 @@ def _data_set(cfg: DataConfig) -> tuple[Path, str]:
     """Root and annotation format; receipts are drawn where no root is given."""
     if cfg.root is not None:
         return cfg.root, cfg.format
-    root = synthetic.build(
+    return _drawn(cfg, cfg.drawn_train, cfg.drawn_val), "ufo"
+
+
+def _drawn(cfg: DataConfig, train: int, val: int) -> Path:
+    return synthetic.build(
         cfg.drawn_dir,
-        train=cfg.drawn_train,
-        val=cfg.drawn_val,
+        train=train,
+        val=val,
         seed=cfg.drawn_seed,
         workers=cfg.num_workers,
+        level=cfg.drawn_level,
     )
-    return root, "ufo"
 
 
 def _lacks_text(records: list[Record]) -> bool:

@@ -43,6 +43,10 @@ class DataConfig:
     """Page-locked host memory for faster copies (CUDA only)."""
     drawn_train: int = 400
     """Training receipts to draw when there is no root."""
+    drawn_mix: int = 0
+    """Drawn receipts added to the training images of root; helps where those are few or alike."""
+    drawn_level: Literal["words", "lines"] = "words"
+    """What drawn receipts have annotated."""
     drawn_val: int = 404
     """Validation receipts to draw when there is no root."""
     drawn_dir: Path = Path("data/drawn")
@@ -71,6 +75,11 @@ class DataConfig:
         _require(
             self.drawn_train >= 1 and self.drawn_val >= 1,
             "--data.drawn-train and --data.drawn-val must be at least 1",
+        )
+        _require(self.drawn_mix >= 0, f"--data.drawn-mix {self.drawn_mix}: must be 0 or more")
+        _require(
+            not self.drawn_mix or self.root is not None,
+            "--data.drawn-mix: is for your own images; without --data.root, all are drawn",
         )
         _require(
             not self.fill_cache or self.cache != "none",

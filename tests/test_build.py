@@ -284,3 +284,15 @@ def test_the_epoch_line_and_the_log_tell_the_hit_rate(tmp_path, capsys):
     assert "| cache hits: targets 50%, images 100%" in capsys.readouterr().out
     (line,) = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert told.items() <= line.items()
+
+
+def test_drawn_receipts_join_the_training_images_only(root, tmp_path, capsys):
+    data = data_config(root, tmp_path, drawn_mix=2, drawn_level="lines", drawn_dir=tmp_path)
+    mixed = build.load_records(data, ["train", "val"])
+    own, drawn = mixed["train"][:TRAIN], mixed["train"][TRAIN:]
+    assert [record.image_id for record in own] == [f"page_{i}.png" for i in range(TRAIN)]
+    assert [record.image_id for record in drawn] == ["drawn_00000.jpg", "drawn_00001.jpg"]
+    assert len(mixed["val"]) == VAL
+    assert any(" " in text for record in drawn for text in record.texts)
+    assert "drawn" in capsys.readouterr().out
+    assert len(build.load_records(data, ["val"])["val"]) == VAL

@@ -59,8 +59,23 @@ def test_image_and_words(drawn):
         assert all(text and text == "".join(text.split()) for text in texts)
 
 
+def test_lines_are_the_words_between_wide_gaps(drawn):
+    """Every word lies in the line that says it."""
+    for seed in SEEDS:
+        _, words, texts = drawn[seed]
+        _, lines, line_texts = draw_receipt(_rng(seed), level="lines")
+        assert sorted(" ".join(line_texts).split()) == sorted(texts)
+        assert len(words) / 8 < len(lines) < len(words)
+        for quad, text in zip(lines, line_texts, strict=True):
+            inside = [
+                cv2.pointPolygonTest(quad, word.mean(axis=0).tolist(), False) > 0 for word in words
+            ]
+            said = {text for text, is_inside in zip(texts, inside, strict=True) if is_inside}
+            assert set(text.split()) <= said
+
+
 def test_quads_are_convex_clockwise_and_inside(drawn):
-    for image, quads, _ in drawn:
+    for image, quads, _ in [*drawn, draw_receipt(_rng(2), level="lines")]:
         height, width = image.shape[:2]
         for quad in quads:
             assert quad.dtype == np.float32 and quad.shape == (4, 2)
@@ -308,7 +323,7 @@ def test_drafts_of_killed_processes_go_away(built, tmp_path):
 
 
 def test_failed_drawing_leaves_no_draft_and_no_list(tmp_path, monkeypatch):
-    def fail(rng):
+    def fail(rng, level):
         raise RuntimeError("interrupted")
 
     monkeypatch.setattr("dbnet.data.synthetic.draw_receipt", fail)

@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dbnet.data.receipts.photo import photograph
-from dbnet.data.receipts.sheet import typeset
+from dbnet.data.receipts.sheet import Level, typeset
 from dbnet.data.receipts.text import write_receipt
 from dbnet.errors import InputError
 
@@ -33,39 +33,44 @@ _START, _COMMENT, _END = b"\xff\xd8", b"\xff\xfe", b"\xff\xd9"  # JPEG markers
 _STALE = 60.0  # seconds; writing a file takes milliseconds
 
 
-def draw_receipt(rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray], list[str]]:
+def draw_receipt(
+    rng: np.random.Generator, *, level: Level = "words"
+) -> tuple[np.ndarray, list[np.ndarray], list[str]]:
     """Draw one receipt, scanned or photographed. The state of `rng` alone decides which.
 
     Returns the image, uint8 (H, W, 3), RGB, longest side about 900-1400 pixels; one quad a word,
     float32 (4, 2), convex, clockwise from the word's top left, about 1 px outside its ink and
-    inside the image; and the words as strings without whitespace, 40 to 200 of them.
+    inside the image; and the words as strings without whitespace, 40 to 200 of them. With `level`
+    "lines" the receipt is the same, and words that follow each other closely share one quad.
     """
     length = float(rng.uniform(950, 1400))
-    sheet = typeset(write_receipt(rng), rng, length=length)
+    sheet = typeset(write_receipt(rng), rng, length=length, level=level)
     return photograph(sheet, rng, length=length)
 
 
-def build(root: Path, *, train: int, val: int, seed: int, workers: int) -> Path:
+def build(
+    root: Path, *, train: int, val: int, seed: int, workers: int, level: Level = "words"
+) -> Path:
     """Draw a data set in the UFO layout under `root` and return its folder.
 
     images/{train,val}/drawn_00000.jpg and jsons/{train,val}.json, in a folder named after VERSION,
-    the seed and the two counts. Image i of a split depends on VERSION, the seed, the split and i
-    alone; images that another count has drawn already are copied. What is there and whole stays, so
-    an interrupted call may be repeated, and a complete folder returns at once. Several processes
-    may build the same folder at the same time.
+    the seed, the level and the two counts. Image i of a split depends on VERSION, the seed, the
+    split and i alone; images that another count has drawn already are copied. What is there and
+    whole stays, so an interrupted call may be repeated, and a complete folder returns at once.
+    Several processes may build the same folder at the same time.
 
     `workers` processes draw; 0 or 1 draws in this one. Raises ValueError for negative numbers.
     """
     for name, value in (("train", train), ("val", val), ("seed", seed), ("workers", workers)):
         if value < 0:
             raise InputError(f"drawn receipts: {name} is {value}, must be 0 or more")
-    family = f"v{VERSION}-seed{seed}"
+    family = f"v{VERSION}-seed{seed}" + ("-lines" if level == "lines" else "")
     folder = root / f"{family}-train{train}-val{val}"
     for stale in folder.rglob("*.tmp"):
         _remove_stale(stale)
     for split, count in (("train", train), ("val", val)):
         names = [f"drawn_{i:05d}.jpg" for i in range(count)]
-        notes = _fill(folder / "images" / split, names, family, seed, workers)
+        notes = _fill(folder / "images" / split, names, family, seed, workers, level)
         entries = ",\n".join(f'"{name}": {note}' for name, note in zip(names, notes, strict=True))
         listing = f'{{"images": {{\n{entries}\n}}}}\n'.encode()
         path = folder / "jsons" / f"{split}.json"
@@ -74,7 +79,9 @@ def build(root: Path, *, train: int, val: int, seed: int, workers: int) -> Path:
     return folder
 
 
-def _fill(images: Path, names: list[str], family: str, seed: int, workers: int) -> list[str | None]:
+def _fill(
+    images: Path, names: list[str], family: str, seed: int, workers: int, level: Level
+) -> list[str | None]:
     """Copy or draw the images that are missing; the annotations of all."""
     split, root = images.name, images.parents[2]
     notes = [_annotation(images / name) for name in names]
@@ -87,14 +94,16 @@ def _fill(images: Path, names: list[str], family: str, seed: int, workers: int) 
             notes[i] = _annotation(images / name)
     missing = [i for i, note in enumerate(notes) if note is None]
     bar = tqdm(missing, f"drawing {split}", unit="receipt", disable=not missing)
-    with closing(_draw_all([(seed, split, i) for i in missing], workers)) as jpegs:
+    with closing(_draw_all([(seed, split, i, level) for i in missing], workers)) as jpegs:
         for i, jpeg in zip(bar, jpegs, strict=True):
             _write(images / names[i], jpeg)
             notes[i] = _annotation(images / names[i])
     return notes
 
 
-def _draw_all(tasks: list[tuple[int, str, int]], workers: int) -> Generator[bytes, None, None]:
+def _draw_all(
+    tasks: list[tuple[int, str, int, Level]], workers: int
+) -> Generator[bytes, None, None]:
     """JPEG files in the order of the tasks."""
     if min(workers, len(tasks)) <= 1:
         yield from map(_draw_jpeg, tasks)
@@ -122,11 +131,11 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _draw_jpeg(task: tuple[int, str, int]) -> bytes:
+def _draw_jpeg(task: tuple[int, str, int, Level]) -> bytes:
     """A JPEG file that carries its annotation, a JSON object, as its comment."""
-    seed, split, index = task
+    seed, split, index, level = task
     rng = np.random.default_rng([seed, _STREAMS[split], index])
-    image, quads, texts = draw_receipt(rng)
+    image, quads, texts = draw_receipt(rng, level=level)
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 96))]
     jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)[1].tobytes()
     words = {

@@ -1,6 +1,6 @@
-"""A receipt set in type: an ink map and the exact box of every word."""
+"""A receipt set in type: an ink map and the exact box of every word, or of every line."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -8,7 +8,11 @@ import numpy as np
 from dbnet.data.receipts.fonts import Typeface, Word, choose_typeface, draw_word
 from dbnet.data.receipts.rows import Cell, Receipt, Row
 
+Level = Literal["words", "lines"]
+"""What gets a box: words, or words that follow each other on a line without a wide gap."""
+
 _SMALLEST, _LARGEST = 14, 27  # body text, pixels an em
+_WIDE_GAP = 1.1  # ems; columns are further apart, the blanks of wide letters are not
 
 
 class Sheet(NamedTuple):
@@ -25,15 +29,21 @@ class _Piece(NamedTuple):
     x: int
     y: int
     text: str | None  # of a word; None: a graphic
+    line: tuple[int, float]  # of a word: number of the line and its em in pixels
     erases: bool  # white on what is black already
 
 
-def typeset(receipt: Receipt, rng: np.random.Generator, *, length: float) -> Sheet:
-    """Set the rows in type, sized to make the sheet about `length` pixels high where it can be."""
+def typeset(
+    receipt: Receipt, rng: np.random.Generator, *, length: float, level: Level = "words"
+) -> Sheet:
+    """Set the rows in type, sized to make the sheet about `length` pixels high where it can be.
+
+    The ink does not depend on `level`, only quads and texts do.
+    """
     setter = _Setter(receipt, rng, length)
     for row in receipt.rows:
         getattr(setter, row.kind)(row)
-    return setter.sheet()
+    return setter.sheet(level)
 
 
 def grown_box(x: float, y: float, width: float, height: float) -> np.ndarray:
@@ -64,10 +74,18 @@ class _Setter:
         self.left = round(self.width * rng.uniform(0.03, 0.1))
         self.y = self.size * rng.uniform(0.6, 3.0)
         self.pieces: list[_Piece] = []
+        self.lines = 0
         self.opened: tuple[float, tuple[Cell, ...]] = (0.0, ())
 
-    def put(self, ink: np.ndarray, x: float, y: float, text: str | None = None) -> None:
-        self.pieces.append(_Piece(ink, self.left + round(x), round(y), text, False))
+    def put(
+        self,
+        ink: np.ndarray,
+        x: float,
+        y: float,
+        text: str | None = None,
+        line: tuple[int, float] = (0, 0.0),
+    ) -> None:
+        self.pieces.append(_Piece(ink, self.left + round(x), round(y), text, line, False))
 
     def put_graphic(self, ink: np.ndarray) -> None:
         """In the middle of the sheet, then move below it."""
@@ -75,15 +93,16 @@ class _Setter:
         self.put(ink, (self.width - ink.shape[1]) / 2, self.y)
         self.y += len(ink) + 0.3 * self.size
 
-    def sheet(self) -> Sheet:
+    def sheet(self, level: Level) -> Sheet:
         height = round(self.y + self.size * self.rng.uniform(0.6, 3.0))
         ink = np.zeros((height, self.width + 2 * self.left), np.uint8)
         for piece in self.pieces:
             area = ink[piece.y :, piece.x :][: piece.ink.shape[0], : piece.ink.shape[1]]
             area[:] = cv2.subtract(area, piece.ink) if piece.erases else np.maximum(area, piece.ink)
         words = [piece for piece in self.pieces if piece.text is not None]
-        quads = [grown_box(word.x, word.y, *word.ink.shape[::-1]) for word in words]
-        return Sheet(ink, quads, [word.text for word in words], self.size)
+        groups = _lines(words) if level == "lines" else [[word] for word in words]
+        texts = [" ".join(word.text for word in group) for group in groups]
+        return Sheet(ink, [_box(group) for group in groups], texts, self.size)
 
     def gap(self, row: Row) -> None:
         self.y += row.size * self.size
@@ -107,9 +126,11 @@ class _Setter:
                 pen = left + free * (right - left - width)
                 limit = min(limit, pen - blank)
                 for text, word in words:
-                    self.put(word.ink, pen + word.dx, baseline + number * pitch + word.dy, text)
+                    place = pen + word.dx, baseline + number * pitch + word.dy
+                    self.put(word.ink, *place, text, (self.lines + number, size * face.stretch))
                     pen += word.advance + blank
             lines = max(lines, len(wrapped))
+        self.lines += lines
         if row.inverse:
             self._blacken(first, round(lines * pitch))
         self.y += lines * pitch
@@ -125,7 +146,7 @@ class _Setter:
             x1 = min(x1, max(word.x + word.ink.shape[1] for word in words) + pad)
         bar = np.full((height, x1 - x0), 255, np.uint8)
         words = [word._replace(erases=True) for word in words]
-        self.pieces[first:] = [_Piece(bar, x0, round(self.y), None, False), *words]
+        self.pieces[first:] = [_Piece(bar, x0, round(self.y), None, (0, 0.0), False), *words]
 
     def rule(self, row: Row) -> None:
         height = round(0.8 * self.size * self.leading)
@@ -205,6 +226,27 @@ class _Setter:
             cv2.circle(ink, centre, h // 3, 255, -1, aa)
             cv2.line(ink, (0, h), (w, 0), 0, max(2, h // 10), aa)
         self.put_graphic(ink)
+
+
+def _lines(words: list[_Piece]) -> list[list[_Piece]]:
+    """Words of one line from left to right, divided at wide gaps."""
+    groups: list[list[_Piece]] = []
+    for word in sorted(words, key=lambda word: (word.line[0], word.x)):
+        last = groups[-1][-1] if groups else None
+        if last and last.line == word.line:
+            gap = word.x - (last.x + last.ink.shape[1])
+            if gap < _WIDE_GAP * word.line[1]:
+                groups[-1].append(word)
+                continue
+        groups.append([word])
+    return groups
+
+
+def _box(words: list[_Piece]) -> np.ndarray:
+    x0, y0 = min(word.x for word in words), min(word.y for word in words)
+    x1 = max(word.x + word.ink.shape[1] for word in words)
+    y1 = max(word.y + word.ink.shape[0] for word in words)
+    return grown_box(x0, y0, x1 - x0, y1 - y0)
 
 
 _Line = tuple[list[tuple[str, Word]], float]
