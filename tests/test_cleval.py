@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+import shapely
 
 from dbnet.metrics import cleval, overlap
 from dbnet.metrics.cleval import CLEval, Counts
@@ -384,7 +385,7 @@ def test_overlap_areas_equal_the_slab_sums():
     quads += [box(*rng.integers(0, 9, 4)) for _ in range(60)]
     quads += [polygon[[0, 1, 2, 2]] for polygon in quads[60:70]] + quads[60:70]
     a, b = quads[0::2], quads[1::2]
-    packed_a, packed_b = overlap.pack(a), overlap.pack(b)
+    packed_a, packed_b = overlap.pack(a, truncated=True), overlap.pack(b, truncated=True)
     i, j = (index.ravel() for index in np.indices((len(a), len(b))))
     chosen = rng.permutation(len(i))[:900]
     areas = overlap.overlap_areas(packed_a, i[chosen], packed_b, j[chosen])
@@ -396,13 +397,39 @@ def test_overlap_areas_equal_the_slab_sums():
     assert (areas > 0).sum() > 200
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["whole pixels", "fractions"])
+def test_overlaps_of_wiggly_outlines_equal_shapely(whole):
+    """Stars with dents, slanted quads and upright boxes, wound both ways; some cross themselves."""
+    rng = np.random.default_rng(2)
+    polygons = []
+    for _ in range(80):
+        count = int(rng.integers(3, 24))
+        angles = np.sort(rng.uniform(0, 2 * np.pi, count))[:: int(rng.choice([-1, 1]))]
+        reach = rng.uniform(8, 60, (count, 1)) * (1, 0.4)
+        polygons.append(
+            np.stack([np.cos(angles), np.sin(angles)], 1) * reach + rng.uniform(0, 90, 2)
+        )
+    polygons += [box(*rng.integers(1, 60, 4)) for _ in range(20)]
+    polygons += [rng.uniform(0, 90, (6, 2)) for _ in range(20)]
+    polygons = [np.float32(polygon) for polygon in polygons]
+    packed = overlap.pack(polygons, truncated=whole)
+    i, j = (index.ravel() for index in np.indices((len(polygons), len(polygons))))
+    areas = overlap.overlap_areas(packed, i, packed, j)
+    shapes = packed.regions
+    expected = shapely.area(shapely.intersection(shapes[i], shapes[j]))
+    assert np.abs(areas - expected).max() < 1e-8
+    assert packed.simple[:100].sum() > 60 and not packed.simple[100:].all()
+    assert np.abs(packed.region_areas - shapely.area(shapes)).max() < 1e-9
+
+
 def test_points_inside_equals_the_ray():
     rng = np.random.default_rng(1)
     polygons = [rng.integers(0, 9, (int(rng.integers(3, 9)), 2)) for _ in range(60)]
     points = rng.integers(0, 17, (2, 80)) / 2  # on corners and edges too
     points = points[:, np.argsort(points[1])]
-    found = set(zip(*map(np.ndarray.tolist, overlap.points_inside(overlap.pack(polygons), points)),
-                    strict=True))  # fmt: skip
+    packed = overlap.pack(polygons, truncated=True)
+    indices = overlap.points_inside(packed, points)
+    found = set(zip(*map(np.ndarray.tolist, indices), strict=True))
     expected = {
         (i, j)
         for i, polygon in enumerate(polygons)

@@ -60,7 +60,7 @@ def ground_truth(
     owners = np.repeat(np.arange(len(lengths)), lengths)
     centres = _centres(quads, lengths, ratios < vertical_aspect_ratio_thresh)
     order = np.argsort(centres[1])
-    packed = pack(polygons)
+    packed = pack(polygons, truncated=True)
     dcs = [ignored]
     if size_ranges:
         sizes = np.array([_text_height(quad) for quad in quads], np.float32)

@@ -192,7 +192,7 @@ class CLEval:
         self, detections: list[np.ndarray], truth: GroundTruth, capped: int
     ) -> list[Counts]:
         """Counts of one image: all sizes, then one per bin. G texts, D detections, C characters."""
-        packed = pack(detections)
+        packed = pack(detections, truncated=True)
         shape = (len(truth.lengths), len(detections))
         det_index, char_index = points_inside(packed, truth.centres)
         gt_index = truth.owners[char_index]

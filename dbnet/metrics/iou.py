@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import shapely
 
-from dbnet.metrics.overlap import checked, regions
+from dbnet.metrics.overlap import Polygons, checked, overlap_areas, pack
 from dbnet.metrics.rates import RATES, counted, named
 
 _DC_SHARE = 0.5  # a detection with more of its own area on a don't-care region is left out
@@ -63,30 +62,31 @@ class IoUMetric:
         With no text to find, recall is 1, and so is precision if nothing was detected.
         Raises ValueError for shapes, lengths or numbers that cannot be.
         """
-        dets = regions(checked(det_polygons, "detected"))
-        gts = regions(checked(gt_polygons, "ground truth"))
+        dets = pack(checked(det_polygons, "detected"), truncated=False)
+        gts = pack(checked(gt_polygons, "ground truth"), truncated=False)
+        gt_areas, det_areas = gts.region_areas, dets.region_areas
         ignored = np.asarray(ignored, bool).reshape(-1)
-        if len(ignored) != len(gts):
-            raise ValueError(f"{len(gts)} ground truth polygons, {len(ignored)} ignored flags")
+        if len(ignored) != len(gt_areas):
+            raise ValueError(f"{len(gt_areas)} ground truth polygons, {len(ignored)} ignored flags")
 
-        det_areas = shapely.area(dets)
-        least = _DC_SHARE * np.broadcast_to(det_areas, (ignored.sum(), len(dets)))
-        _, on_dc, shared = _overlaps(gts[ignored], dets, least)
-        det_dc = np.zeros(len(dets), bool)
-        det_dc[on_dc[shared / det_areas[on_dc] > _DC_SHARE]] = True
-        gts, dets = gts[~ignored], dets[~det_dc]
+        dc, wanted = np.flatnonzero(ignored), np.flatnonzero(~ignored)
+        kept = np.arange(len(det_areas))
+        if len(dc):
+            least = _DC_SHARE * np.broadcast_to(det_areas, (len(dc), len(kept)))
+            _, on_dc, shared = _overlaps(gts, dc, dets, kept, least)
+            kept = np.setdiff1d(kept, on_dc[shared / det_areas[on_dc] > _DC_SHARE])
 
-        total = shapely.area(gts)[:, None] + shapely.area(dets)
+        total = gt_areas[wanted, None] + det_areas[kept]
         least = total * self._iou_thresh / (1 + self._iou_thresh)
-        gt_index, det_index, shared = _overlaps(gts, dets, least)
-        iou = shared / (total[gt_index, det_index] - shared)
+        gt_index, det_index, shared = _overlaps(gts, wanted, dets, kept, least)
+        iou = shared / (gt_areas[gt_index] + det_areas[det_index] - shared)
         good = iou > self._iou_thresh
         counts = IoUCounts(
             num_images=1,
-            num_gt=len(gts),
-            num_gt_dc=np.count_nonzero(ignored),
-            num_det=len(dets),
-            num_det_dc=np.count_nonzero(det_dc),
+            num_gt=len(wanted),
+            num_gt_dc=len(dc),
+            num_det=len(kept),
+            num_det_dc=len(det_areas) - len(kept),
             num_matched=_greedy(gt_index[good], det_index[good]),
         )
         rates = _rates(counts)
@@ -112,18 +112,20 @@ class IoUMetric:
 
 
 def _overlaps(
-    a: np.ndarray, b: np.ndarray, least: np.ndarray
+    a: Polygons, a_index: np.ndarray, b: Polygons, b_index: np.ndarray, least: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs (i, j) that share more than `least` (len(a), len(b)) by their boxes, and how much."""
-    (left, top, right, bottom), (b_left, b_top, b_right, b_bottom) = (
-        np.nan_to_num(shapely.bounds(a)).T[..., None],
-        np.nan_to_num(shapely.bounds(b)).T,
-    )
-    width = np.minimum(right, b_right) - np.maximum(left, b_left)
-    height = np.minimum(bottom, b_bottom) - np.maximum(top, b_top)
+    """Pairs (i, j) of those named that share more than `least` by their boxes, and how much.
+
+    least: (len(a_index), len(b_index)). Pairs come in the order of `a_index`, then `b_index`.
+    """
+    (left, top), (right, bottom) = a.low[:, a_index, None], a.high[:, a_index, None]
+    b_low, b_high = b.low[:, b_index], b.high[:, b_index]
+    width = np.minimum(right, b_high[0]) - np.maximum(left, b_low[0])
+    height = np.minimum(bottom, b_high[1]) - np.maximum(top, b_low[1])
     box = width.clip(0) * height.clip(0)
-    i, j = np.nonzero((box > 0) & (box >= least * (1 - 1e-9)))  # nothing lost to rounding
-    return i, j, shapely.area(shapely.intersection(a[i], b[j]))
+    row, column = np.nonzero((box > 0) & (box >= least * (1 - 1e-9)))  # nothing lost to rounding
+    i, j = a_index[row], b_index[column]
+    return i, j, overlap_areas(a, i, b, j)
 
 
 def _greedy(gt_index: np.ndarray, det_index: np.ndarray) -> int:
