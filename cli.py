@@ -132,7 +132,9 @@ def released_weights() -> Path:
     """
     path = Path(__file__).parent / "weights" / "dbnet-resnet18.pt"
     if not path.is_file():
-        raise InputError(f"{path}: not there; name other weights: --checkpoint FILE")
+        raise InputError(
+            f"{path}: the released weights are not there; name others: --checkpoint FILE"
+        )
     return path
 
 

@@ -80,7 +80,7 @@ def main(cfg: PredictConfig) -> Path:
     started = time.perf_counter()
     with (
         ThreadPoolExecutor(cfg.num_workers) as pool,
-        tqdm(total=len(sources), desc="predict", unit="image", leave=False) as bar,
+        tqdm(total=len(sources), desc="predict", unit="image", leave=False, disable=None) as bar,
     ):
         for source, detections in detect(
             sources,

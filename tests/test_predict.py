@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -285,6 +287,22 @@ def test_no_image_at_all_is_one_line(monkeypatch):
         predict.named_images(())
 
 
+def test_the_command_line_from_a_pipe_to_the_last_line(checkpoint, pages, tmp_path):
+    Image.new("1", (10_000, 9_000)).save(tmp_path / "over.png")
+    listed = f"{pages / 'images' / 'val' / 'page_0.png'}\n{tmp_path / 'over.png'}\n"
+    words = ["--checkpoint", checkpoint, "--device", "cpu", "--out", tmp_path / "out"]
+    done = subprocess.run(
+        [sys.executable, "predict.py", *words],
+        input=listed, capture_output=True, text=True, cwd=Path(predict.__file__).parent,
+    )  # fmt: skip
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1 and "80,000,000 pixels: scale" in lines[0], done.stderr
+    assert re.match(
+        r"images: 1, texts: [1-9]\d*, failures: 1, ms per image: ", done.stdout.splitlines()[-1]
+    )
+
+
 # ---- Weights and their settings
 
 
@@ -306,7 +324,7 @@ def test_the_settings_of_the_weights_are_the_defaults(checkpoint, tmp_path, monk
 def test_missing_released_weights_are_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("cli.__file__", str(tmp_path / "cli.py"))
     monkeypatch.setattr(sys, "argv", ["predict.py", "a.png"])
-    with pytest.raises(ValueError, match=r"weights/dbnet-resnet18\.pt: not there.*--checkpoint"):
+    with pytest.raises(ValueError, match=r"weights/dbnet-resnet18\.pt: the released.*--checkpoint"):
         parse_predict()
 
 
