@@ -49,12 +49,15 @@ def parse_predict() -> PredictConfig:
     images_first = (tyro.conf.PositionalRequiredArgs,)
     if _asks_for_help():
         return tyro.cli(PredictConfig, config=images_first)
-    named = _value_of("--checkpoint")
-    checkpoint = Path(named) if named else released_weights()
-    trained = _trained_with(checkpoint)
+    if onnx := _value_of("--onnx"):
+        source, trained = {"onnx": Path(onnx)}, _exported_with(Path(onnx))
+    else:
+        named = _value_of("--checkpoint")
+        checkpoint = Path(named) if named else released_weights()
+        source, trained = {"checkpoint": checkpoint}, _trained_with(checkpoint)
     default = PredictConfig(
         images=tyro.MISSING,
-        checkpoint=checkpoint,
+        **source,
         image_size=trained.data.image_size,
         shrink_ratio=trained.targets.shrink_ratio,
         postprocess=trained.postprocess,
@@ -85,6 +88,19 @@ def _trained_with(checkpoint: Path) -> Config:
     from dbnet.checkpoint import load_checkpoint  # torch is slow to import: not for --help
 
     return _settings(load_checkpoint(checkpoint)["config"], checkpoint)
+
+
+def _exported_with(path: Path) -> Config:
+    """The settings inside an ONNX file, the others at their defaults."""
+    from dbnet.model.runtime import OnnxNetwork
+
+    found = OnnxNetwork(path=path).settings
+    sections = {
+        "data": {"image_size": found["image_size"]},
+        "targets": {"shrink_ratio": found["shrink_ratio"]},
+        "postprocess": found["postprocess"],
+    }
+    return _settings(sections, path)
 
 
 def read_run_config(folder: Path) -> Config:

@@ -433,6 +433,8 @@ class PredictConfig:
     """Images, folders of them, globs; "-" or nothing: a list from a pipe, one per line."""
     checkpoint: Path | None = None
     """Weights to use; None: weights/dbnet-resnet18.pt beside this script."""
+    onnx: Path | None = None
+    """Network to use instead, as python -m dbnet.export writes it; onnxruntime runs it."""
     out: Path | None = None
     """Folder for predictions.json, predictions.csv, drawings; None: runs/predict-DATE-TIME."""
     draw: bool = False
@@ -462,6 +464,16 @@ class PredictConfig:
             0 < self.shrink_ratio < 1,
             f"--shrink-ratio {self.shrink_ratio}: must lie between 0 and 1",
         )
+        _require(
+            self.onnx is None or self.checkpoint is None,
+            "--onnx and --checkpoint: one network at a time",
+        )
+        _require(
+            self.onnx is None
+            or (self.device in ("auto", "cpu") and self.precision in ("auto", "fp32")),
+            "--onnx: runs on the processor in fp32; leave --device and --precision out",
+        )
+        _require(self.onnx is None or not self.fast, "--onnx: cannot be compiled; leave --fast out")
         _require(self.batch_size >= 1, f"--batch-size {self.batch_size}: must be at least 1")
         _require(self.num_workers >= 1, f"--num-workers {self.num_workers}: must be at least 1")
 

@@ -3,6 +3,7 @@
 python predict.py receipt.jpg --draw
 python predict.py scans/ "more/*.png" --out found       # folders and globs
 find . -name "*.jpg" | python predict.py                # a list of files
+python predict.py scans/ --onnx FILE.onnx               # by onnxruntime
 """
 
 import os
@@ -34,6 +35,7 @@ def main(cfg: PredictConfig) -> Path:
         resolve_precision,
     )
     from dbnet.inference import detect, torch_network
+    from dbnet.model.runtime import OnnxNetwork
     from dbnet.postprocess import DBPostprocessor
     from dbnet.report import (
         predictions_csv,
@@ -51,17 +53,21 @@ def main(cfg: PredictConfig) -> Path:
 
     # ---- The network, and what makes polygons of its maps
     keep_freed_memory()
-    device = resolve_device(cfg.device)
-    precision = resolve_precision(cfg.precision, device)
-    checkpoint = cfg.checkpoint or released_weights()
-    network = torch_network(
-        build_model(load_checkpoint(checkpoint)),
-        device=device,
-        dtype=autocast_dtype(precision),
-        compiled=cfg.fast,
-    )
+    if cfg.onnx:
+        network = OnnxNetwork(path=cfg.onnx)
+        print(f"{cfg.onnx} on cpu in fp32, by onnxruntime", flush=True)
+    else:
+        device = resolve_device(cfg.device)
+        precision = resolve_precision(cfg.precision, device)
+        checkpoint = cfg.checkpoint or released_weights()
+        network = torch_network(
+            build_model(load_checkpoint(checkpoint)),
+            device=device,
+            dtype=autocast_dtype(precision),
+            compiled=cfg.fast,
+        )
+        print(f"{checkpoint} on {device} in {precision}", flush=True)
     postprocess = DBPostprocessor(**vars(cfg.postprocess), shrink_ratio=cfg.shrink_ratio)
-    print(f"{checkpoint} on {device} in {precision}", flush=True)
 
     # ---- Every image, in whatever order batches are ready
     failures = 0

@@ -25,7 +25,7 @@ from dbnet.checkpoint import build_model, load_checkpoint
 from dbnet.data.synthetic import draw_receipt
 from dbnet.errors import InputError
 from dbnet.model.dbnet import DBNet
-from dbnet.model.runtime import SETTINGS, OnnxDBNet, optional
+from dbnet.model.runtime import SETTINGS, OnnxNetwork, optional
 
 TOLERANCE = 1e-4  # of the probability, between onnxruntime and PyTorch, both in float32
 CHECKED_SHAPES = ((1, 640, 480), (3, 320, 448))  # N, H, W
@@ -53,7 +53,7 @@ def main(*, out: Path, checkpoint: Path = Path("weights/dbnet-resnet18.pt")) -> 
 
 
 def settings_of(payload: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The settings behind a checkpoint that a run without it needs; see `OnnxDBNet.settings`.
+    """The settings behind a checkpoint that a run without it needs; see `OnnxNetwork.settings`.
 
     Raises:
         ValueError: the checkpoint lacks them.
@@ -87,7 +87,7 @@ def write(out: Path, model: DBNet, settings: dict[str, Any]) -> float:
             file.write(to_onnx(model, settings))
             file.flush()
             os.fsync(file.fileno())
-        difference = largest_difference(model, OnnxDBNet(path=temporary))
+        difference = largest_difference(model, OnnxNetwork(path=temporary))
         if not difference <= TOLERANCE:  # true for NaN too
             raise InputError(
                 f"{out}: not written, for its probabilities differ from PyTorch's by "
@@ -135,20 +135,21 @@ class _Predict(nn.Module):
 
 
 @torch.inference_mode()
-def largest_difference(model: DBNet, exported: OnnxDBNet) -> float:
+def largest_difference(model: DBNet, exported: OnnxNetwork) -> float:
     """Of the probabilities on drawn receipts, over CHECKED_SHAPES."""
     differences = []
     for shape in CHECKED_SHAPES:
         images = _receipts(*shape)
-        differences.append((model.predict(images) - exported.predict(images)).abs().max())
-    return float(torch.stack(differences).max())  # NaN stays NaN
+        expected = model.predict(torch.from_numpy(images)).numpy()
+        differences.append(np.abs(expected - exported(images)).max())
+    return float(np.max(differences))  # NaN stays NaN
 
 
-def _receipts(count: int, height: int, width: int) -> Tensor:
+def _receipts(count: int, height: int, width: int) -> np.ndarray:
     """uint8 (count, 3, height, width)."""
     drawn = [draw_receipt(np.random.default_rng(seed))[0] for seed in range(count)]
     resized = [cv2.resize(d, (width, height), interpolation=cv2.INTER_AREA) for d in drawn]
-    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).contiguous()
+    return np.ascontiguousarray(np.stack(resized).transpose(0, 3, 1, 2))
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from dbnet import export
 from dbnet.checkpoint import save_checkpoint
 from dbnet.errors import InputError
-from dbnet.model.runtime import OnnxDBNet
+from dbnet.model.runtime import OnnxNetwork
 from tests.networks import lived_in
 
 onnx = pytest.importorskip("onnx")
@@ -62,18 +63,18 @@ def test_any_batch_and_size_equals_pytorch(model, file, shape):
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     expected = model.predict(images)
     assert expected.std() > 0.05
-    found = OnnxDBNet(path=file).predict(images)
-    assert found.dtype == torch.float32 and found.shape == expected.shape
-    assert (found - expected).abs().max() <= 1e-4
+    found = OnnxNetwork(path=file)(images.numpy())
+    assert found.dtype == np.float32 and found.shape == expected.shape
+    assert np.abs(found - expected.numpy()).max() <= 1e-4
 
 
 def test_settings_come_back_as_they_were(file):
-    assert OnnxDBNet(path=file).settings == SETTINGS
+    assert OnnxNetwork(path=file).settings == SETTINGS
 
 
 def test_other_weights_do_not_pass_the_check(file):
     other = lived_in("mobilenetv3_small_050", seed=1)
-    assert export.largest_difference(other, OnnxDBNet(path=file)) > 1e-2
+    assert export.largest_difference(other, OnnxNetwork(path=file)) > 1e-2
 
 
 @pytest.mark.parametrize("wrong", [2e-4, float("nan")])
@@ -88,7 +89,7 @@ def test_the_command_prints_the_difference_and_never_overwrites(checkpoint, tmp_
     out = tmp_path / "new" / "net.onnx"
     export.main(out=out, checkpoint=checkpoint)
     assert "differs from PyTorch by at most" in capsys.readouterr().out
-    assert OnnxDBNet(path=out).settings == SETTINGS
+    assert OnnxNetwork(path=out).settings == SETTINGS
     before = out.read_bytes()
     with pytest.raises(InputError, match=r"net\.onnx: is there already"):
         export.main(out=out, checkpoint=checkpoint)
@@ -130,5 +131,5 @@ def test_damaged_files_are_refused_by_name(file, tmp_path, damage):
     elif damage != "missing":
         path.write_bytes(whole[: len(whole) // 2] if damage == "half" else b"")
     with pytest.raises(InputError, match=r"net\.onnx") as caught:
-        OnnxDBNet(path=path)
+        OnnxNetwork(path=path)
     assert "\n" not in str(caught.value)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,6 +24,8 @@ from dbnet.checkpoint import build_model, load_checkpoint, save_checkpoint
 from dbnet.data.annotation_formats import read_ufo
 from dbnet.data.images import decode_image
 from dbnet.data.inputs import find_images
+from dbnet.data.synthetic import draw_receipt
+from dbnet.export import settings_of, write
 from dbnet.model.dbnet import DBNet
 from dbnet.visualize import FOUND, draw_found
 from tests.drawing import draw_page, write_dataset
@@ -92,6 +95,36 @@ def stdin(monkeypatch, text: bytes) -> None:
 
 
 # ---- What is found
+
+
+def test_an_onnx_file_finds_the_same_with_its_own_settings(cfg, pages, tmp_path, monkeypatch):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    payload = load_checkpoint(cfg.checkpoint)
+    settings = settings_of(payload, cfg.checkpoint)
+    settings["postprocess"] = settings["postprocess"] | {"bin_thresh": 0.3, "use_polygon": False}
+    write(tmp_path / "net.onnx", build_model(payload), settings)
+    scans = tmp_path / "scans"
+    shutil.copytree(pages / "images" / "val", scans)
+    receipt = draw_receipt(np.random.default_rng(0))[0]
+    cv2.imwrite(str(scans / "receipt.png"), receipt[:, :, ::-1])
+
+    words = ["predict.py", str(scans), "--onnx", str(tmp_path / "net.onnx")]
+    monkeypatch.setattr(sys, "argv", [*words, "--out", str(tmp_path / "by_onnx")])
+    by_onnx = parse_predict()
+    assert (by_onnx.image_size, by_onnx.shrink_ratio) == (SIZE, cfg.shrink_ratio)
+    assert by_onnx.postprocess == replace(cfg.postprocess, bin_thresh=0.3, use_polygon=False)
+    predict.main(by_onnx)
+    predict.main(replace(cfg, images=(str(scans),), postprocess=by_onnx.postprocess))
+    assert_same(words_of(tmp_path / "by_onnx"), words_of(cfg.out), atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "other", [{"device": "cuda"}, {"precision": "bf16"}, {"fast": True}, {"checkpoint": Path("b")}]
+)
+def test_what_an_onnx_file_cannot_do_is_refused(other):
+    with pytest.raises(ValueError, match="--onnx"):
+        PredictConfig(images=(), onnx=Path("net.onnx"), **other)
 
 
 def test_a_prediction_equals_what_evaluation_finds(cfg, pages, tmp_path):

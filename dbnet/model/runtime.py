@@ -1,4 +1,4 @@
-"""The network of an ONNX file, run by onnxruntime in the place of `DBNet`."""
+"""The network of an ONNX file, run by onnxruntime: it needs no PyTorch."""
 
 import importlib
 import json
@@ -6,15 +6,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from dbnet.errors import InputError
 
 SETTINGS = ("image_size", "shrink_ratio", "postprocess")  # metadata of the file, as JSON
 
 
-class OnnxDBNet:
+class OnnxNetwork:
     """What dbnet.export wrote, on the processor.
 
     Args:
@@ -45,10 +44,9 @@ class OnnxDBNet:
             raise InputError(f"{path}: lacks {missing[0]}; write it with python -m dbnet.export")
         self.settings: dict[str, Any] = {name: json.loads(metadata[name]) for name in SETTINGS}
 
-    def predict(self, images: Tensor) -> Tensor:
+    def __call__(self, images: np.ndarray) -> np.ndarray:
         """uint8 (N, 3, H, W) RGB, H and W multiples of 32 -> P, float32 (N, 1, H, W), 0..1."""
-        (prob_maps,) = self._session.run(None, {"images": images.contiguous().numpy()})
-        return torch.from_numpy(prob_maps)
+        return self._session.run(["prob_map"], {"images": np.ascontiguousarray(images)})[0]
 
 
 def optional(name: str) -> ModuleType:
