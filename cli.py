@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from configs import Config, EvaluateConfig, ProfileConfig, from_dict
+from configs import Config, EvaluateConfig, PredictConfig, ProfileConfig, from_dict
 from dbnet.errors import InputError, NonFiniteError
 
 T = TypeVar("T")
@@ -44,8 +44,29 @@ def parse_profile() -> ProfileConfig:
     return _parse_over_checkpoint(ProfileConfig, required=False)
 
 
+def parse_predict() -> PredictConfig:
+    """Images, and flags over the settings of the weights to use."""
+    images_first = (tyro.conf.PositionalRequiredArgs,)
+    if _asks_for_help():
+        return tyro.cli(PredictConfig, config=images_first)
+    if onnx := _value_of("--onnx"):
+        source, trained = {"onnx": Path(onnx)}, _exported_with(Path(onnx))
+    else:
+        named = _value_of("--checkpoint")
+        checkpoint = Path(named) if named else released_weights()
+        source, trained = {"checkpoint": checkpoint}, _trained_with(checkpoint)
+    default = PredictConfig(
+        images=tyro.MISSING,
+        **source,
+        image_size=trained.data.image_size,
+        shrink_ratio=trained.targets.shrink_ratio,
+        postprocess=trained.postprocess,
+    )
+    return tyro.cli(PredictConfig, default=default, config=images_first)
+
+
 def _parse_over_checkpoint(cls: type[T], *, required: bool) -> T:
-    if "--help" in sys.argv or "-h" in sys.argv:
+    if _asks_for_help():
         return tyro.cli(cls)
     named = _value_of("--checkpoint")
     try:
@@ -54,14 +75,32 @@ def _parse_over_checkpoint(cls: type[T], *, required: bool) -> T:
         if required:
             raise
         return tyro.cli(cls)
-    from dbnet.checkpoint import load_checkpoint  # torch is slow to import: not for --help
-
-    trained = _settings(load_checkpoint(checkpoint)["config"], checkpoint)
+    trained = _trained_with(checkpoint)
     shared = {f.name for f in dataclasses.fields(cls)} & {
         f.name for f in dataclasses.fields(Config)
     }
     sections = {name: getattr(trained, name) for name in shared}
     return tyro.cli(cls, default=cls(checkpoint=checkpoint, **sections))
+
+
+def _trained_with(checkpoint: Path) -> Config:
+    """The settings inside a checkpoint."""
+    from dbnet.checkpoint import load_checkpoint  # torch is slow to import: not for --help
+
+    return _settings(load_checkpoint(checkpoint)["config"], checkpoint)
+
+
+def _exported_with(path: Path) -> Config:
+    """The settings inside an ONNX file, the others at their defaults."""
+    from dbnet.model.runtime import OnnxNetwork
+
+    found = OnnxNetwork(path=path).settings
+    sections = {
+        "data": {"image_size": found["image_size"]},
+        "targets": {"shrink_ratio": found["shrink_ratio"]},
+        "postprocess": found["postprocess"],
+    }
+    return _settings(sections, path)
 
 
 def read_run_config(folder: Path) -> Config:
@@ -99,6 +138,24 @@ def newest_checkpoint(folder: Path = Path("runs")) -> Path:
     if not found:
         raise InputError(f"no best.pt under {folder}/: train first, or name one: --checkpoint FILE")
     return found[-1]
+
+
+def released_weights() -> Path:
+    """The weights that come with the repository.
+
+    Raises:
+        ValueError: they are not there.
+    """
+    path = Path(__file__).parent / "weights" / "dbnet-resnet18.pt"
+    if not path.is_file():
+        raise InputError(
+            f"{path}: the released weights are not there; name others: --checkpoint FILE"
+        )
+    return path
+
+
+def _asks_for_help() -> bool:
+    return "--help" in sys.argv or "-h" in sys.argv
 
 
 def _value_of(flag: str) -> str | None:

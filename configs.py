@@ -425,6 +425,59 @@ class ProfileConfig:
         _require(self.tolerance >= 0, f"--tolerance {self.tolerance}: must be 0 or more")
 
 
+@dataclass(frozen=True)
+class PredictConfig:
+    """Find the text in your own images. Settings default to what the weights were trained with."""
+
+    images: tuple[str, ...]
+    """Images, folders of them, globs; "-" or nothing: a list from a pipe, one per line."""
+    checkpoint: Path | None = None
+    """Weights to use; None: weights/dbnet-resnet18.pt beside this script."""
+    onnx: Path | None = None
+    """Network to use instead, as python -m dbnet.export writes it; onnxruntime runs it."""
+    out: Path | None = None
+    """Folder for predictions.json, predictions.csv, drawings; None: runs/predict-DATE-TIME."""
+    draw: bool = False
+    """Also draw each image with the text found in it, to drawings/."""
+    image_size: int = DataConfig.image_size
+    """Longest side at the network in pixels, a multiple of 32. More finds smaller text."""
+    shrink_ratio: float = TargetsConfig.shrink_ratio
+    """How far texts were shrunk for training; detections are grown back accordingly."""
+    postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
+    batch_size: int = 8
+    """Images of one shape that go through the network together."""
+    num_workers: int = 4
+    """Threads that decode images ahead of the network, and draw behind it."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes the GPU where there is one."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Autocast type; auto takes bf16 where the device computes in it natively."""
+    fast: bool = False
+    """Compile the network (torch.compile): a minute per image shape, for thousands of images."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.image_size >= 64 and self.image_size % 32 == 0,
+            f"--image-size {self.image_size}: must be a multiple of 32, at least 64",
+        )
+        _require(
+            0 < self.shrink_ratio < 1,
+            f"--shrink-ratio {self.shrink_ratio}: must lie between 0 and 1",
+        )
+        _require(
+            self.onnx is None or self.checkpoint is None,
+            "--onnx and --checkpoint: one network at a time",
+        )
+        _require(
+            self.onnx is None
+            or (self.device in ("auto", "cpu") and self.precision in ("auto", "fp32")),
+            "--onnx: runs on the processor in fp32; leave --device and --precision out",
+        )
+        _require(self.onnx is None or not self.fast, "--onnx: cannot be compiled; leave --fast out")
+        _require(self.batch_size >= 1, f"--batch-size {self.batch_size}: must be at least 1")
+        _require(self.num_workers >= 1, f"--num-workers {self.num_workers}: must be at least 1")
+
+
 def to_dict(cfg: Any) -> dict[str, Any]:
     """Nested dict of plain JSON values: paths become strings, tuples lists."""
 

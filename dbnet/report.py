@@ -1,5 +1,7 @@
-"""What people and programs read: tables, JSON files."""
+"""What people and programs read: tables, JSON and CSV files."""
 
+import csv
+import io
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -91,6 +93,20 @@ def predictions_json(predictions: dict[str, Detections]) -> dict[str, Any]:
             for image_id, found in predictions.items()
         }
     }
+
+
+def predictions_csv(predictions: dict[str, Any]) -> str:
+    """The polygons of `predictions_json`, a line per image: filename,polygons.
+
+    Polygons are separated by |, the numbers of one, x y x y ..., by spaces.
+    """
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(["filename", "polygons"])
+    for name, image in predictions["images"].items():
+        outlines = [np.ravel(word["points"]).tolist() for word in image["words"].values()]
+        writer.writerow([name, "|".join(" ".join(map(str, outline)) for outline in outlines)])
+    return lines.getvalue()
 
 
 def profile_report(profile: dict[str, Any]) -> str:

@@ -36,6 +36,14 @@ def draw_result(
     return draw_polygons(canvas, found, FOUND, width=width)
 
 
+def draw_found(image: np.ndarray, polygons: list[np.ndarray]) -> np.ndarray:
+    """Detections alone: outlined, and tinted a little."""
+    tinted = image.copy()
+    cv2.fillPoly(tinted, [np.round(p).astype(np.int32) for p in polygons], FOUND)
+    canvas = cv2.addWeighted(tinted, 0.15, image, 0.85, 0)
+    return draw_polygons(canvas, polygons, FOUND, width=max(1, round(max(image.shape) / 600)))
+
+
 def heatmap(values: np.ndarray) -> np.ndarray:
     """(H, W) values 0..1 as colours, uint8 (H, W, 3)."""
     levels = np.clip(values * 255, 0, 255).astype(np.uint8)

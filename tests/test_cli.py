@@ -23,8 +23,19 @@ def script(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("name", ["train.py", "evaluate.py", "profile_val.py"])
-def test_help_explains_and_does_not_import_torch(name):
+BATCH_SIZE = ("--data.batch-size INT", "Images per step.")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("train.py", BATCH_SIZE),
+        ("evaluate.py", BATCH_SIZE),
+        ("profile_val.py", BATCH_SIZE),
+        ("predict.py", ("--batch-size INT", "Images, folders of them, globs")),
+    ],
+)
+def test_help_explains_and_does_not_import_torch(name, expected):
     code = (
         f"import sys, runpy; sys.argv = [{name!r}, '--help']\n"
         "try:\n"
@@ -35,8 +46,8 @@ def test_help_explains_and_does_not_import_torch(name):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert "--data.batch-size INT" in done.stdout
-    assert "Images per step." in done.stdout
+    for words in expected:
+        assert words in done.stdout
 
 
 def test_a_mistyped_flag_suggests_the_right_one():

@@ -5,6 +5,7 @@ annotations, sizes and pixels all live in the upright frame.
 """
 
 import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -19,6 +20,9 @@ from dbnet.errors import InputError
 
 # Just below the size at which Pillow starts to warn; 240 MB decoded.
 MAX_PIXELS = 80_000_000
+
+# Only the header is read before that limit is checked, which then says what to do.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 IMAGE_SUFFIXES = frozenset(
     (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")

@@ -1,4 +1,4 @@
-"""Encoders from timm. The only module that imports timm, so that loader workers never do."""
+"""Encoders from timm. Only dbnet/model imports timm, so that loader workers never do."""
 
 import urllib.error
 import urllib.request

@@ -1,0 +1,150 @@
+"""From image file to polygons, ours and an off-the-shelf detector: time and accuracy.
+
+python -m benchmarks.detectors --root ROOT [--checkpoint FILE] [--images N] [--repeats 3]
+
+The other one is the PP-OCRv4 mobile detector of rapidocr-onnxruntime with that package's own
+settings. Both see the same decoded images one at a time, with equally many threads, and are
+scored by the same metrics against the same truth. In every repeat each goes over all images once.
+Times are medians over the repeats of each image, then the median over the images and its 10 % and
+90 % quantiles. Ours takes the checkpoint's settings; without one the weights are random.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+import build
+from configs import Config, MetricConfig, from_dict
+from dbnet.checkpoint import build_model, load_checkpoint
+from dbnet.data.annotations import load_records
+from dbnet.data.images import decode_image
+from dbnet.data.inputs import Source
+from dbnet.device import autocast_dtype, keep_freed_memory, resolve_precision
+from dbnet.engine import compute_all, to_original
+from dbnet.inference import load_canvas, torch_network
+from dbnet.model.dbnet import DBNet
+from dbnet.report import metrics_table, table
+from dbnet.structures import Record
+
+try:
+    import rapidocr_onnxruntime as rapidocr
+except ImportError:
+    rapidocr = None
+
+Detector = Callable[[Path], list[np.ndarray]]  # to n x float32 (P, 2), original pixels, upright
+
+
+def main() -> None:
+    args = parse_args()
+    keep_freed_memory()
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(args.threads)
+    detectors = {"ours": ours(args.checkpoint)}
+    if rapidocr is None:
+        print("rapidocr-onnxruntime is not installed (pip install it): ours runs alone")
+    else:
+        detectors["PP-OCRv4"] = pp_ocr(args.threads)
+    records = load_records(args.root, "val", format="auto")[0][: args.images]
+    print(f"{len(records)} images, {args.repeats} repeats, {args.threads} threads", flush=True)
+    seconds, found = measure(detectors, records, args.repeats)
+    report(seconds)
+    print(metrics_table({name: score(records, polygons) for name, polygons in found.items()}))
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--root", type=Path, required=True, help="data set with a val split")
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--images", type=int, help="the first ones only")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    return parser.parse_args()
+
+
+def ours(checkpoint: Path | None) -> Detector:
+    """As predict.py does it, in the precision that it takes by itself."""
+    cfg = Config()
+    model = DBNet(encoder=cfg.model.encoder, fpn_channels=cfg.model.fpn_channels)
+    if checkpoint:
+        payload = load_checkpoint(checkpoint)
+        cfg, model = from_dict(Config, payload["config"]), build_model(payload)
+    device = torch.device("cpu")
+    precision = resolve_precision("auto", device)
+    network = torch_network(model, device=device, dtype=autocast_dtype(precision), compiled=False)
+    postprocess = build.postprocessor(cfg.postprocess, cfg.targets)
+    size = cfg.data.image_size
+    print(f"ours: {checkpoint or 'random weights'}, {size} pixels, {precision}, {cfg.postprocess}")
+
+    def detect(path: Path) -> list[np.ndarray]:
+        sample = load_canvas(Source(path, path.name), size)
+        prob_maps = network(sample.image.transpose(2, 0, 1)[None])
+        return to_original(postprocess(prob_maps[0, 0]), sample.matrix, sample.orig_size).polygons
+
+    return detect
+
+
+def pp_ocr(threads: int) -> Detector:
+    """The package's detector alone, with the settings of the package's config.yaml."""
+    from rapidocr_onnxruntime.ch_ppocr_det import TextDetector
+    from rapidocr_onnxruntime.utils import read_yaml
+
+    folder = Path(rapidocr.__file__).parent
+    settings = read_yaml(folder / "config.yaml")["Det"] | {"intra_op_num_threads": threads}
+    print(f"PP-OCRv4: {settings}")
+    detector = TextDetector(settings | {"model_path": str(folder / settings["model_path"])})
+
+    def detect(path: Path) -> list[np.ndarray]:
+        quads, _ = detector(cv2.cvtColor(decode_image(path), cv2.COLOR_RGB2BGR))
+        return [] if quads is None else list(quads)
+
+    return detect
+
+
+def measure(
+    detectors: dict[str, Detector], records: list[Record], repeats: int
+) -> tuple[dict[str, np.ndarray], dict[str, list[list[np.ndarray]]]]:
+    """Seconds (repeats, images) and polygons of each image, by detector."""
+    seconds = {name: np.zeros((repeats, len(records))) for name in detectors}
+    found = {}
+    for detect in detectors.values():
+        detect(Path(records[0].image_path))  # the first call also allocates and plans
+    for repeat in range(repeats):
+        for name, detect in detectors.items():
+            found[name] = []
+            for index, record in enumerate(records):
+                start = time.perf_counter()
+                found[name].append(detect(Path(record.image_path)))
+                seconds[name][repeat, index] = time.perf_counter() - start
+    return seconds, found
+
+
+def report(seconds: dict[str, np.ndarray]) -> None:
+    """Milliseconds per image, and how many times as long as the first one's."""
+    per_image = {name: 1e3 * np.median(runs, axis=0) for name, runs in seconds.items()}
+    first = next(iter(per_image.values()))
+    rows = []
+    for name, ms in per_image.items():
+        figures = [*np.percentile(ms, [50, 10, 90]), ms.mean()]
+        ratio = np.median(ms / first)
+        rows.append([name, *(f"{value:.1f}" for value in figures), f"{ratio:.2f}"])
+    print(table(["ms per image", "median", "10 %", "90 %", "mean", "ratio, median"], rows))
+
+
+def score(records: list[Record], found: list[list[np.ndarray]]) -> dict[str, float]:
+    """CLEval and IoU, as evaluate.py has them."""
+    metrics = build.metrics(MetricConfig())
+    for record, polygons in zip(records, found, strict=True):
+        for metric in metrics.values():
+            metric.update(polygons, record.polygons, record.ignored, record.texts)
+    return compute_all(metrics)
+
+
+if __name__ == "__main__":
+    main()

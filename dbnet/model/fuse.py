@@ -1,0 +1,78 @@
+"""Batch norms folded into the convolutions before them, for inference."""
+
+import copy
+from collections import Counter
+from itertools import pairwise
+
+from timm.layers import BatchNormAct2d
+from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from dbnet.model.dbnet import DBNet
+
+
+def fuse_batch_norms(model: DBNet) -> DBNet:
+    """A copy in eval mode that computes the same with fewer steps; it cannot be trained.
+
+    A batch norm is folded where it alone reads a plain convolution, directly or through a
+    PixelShuffle. Whatever else there is, encoders that cannot be traced included, stays as it is.
+    """
+    fused = copy.deepcopy(model).eval().requires_grad_(False)
+    for part in (fused.encoder, fused.head):
+        _fold(part)
+    return fused
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        kept_whole = isinstance(module, (nn.Conv2d, nn.BatchNorm2d))
+        return kept_whole or super().is_leaf_module(module, name)
+
+
+def _fold(part: nn.Module) -> None:
+    """Change `part` in place. The trace only tells what reads what; it is not run."""
+    try:
+        nodes = _Tracer().trace(part).nodes
+    except Exception:  # where the path depends on values, each model fails in its own way
+        return
+    modules = dict(part.named_modules())
+    uses = Counter(node.target for node in nodes if node.op == "call_module")
+    uses.update(node.target.rpartition(".")[0] for node in nodes if node.op == "get_attr")
+    for node in nodes:
+        chain = [node]  # from the batch norm back to its convolution
+        while len(chain) < 3 and chain[-1].op == "call_module" and chain[-1].all_input_nodes:
+            chain.append(chain[-1].all_input_nodes[0])
+            if _kind(chain[-1], modules) is nn.Conv2d:
+                break
+        kinds = [_kind(n, modules) for n in chain]
+        if kinds[0] not in (nn.BatchNorm2d, BatchNormAct2d) or kinds[-1] is not nn.Conv2d:
+            continue
+        if kinds[1:-1] not in ([], [nn.PixelShuffle]):
+            continue
+        alone = all(list(early.users) == [late] for late, early in pairwise(chain))
+        members = [modules[n.target] for n in chain]
+        hooked = any(m._forward_hooks or m._forward_pre_hooks for m in members)
+        if not alone or hooked or any(uses[n.target] > 1 for n in chain):
+            continue
+        norm, *shuffle, conv = members
+        if norm.running_mean is None:
+            continue
+        _absorb(conv, norm, copies=shuffle[0].upscale_factor ** 2 if shuffle else 1)
+        rest = nn.Sequential(norm.drop, norm.act) if kinds[0] is BatchNormAct2d else nn.Identity()
+        part.set_submodule(node.target, rest)
+
+
+def _kind(node: fx.Node, modules: dict[str, nn.Module]) -> type | None:
+    """Exact type of the module that is called: subclasses may compute something else."""
+    return type(modules[node.target]) if node.op == "call_module" else None
+
+
+def _absorb(conv: nn.Conv2d, norm: nn.BatchNorm2d, *, copies: int) -> None:
+    """Each channel of `norm` is `copies` neighbouring channels of `conv`."""
+    mean, variance, weight, bias = (
+        None if values is None else values.repeat_interleave(copies)
+        for values in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    )
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, mean, variance, norm.eps, weight, bias
+    )

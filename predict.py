@@ -1,0 +1,163 @@
+"""Find the text in your own images.
+
+python predict.py receipt.jpg --draw
+python predict.py scans/ "more/*.png" --out found       # folders and globs
+find . -name "*.jpg" | python predict.py                # a list of files
+python predict.py scans/ --onnx FILE.onnx               # by onnxruntime
+"""
+
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cli import parse_predict, released_weights, run
+from configs import PredictConfig
+from dbnet.errors import InputError
+
+
+def main(cfg: PredictConfig) -> Path:
+    """Writes predictions.json, predictions.csv and drawings/ to the folder it returns.
+
+    Exits with status 1, all else done, where an image cannot be read or drawn.
+    """
+    # torch is imported here and not above, so that --help answers at once.
+    from tqdm import tqdm
+
+    from dbnet.checkpoint import build_model, load_checkpoint
+    from dbnet.data.images import decode_image
+    from dbnet.data.inputs import find_images
+    from dbnet.device import (
+        autocast_dtype,
+        keep_freed_memory,
+        resolve_device,
+        resolve_precision,
+    )
+    from dbnet.inference import detect, torch_network
+    from dbnet.model.runtime import OnnxNetwork
+    from dbnet.postprocess import DBPostprocessor
+    from dbnet.report import (
+        predictions_csv,
+        predictions_json,
+        write_json,
+        write_picture,
+        write_text,
+    )
+    from dbnet.visualize import draw_found
+
+    # ---- What to read, where to write
+    sources = find_images(named_images(cfg.images))
+    out = cfg.out or Path("runs") / time.strftime("predict-%Y%m%d-%H%M%S")
+    refuse_to_overwrite(out)
+
+    # ---- The network, and what makes polygons of its maps
+    keep_freed_memory()
+    if cfg.onnx:
+        network = OnnxNetwork(path=cfg.onnx)
+        print(f"{cfg.onnx} on cpu in fp32, by onnxruntime", flush=True)
+    else:
+        device = resolve_device(cfg.device)
+        precision = resolve_precision(cfg.precision, device)
+        checkpoint = cfg.checkpoint or released_weights()
+        network = torch_network(
+            build_model(load_checkpoint(checkpoint)),
+            device=device,
+            dtype=autocast_dtype(precision),
+            compiled=cfg.fast,
+        )
+        print(f"{checkpoint} on {device} in {precision}", flush=True)
+    postprocess = DBPostprocessor(**vars(cfg.postprocess), shrink_ratio=cfg.shrink_ratio)
+
+    # ---- Every image, in whatever order batches are ready
+    failures = 0
+    found, drawings = {}, []
+
+    def report(error: Exception) -> None:
+        nonlocal failures
+        failures += 1
+        tqdm.write(str(error).splitlines()[0], file=sys.stderr)
+
+    def draw(path: Path, name: str, polygons: list) -> None:
+        is_jpeg = name.lower().endswith((".jpg", ".jpeg"))
+        picture = draw_found(decode_image(path), polygons)
+        write_picture(out / "drawings" / (name if is_jpeg else f"{name}.jpg"), picture)
+
+    started = time.perf_counter()
+    with (
+        ThreadPoolExecutor(cfg.num_workers) as pool,
+        tqdm(total=len(sources), desc="predict", unit="image", leave=False, disable=None) as bar,
+    ):
+        for source, detections in detect(
+            sources,
+            network,
+            postprocess,
+            image_size=cfg.image_size,
+            batch_size=cfg.batch_size,
+            pool=pool,
+            on_failure=lambda error: (report(error), bar.update()),
+        ):
+            found[source.name] = detections
+            bar.update()
+            if cfg.draw:
+                drawings.append(pool.submit(draw, *source, detections.polygons))
+        for drawing in drawings:
+            if isinstance(error := drawing.exception(), (InputError, OSError)):
+                report(error)
+            else:
+                drawing.result()
+    seconds = time.perf_counter() - started
+
+    # ---- Keep and tell
+    found = {source.name: found[source.name] for source in sources if source.name in found}
+    predictions = predictions_json(found)
+    write_json(out / "predictions.json", predictions)
+    write_text(out / "predictions.csv", predictions_csv(predictions))
+    texts = sum(len(detections.polygons) for detections in found.values())
+    capped = sum(detections.capped for detections in found.values())
+    if capped:
+        print(f"{capped} more texts are beyond --postprocess.max-candidates")
+    print(f"{out}: predictions.json, predictions.csv{', drawings/' if cfg.draw else ''}")
+    print(
+        f"images: {len(found)}, texts: {texts}, failures: {failures}, "
+        f"ms per image: {1000 * seconds / len(sources):.1f}",
+        flush=True,
+    )
+    if failures:
+        sys.exit(1)
+    return out
+
+
+def named_images(words: tuple[str, ...]) -> list[str]:
+    """The words themselves, with the lines of a pipe in place of "-" or of no word at all.
+
+    Raises:
+        ValueError: nothing is named.
+    """
+    if not words and sys.stdin.isatty():
+        raise InputError("name images, folders or globs, or pipe a list of them")
+    named = []
+    for word in words or ("-",):
+        if word == "-":
+            lines = sys.stdin.buffer.read().splitlines()
+            named += [os.fsdecode(line) for line in lines if line.strip()]
+        else:
+            named.append(word)
+    if not named:
+        raise InputError("the list of images is empty")
+    return named
+
+
+def refuse_to_overwrite(folder: Path) -> None:
+    """Make the folder where it is missing; raise ValueError where it holds predictions already."""
+    for name in ("predictions.json", "predictions.csv", "drawings"):
+        if (folder / name).exists():
+            raise InputError(f"{folder / name}: exists; choose another --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror})") from None
+
+
+if __name__ == "__main__":
+    run(main, parse_predict)
