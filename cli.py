@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import tyro
 
 from configs import Config, EvaluateConfig, ProfileConfig, from_dict
-from dbnet.errors import InputError, NonFiniteError
+from dbnet.errors import InputError, NonFiniteError, Stopped
 
 T = TypeVar("T")
 
@@ -20,6 +20,9 @@ def run(main: Callable[[T], Any], parse: Callable[[], T]) -> None:
     name = Path(sys.argv[0]).name
     try:
         main(parse())
+    except Stopped as stop:
+        print(f"\n{name}: {stop}", file=sys.stderr)
+        sys.exit(128 + stop.number)
     except KeyboardInterrupt:
         print(f"\n{name}: stopped", file=sys.stderr)
         sys.exit(130)

@@ -2,21 +2,95 @@
 
 import os
 import pickle
+import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
+from dbnet.device import rng_state, set_rng_state
 from dbnet.errors import InputError
 from dbnet.model.dbnet import DBNet
 
 FORMAT = 1
 
 
+class Training(NamedTuple):
+    """Everything of a training that changes with each step; last.pt holds its state."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    scheduler: LRScheduler
+    scaler: GradScaler
+    ema: AveragedModel | None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Torch's random state included."""
+        return {
+            "model": self.model.state_dict(),
+            "ema": None if self.ema is None else self.ema.module.state_dict(),
+            "ema_updates": 0 if self.ema is None else int(self.ema.n_averaged),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "rng": rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.ema is not None:
+            self.ema.module.load_state_dict(state["ema"])
+            self.ema.n_averaged.fill_(state["ema_updates"])
+        set_rng_state(state["rng"])
+
+
+def check_room(folder: Path, training: Training) -> None:
+    """See that last.pt, best.pt and a temporary copy can be written to `folder`, made or not.
+
+    The optimizer is taken to keep two values per weight, as AdamW does from its first step on.
+
+    Raises:
+        ValueError: too little disk space, or the folder cannot be written.
+    """
+    weights = sum(tensor.nbytes for tensor in training.model.state_dict().values())
+    moments = 2 * sum(parameter.nbytes for parameter in training.model.parameters())
+    last = weights * (1 if training.ema is None else 2) + moments
+    needed = 2 * last + weights
+    files = [folder / name for name in ("last.pt", "best.pt") if (folder / name).is_file()]
+    held = sum(file.stat().st_size for file in files)  # will be replaced
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free + held < needed:
+        raise InputError(
+            f"{folder}: {free / 1e6:.0f} MB are free on this disk, but the checkpoints need "
+            f"{(needed - held) / 1e6:.0f} MB; make room, or choose another --train.out"
+        )
+    probe = there / f".probe.{os.getpid()}.tmp"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{there}: cannot be written ({error.strerror}); make it writable, or choose another "
+            "--train.out"
+        ) from None
+
+
 def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
-    """Write to a temporary name beside `path`, flush to disk, then rename over it."""
+    """Write to a temporary name beside `path`, flush to disk, then rename over it.
+
+    Raises:
+        ValueError: it could not be written; an earlier file is as it was.
+    """
     temporary = path.with_suffix(".tmp")
     try:
         with temporary.open("wb") as file:
@@ -24,8 +98,17 @@ def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{path}: cannot be written ({_reason(error)})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _reason(error: BaseException | None) -> str:
+    """In few words; torch's archive writer hides the operating system's behind its own."""
+    while error and not isinstance(error, OSError) and error.__context__:
+        error = error.__context__
+    return getattr(error, "strerror", None) or str(error).splitlines()[0]
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -75,11 +75,13 @@ def train_one_epoch(
     """Train on every batch once.
 
     Args:
-        batch_sizes: images in each batch of `loader`; `accumulate` batches form one optimizer
-            step in which every image weighs the same, also where the last ones are fewer.
+        batch_sizes: images in each batch of `loader`, which may begin within an epoch;
+            `accumulate` batches form one optimizer step in which every image weighs the same,
+            also where the last ones are fewer.
         dtype: of autocast; None for full float32.
         clip: largest gradient norm; 0 for no limit.
-        on_step: called after every batch.
+        on_step: called after every batch. What it raises ends the pass; where its report has a
+            `grad_norm` nothing is in hand, and the state can be kept.
 
     Raises:
         NonFiniteError: names the loss parts and the files of the batch; the weights are those
