@@ -59,6 +59,8 @@ class DataConfig:
     """Where it is kept. May be deleted at any time, and shared between runs."""
     fill_cache: bool = False
     """Fill the cache with all samples on num_workers processes, then stop."""
+    skip_missing: bool = False
+    """Leave out annotated images that are not there, counted, instead of refusing the data set."""
     check_only: bool = False
     """List what is wrong with the data set, then stop."""
 

@@ -2,10 +2,12 @@
 
 import shlex
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from configs import Config, to_dict
-from dbnet.errors import InputError
+from dbnet.errors import InputError, NonFiniteError, one_line
 
 # What may change when a run goes on: how long it is, and what does not touch its weights.
 # Not data.cache: cached threshold maps are rounded by up to 1/510 of their range, so that weights
@@ -59,6 +61,30 @@ def flat(values: dict, prefix: str = "") -> dict[str, object]:
         else:
             result[f"{prefix}{name}"] = value
     return result
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """What ends a run from outside becomes one line that says how to go on: bad files, a full
+    disk, killed workers, a loss that is no number. Other errors pass as they are.
+
+    Raises:
+        InputError, NonFiniteError: with that line.
+    """
+    try:
+        yield
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        if not (folder / "last.pt").exists():
+            raise InputError(f"{line}; no checkpoint was due yet: delete {folder}") from error
+        if isinstance(error, NonFiniteError):
+            raise NonFiniteError(
+                f"{line}; resuming meets it again: start a new run with a lower --optim.lr and "
+                f"--model.weights {folder / 'last.pt'}"
+            ) from error
+        raise InputError(f"{line}; that mended, go on with: {command(folder)}") from error
 
 
 def where_it_stands(folder: Path, number: int, epoch: int, seen: int, images: int) -> str:

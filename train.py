@@ -16,7 +16,7 @@ from pathlib import Path
 from cli import parse_train, read_run_config, run
 from configs import Config, to_dict
 from dbnet.errors import InputError, Stopped
-from resume import flat, refuse_other_settings, where_it_stands
+from resume import flat, refuse_other_settings, resumable, where_it_stands
 
 
 def main(cfg: Config) -> Path:
@@ -174,7 +174,7 @@ def main(cfg: Config) -> Path:
     if step == 0:
         log.image("first_batch", draw_targets(build.first_samples(loader, 6)))
     examples = build.first_samples(val_loader, 4)
-    with StopSignals() as stop, closing(log):
+    with resumable(folder), closing(log), StopSignals() as stop:
         for epoch in range(first_epoch, cfg.train.epochs):
             loader.sampler.epoch, loader.sampler.start = epoch, log.images
             batch_sizes = build.batch_sizes(loader)

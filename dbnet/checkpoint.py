@@ -43,7 +43,14 @@ class Training(NamedTuple):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
+        """Take over what `state_dict` gave, within a checkpoint.
+
+        Raises:
+            ValueError: the checkpoint holds weights only, or those of another architecture.
+        """
+        if "optimizer" not in state:
+            raise InputError("last.pt holds weights only; start a new run with --model.weights")
+        load_weights(self.model, state | {"ema": None})
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
@@ -99,16 +106,14 @@ def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot be written ({_reason(error)})") from error
+        cause: BaseException | None = error  # torch's archive writer hides it behind its own
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__context__
+        if cause is None:
+            raise
+        raise InputError(f"{path}: cannot be written ({cause.strerror or cause})") from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _reason(error: BaseException | None) -> str:
-    """In few words; torch's archive writer hides the operating system's behind its own."""
-    while error and not isinstance(error, OSError) and error.__context__:
-        error = error.__context__
-    return getattr(error, "strerror", None) or str(error).splitlines()[0]
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -118,6 +123,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ValueError: the file is missing, damaged, or not one of ours; says which.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load() looks at no checksum
+            if damaged := archive.testzip():
+                raise InputError(f"{damaged} does not agree with its checksum")
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint") from None
@@ -128,10 +136,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: holds more than tensors and plain values, and was not opened further; "
             "use a checkpoint that train.py wrote"
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # damaged bytes lead to exceptions of any type
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: damaged or not a checkpoint ({reason})") from None
-    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
+        raise InputError(f"{path}: damaged or not a checkpoint ({reason}); use another") from None
+    known = isinstance(payload, dict) and payload.keys() >= {"model_args", "model", "ema"}
+    if not known or payload.get("format") != FORMAT:
         raise InputError(f"{path}: not a checkpoint of this project (format {FORMAT} expected)")
     return payload
 

@@ -15,3 +15,18 @@ class Stopped(KeyboardInterrupt):
 
 class NonFiniteError(RuntimeError):
     """The loss or the gradient is no longer a number."""
+
+
+def one_line(error: Exception) -> str | None:
+    """What happened, where the user can mend it: bad input, files, killed workers; else None."""
+    if isinstance(error, (InputError, NonFiniteError)):
+        # From a loader worker it comes with a traceback above.
+        last = str(error).strip().splitlines()[-1]
+        return last.removeprefix(f"{__name__}.{type(error).__name__}: ")
+    if isinstance(error, OSError):
+        named = f"{error.filename}: " if error.filename else ""
+        return f"{named}{error.strerror or error}"
+    if isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error):
+        first = str(error).splitlines()[0].strip().rstrip(".")
+        return f"{first}; if memory is short, set fewer --data.num-workers"
+    return None

@@ -42,6 +42,7 @@ class RunLog:
         write_text(self.path, "".join(kept))
         self.writer = SummaryWriter(folder, purge_step=step + 1 if step else None)
         self.started = time.perf_counter()
+        self.bar: tqdm | None = None
         self._begin(**(running or NOTHING_YET))
 
     def _begin(self, *, images: int, seconds: float, sums: dict[str, float]) -> None:
@@ -134,6 +135,8 @@ class RunLog:
         self.writer.flush()
 
     def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
         self.writer.close()
 
 

@@ -1,5 +1,6 @@
 """Records to samples, and the order in which a loader asks for them."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -11,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dbnet.data.images import decode_image
+from dbnet.errors import InputError
 from dbnet.profiler import StageTimer
 from dbnet.structures import Batch, Record, Sample
 
@@ -57,13 +59,20 @@ class DetectionDataset(Dataset[Sample]):
         return len(self.records)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """Raises ValueError for an image that cannot be read; every error names the image."""
         epoch, index = key
         rng = np.random.default_rng((self.seed, epoch, index))
         timer = StageTimer(synchronize=None)
-        with timer("decode"):
-            sample = self.load(self.records[index])
-        with timer("transform"):
-            sample = self.transform(sample, rng)
+        try:
+            with timer("decode"):
+                sample = self.load(self.records[index])
+            with timer("transform"):
+                sample = self.transform(sample, rng)
+        except InputError:
+            raise
+        except Exception as error:
+            path = self.records[index].image_path
+            raise RuntimeError(f"{path}: {type(error).__name__}: {error}") from error
         return sample._replace(seconds=timer.totals())
 
 
@@ -125,12 +134,16 @@ def _start_worker(_: int) -> None:
     only the main one shall react, the workers serve its last step and end with it."""
     cv2.setNumThreads(0)  # the workers are the parallelism
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+    if hasattr(signal, "sigtimedwait"):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_at_the_parent_s_word, daemon=True).start()
+        threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _end_at_the_parent_s_word() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
+def _end_with_parent() -> None:
+    """Once it says so, or is gone."""
+    parent = multiprocessing.parent_process()
+    while parent.is_alive():
+        word = signal.sigtimedwait({signal.SIGTERM}, 2.0)
+        if word and word.si_pid == parent.pid:
+            break
     os._exit(0)
