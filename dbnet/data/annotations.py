@@ -131,8 +131,9 @@ def scan(
         missing=len(missing),
         dropped=dict(Counter(reason for _, reason in dropped)),
         text_heights=np.array(heights, np.float32),
-        problems=parsed.problems + problems,
-        notes=notes,
+        # Names and keys may hold line ends.
+        problems=[" ".join(problem.splitlines()) for problem in parsed.problems + problems],
+        notes=[" ".join(note.splitlines()) for note in notes],
     )
 
 
