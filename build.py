@@ -35,7 +35,8 @@ def load_records(cfg: DataConfig, splits: list[str]) -> dict[str, list[Record]]:
         ValueError: the data set has problems, or a split no usable text.
     """
     root, format = _data_set(cfg)
-    loaded = {split: annotations.load_records(root, split, format=format) for split in splits}
+    options = {"format": format, "skip_missing": cfg.skip_missing}
+    loaded = {split: annotations.load_records(root, split, **options) for split in splits}
     if cfg.drawn_mix and "train" in splits:
         mixed = annotations.load_records(_drawn(cfg, cfg.drawn_mix, 0), "train", format="ufo")
         loaded["drawn"] = mixed
@@ -57,7 +58,8 @@ def check(cfg: DataConfig, splits: list[str]) -> int:
     Returns the exit status: 0 where `load_records` takes them and every image can be decoded.
     """
     root, format = _data_set(cfg)
-    scanned = {split: annotations.scan(root, split, format=format) for split in splits}
+    options = {"format": format, "skip_missing": cfg.skip_missing}
+    scanned = {split: annotations.scan(root, split, **options) for split in splits}
     records = {split: scanned[split][0] for split in splits}
     reports = {split: scanned[split][1] for split in splits}
     print(annotations.summary_table(records, reports, image_size=cfg.image_size))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import tyro
 
 from configs import Config, EvaluateConfig, PredictConfig, ProfileConfig, from_dict
-from dbnet.errors import InputError, NonFiniteError
+from dbnet.errors import InputError, Stopped, one_line
 
 T = TypeVar("T")
 
@@ -20,12 +20,17 @@ def run(main: Callable[[T], Any], parse: Callable[[], T]) -> None:
     name = Path(sys.argv[0]).name
     try:
         main(parse())
+    except Stopped as stop:
+        print(f"\n{name}: {stop}", file=sys.stderr)
+        sys.exit(128 + stop.number)
     except KeyboardInterrupt:
         print(f"\n{name}: stopped", file=sys.stderr)
         sys.exit(130)
-    except (InputError, NonFiniteError) as error:
-        # An error from a loader worker carries its traceback; its last line is the message.
-        sys.exit(f"{name}: {str(error).strip().splitlines()[-1]}")
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        sys.exit(f"{name}: {line}")
 
 
 def parse_train() -> Config:

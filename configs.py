@@ -59,6 +59,8 @@ class DataConfig:
     """Where it is kept. May be deleted at any time, and shared between runs."""
     fill_cache: bool = False
     """Fill the cache with all samples on num_workers processes, then stop."""
+    skip_missing: bool = False
+    """Leave out annotated images that are not there, counted, instead of refusing the data set."""
     check_only: bool = False
     """List what is wrong with the data set, then stop."""
 
@@ -240,6 +242,8 @@ class TrainConfig:
     """Decay of the averaged weights that are validated and kept as best, such as 0.998; 0: off."""
     deterministic: bool = False
     """Only reproducible kernels, at some cost in speed on a GPU."""
+    save_minutes: float = 15.0
+    """Write last.pt that often within an epoch too; 0: after every optimizer step."""
     val_every: int = 1
     """Epochs between validations; the last epoch is always validated."""
     device: str = "auto"
@@ -257,6 +261,9 @@ class TrainConfig:
         _require(self.accumulate >= 1, f"--train.accumulate {self.accumulate}: must be at least 1")
         _require(self.clip >= 0, f"--train.clip {self.clip}: must be 0 or more")
         _require(0 <= self.ema < 1, f"--train.ema {self.ema}: must lie in 0..1, below 1")
+        _require(
+            self.save_minutes >= 0, f"--train.save-minutes {self.save_minutes}: must be 0 or more"
+        )
         _require(self.val_every >= 1, f"--train.val-every {self.val_every}: must be at least 1")
 
 

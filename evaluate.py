@@ -65,11 +65,11 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
         oracle = evaluate_oracle(counted(loader, bar.update), postprocess, metrics)
 
     # ---- Tell
-    empty = sum(not result.detections.polygons for result in results)
     print(metrics_table({"model": figures, "oracle": oracle}))
     print(
-        f"loss {figures['loss/total']:.4f} over {figures['images']} images, {empty} of them "
-        f"without a detection, {figures['capped']} detections beyond max_candidates"
+        f"loss {figures['loss/total']:.4f} over {figures['images']} images, "
+        f"{figures['empty']} of them without a detection, "
+        f"{figures['capped']} detections beyond max_candidates"
     )
     seconds = {k: v for k, v in timer.totals().items() if not k.startswith("worker/")}
     total = sum(seconds.values())

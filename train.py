@@ -9,12 +9,14 @@ import dataclasses
 import json
 import sys
 import time
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from cli import parse_train, read_run_config, run
 from configs import Config, to_dict
-from dbnet.errors import InputError
+from dbnet.errors import InputError, Stopped
+from resume import flat, refuse_other_settings, resumable, where_it_stands
 
 
 def main(cfg: Config) -> Path:
@@ -23,18 +25,22 @@ def main(cfg: Config) -> Path:
     import torch
 
     import build
-    from dbnet.checkpoint import load_checkpoint, load_weights, save_checkpoint
+    from dbnet.checkpoint import (
+        Training,
+        check_room,
+        load_checkpoint,
+        load_weights,
+        save_checkpoint,
+    )
     from dbnet.device import (
         autocast_dtype,
         keep_freed_memory,
         memory_figures,
         resolve_device,
         resolve_precision,
-        rng_state,
         seed_everything,
-        set_rng_state,
     )
-    from dbnet.engine import evaluate, train_one_epoch
+    from dbnet.engine import StepReport, evaluate, train_one_epoch
     from dbnet.losses import DBLoss
     from dbnet.model.backbone import load_imagenet
     from dbnet.model.dbnet import DBNet
@@ -42,6 +48,7 @@ def main(cfg: Config) -> Path:
     from dbnet.profiler import StageTimer
     from dbnet.report import write_json
     from dbnet.runlog import RunLog
+    from dbnet.stopping import StopSignals
     from dbnet.visualize import draw_predictions, draw_targets
 
     # ---- Device and seeds
@@ -63,7 +70,6 @@ def main(cfg: Config) -> Path:
         records["train"], cfg.data, cfg.augment, cfg.targets, seed=cfg.train.seed, caches=caches
     )
     val_loader = build.val_loader(records["val"], cfg.data, cfg.targets, caches=caches)
-    batch_sizes = build.batch_sizes(loader)
     images = {split: len(found) for split, found in records.items()}
 
     # ---- Model, loss, optimizer
@@ -84,30 +90,30 @@ def main(cfg: Config) -> Path:
     optimizer, scheduler = build_optimizer(
         model,
         **vars(cfg.optim),
-        steps_per_epoch=-(-len(batch_sizes) // cfg.train.accumulate),
+        steps_per_epoch=-(-len(loader) // cfg.train.accumulate),
         epochs=cfg.train.epochs,
     )
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     ema = build_ema(model, cfg.train.ema)
+    averaged = model if ema is None else ema.module
+    training = Training(model, optimizer, scheduler, scaler, ema)
     postprocess = build.postprocessor(cfg.postprocess, cfg.targets)
     predict = partial(build.predict, postprocess=postprocess, device=device, dtype=dtype)
     metrics = build.metrics(cfg.metric)
 
     # ---- Run folder, or the state of the one to continue
     first_epoch = step = 0
+    running = None  # of the log, where an epoch was begun
     best = -1.0
     if resumed:
         folder = cfg.train.resume
         refuse_other_settings(cfg, read_run_config(folder))
-        model.load_state_dict(resumed["model"])
-        optimizer.load_state_dict(resumed["optimizer"])
-        scheduler.load_state_dict(resumed["scheduler"])
-        scaler.load_state_dict(resumed["scaler"])
-        if ema is not None:
-            ema.module.load_state_dict(resumed["ema"])
-            ema.n_averaged.fill_(resumed["ema_updates"])
-        set_rng_state(resumed["rng"])
+        check_room(folder, training)
+        training.load_state_dict(resumed)
         first_epoch, step, best = resumed["epoch"], resumed["step"], resumed["best"]
+        running = resumed.get("running")  # earlier versions saved at the ends of epochs only
+        if (folder / "best.pt").exists():  # after a kill it may be newer than last.pt
+            best = max(best, load_checkpoint(folder / "best.pt")["best"])
         if first_epoch >= cfg.train.epochs:
             raise InputError(
                 f"{folder}: has its {first_epoch} epochs already; give a larger --train.epochs"
@@ -120,6 +126,7 @@ def main(cfg: Config) -> Path:
             )
         cfg = replace_train(cfg, resume=None)
     else:
+        check_room(cfg.train.out, training)
         folder = new_run_folder(cfg)
         parameters = sum(p.numel() for p in model.parameters())
         built = {
@@ -130,80 +137,101 @@ def main(cfg: Config) -> Path:
         }
     write_json(folder / "config.json", to_dict(cfg) | {"built": built})
     print_config(cfg, built)
-    log = RunLog(folder=folder, epochs=cfg.train.epochs, epoch=first_epoch, step=step)
-    print(f"{folder}: epochs {first_epoch + 1} to {cfg.train.epochs} on {device} in {precision}")
+    log = RunLog(
+        folder=folder, epochs=cfg.train.epochs, epoch=first_epoch, step=step, running=running
+    )
+    done = f", {log.images} images of the first one are done" if log.images else ""
+    epochs = f"epochs {first_epoch + 1} to {cfg.train.epochs}"
+    print(f"{folder}: {epochs} on {device} in {precision}{done}", flush=True)
+
+    # ---- Checkpoints at step borders: after a given time, and when asked to stop
+    described = {"model_args": model_args, "config": to_dict(cfg)}
+    saved = time.monotonic()
+
+    def save_last(epoch: int, seen: int) -> None:
+        nonlocal saved
+        position = {"epoch": epoch, "seen": seen, "step": log.step, "running": log.running()}
+        state = training.state_dict() | {"best": best}
+        log.flush()  # what the resumed run will not log again
+        save_checkpoint(folder / "last.pt", described | position | state)
+        saved = time.monotonic()
+
+    def stop_if_asked(epoch: int, seen: int) -> None:
+        if stop.received:
+            save_last(epoch, seen)
+            number = stop.received
+            raise Stopped(number, where_it_stands(folder, number, epoch, seen, images["train"]))
+
+    def on_step(report: StepReport) -> None:
+        log.on_step(report)
+        if report.grad_norm is None:
+            return  # gradients of half a step are in hand
+        stop_if_asked(log.epoch, log.images)
+        if time.monotonic() - saved >= 60 * cfg.train.save_minutes:
+            save_last(log.epoch, log.images)
 
     # ---- Epochs
-    if first_epoch == 0:
+    if step == 0:
         log.image("first_batch", draw_targets(build.first_samples(loader, 6)))
     examples = build.first_samples(val_loader, 4)
-    for epoch in range(first_epoch, cfg.train.epochs):
-        loader.sampler.epoch = epoch
-        asked_before = caches.counts()
-        timer = StageTimer(synchronize=None)
-        log.start_epoch(epoch, len(batch_sizes), timer)
-        train_one_epoch(
-            model,
-            criterion,
-            loader,
-            optimizer,
-            scheduler,
-            scaler,
-            batch_sizes=batch_sizes,
-            device=device,
-            dtype=dtype,
-            accumulate=cfg.train.accumulate,
-            clip=cfg.train.clip,
-            ema=ema,
-            timer=timer,
-            on_step=log.on_step,
-        )
-        record = log.end_training()
-
-        averaged = model if ema is None else ema.module
-        is_last = epoch + 1 == cfg.train.epochs
-        if (epoch + 1) % cfg.train.val_every == 0 or is_last:
+    with resumable(folder), closing(log), StopSignals() as stop:
+        for epoch in range(first_epoch, cfg.train.epochs):
+            loader.sampler.epoch, loader.sampler.start = epoch, log.images
+            batch_sizes = build.batch_sizes(loader)
+            asked_before = caches.counts()
             timer = StageTimer(synchronize=None)
-            started = time.perf_counter()
-            figures = evaluate(
-                averaged,
+            log.start_epoch(epoch, len(batch_sizes), timer)
+            train_one_epoch(
+                model,
                 criterion,
-                val_loader,
-                postprocess,
-                metrics,
+                loader,
+                optimizer,
+                scheduler,
+                scaler,
+                batch_sizes=batch_sizes,
                 device=device,
                 dtype=dtype,
+                accumulate=cfg.train.accumulate,
+                clip=cfg.train.clip,
+                ema=ema,
                 timer=timer,
+                on_step=on_step,
             )
-            record["val/seconds"] = time.perf_counter() - started
-            record |= {f"val/{name}": value for name, value in figures.items()}
-            record |= {f"time_val/{name}": value for name, value in timer.totals().items()}
-        record |= caches.figures(since=asked_before)
-        record |= {f"memory/{name}": value for name, value in memory_figures(device).items()}
+            record = log.end_training()
 
-        # ---- Checkpoints: best first, so that a stop in between repeats this epoch alike
-        hmean = record.get("val/cleval/hmean", -1.0)
-        common = {"model_args": model_args, "config": to_dict(cfg), "epoch": epoch + 1}
-        if hmean > best:
-            best = hmean
-            weights_only = {"model": averaged.state_dict(), "ema": None}
-            save_checkpoint(folder / "best.pt", common | weights_only | {"best": best})
-        state = {
-            "model": model.state_dict(),
-            "ema": None if ema is None else ema.module.state_dict(),
-            "ema_updates": 0 if ema is None else int(ema.n_averaged),
-            "optimizer": optimizer.state_dict(),
-            "scheduler": scheduler.state_dict(),
-            "scaler": scaler.state_dict(),
-            "rng": rng_state(),
-            "step": log.step,
-            "best": best,
-        }
-        log.end_epoch(record)  # a stop before the next line makes this epoch, and its line, again
-        save_checkpoint(folder / "last.pt", common | state)
-        if "val/cleval/hmean" in record:
-            log.image("examples", draw_predictions(examples, *predict(averaged, examples)))
-    log.close()
+            is_last = epoch + 1 == cfg.train.epochs
+            if (epoch + 1) % cfg.train.val_every == 0 or is_last:
+                timer = StageTimer(synchronize=None)
+                started = time.perf_counter()
+                figures = evaluate(
+                    averaged,
+                    criterion,
+                    val_loader,
+                    postprocess,
+                    metrics,
+                    device=device,
+                    dtype=dtype,
+                    timer=timer,
+                    on_image=lambda _: stop_if_asked(log.epoch, log.images),
+                )
+                record["val/seconds"] = time.perf_counter() - started
+                record |= {f"val/{name}": value for name, value in figures.items()}
+                record |= {f"time_val/{name}": value for name, value in timer.totals().items()}
+            record |= caches.figures(since=asked_before)
+            record |= {f"memory/{name}": value for name, value in memory_figures(device).items()}
+
+            # ---- Checkpoints: best first, so that a kill in between loses none
+            hmean = record.get("val/cleval/hmean", -1.0)
+            if hmean > best:
+                best = hmean
+                weights_only = {"model": averaged.state_dict(), "ema": None, "epoch": epoch + 1}
+                save_checkpoint(folder / "best.pt", described | weights_only | {"best": best})
+            log.end_epoch(record)  # a kill before the next line makes the epoch's line again
+            save_last(epoch + 1, 0)
+            if "val/cleval/hmean" in record:
+                log.image("examples", draw_predictions(examples, *predict(averaged, examples)))
+            if not is_last:
+                stop_if_asked(epoch + 1, 0)
     print(f"best CLEval hmean {best:.4f}: {folder / 'best.pt'}; look at {folder / 'examples.jpg'}")
     return folder
 
@@ -229,59 +257,6 @@ def new_run_folder(cfg: Config) -> Path:
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror})") from None
     return folder
-
-
-# What may change when a run goes on: how long it is, and what does not touch its weights.
-# Not data.cache: cached threshold maps are rounded by up to 1/510 of their range, so that weights
-# trained with and without it differ. Where the cache lies makes no difference.
-RESUME_MAY_CHANGE = {
-    "data.root",
-    "data.drawn_dir",
-    "data.cache_dir",
-    "data.fill_cache",
-    "data.check_only",
-    "data.num_workers",
-    "data.prefetch_factor",
-    "data.persistent_workers",
-    "data.pin_memory",
-    "train.epochs",
-    "train.val_every",
-    "train.device",
-    "train.out",
-    "train.name",
-    "train.resume",
-}
-
-
-def refuse_other_settings(cfg: Config, earlier: Config) -> None:
-    """Print the changes a resumed run takes on; raise ValueError for those it cannot."""
-    now, before = flat(to_dict(cfg)), flat(to_dict(earlier))
-    changed = {name for name in now if now[name] != before[name]}
-    allowed = set(RESUME_MAY_CHANGE)
-    if earlier.optim.schedule == "cosine":
-        allowed.remove("train.epochs")  # the whole curve depends on it
-    refused = sorted(changed - allowed)
-    if refused:
-        listed = ", ".join(f"{name}: {before[name]} -> {now[name]}" for name in refused)
-        if "train.epochs" in refused:
-            listed += " (the cosine schedule spans all epochs)"
-        raise InputError(
-            f"{cfg.train.resume}: a resumed run keeps its settings, but {listed}; "
-            "start a new run with --model.weights instead"
-        )
-    for name in sorted(changed - {"train.resume"}):
-        print(f"resumed with {name}: {before[name]} -> {now[name]}")
-
-
-def flat(values: dict, prefix: str = "") -> dict[str, object]:
-    """{"train": {"epochs": 3}} to {"train.epochs": 3}."""
-    result = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            result |= flat(value, f"{prefix}{name}.")
-        else:
-            result[f"{prefix}{name}"] = value
-    return result
 
 
 def print_config(cfg: Config, built: dict[str, object]) -> None:

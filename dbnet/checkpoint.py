@@ -2,21 +2,102 @@
 
 import os
 import pickle
+import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
+from dbnet.device import rng_state, set_rng_state
 from dbnet.errors import InputError
 from dbnet.model.dbnet import DBNet
 
 FORMAT = 1
 
 
+class Training(NamedTuple):
+    """Everything of a training that changes with each step; last.pt holds its state."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    scheduler: LRScheduler
+    scaler: GradScaler
+    ema: AveragedModel | None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Torch's random state included."""
+        return {
+            "model": self.model.state_dict(),
+            "ema": None if self.ema is None else self.ema.module.state_dict(),
+            "ema_updates": 0 if self.ema is None else int(self.ema.n_averaged),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "rng": rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave, within a checkpoint.
+
+        Raises:
+            ValueError: the checkpoint holds weights only, or those of another architecture.
+        """
+        if "optimizer" not in state:
+            raise InputError("last.pt holds weights only; start a new run with --model.weights")
+        load_weights(self.model, state | {"ema": None})
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.ema is not None:
+            self.ema.module.load_state_dict(state["ema"])
+            self.ema.n_averaged.fill_(state["ema_updates"])
+        set_rng_state(state["rng"])
+
+
+def check_room(folder: Path, training: Training) -> None:
+    """See that last.pt, best.pt and a temporary copy can be written to `folder`, made or not.
+
+    The optimizer is taken to keep two values per weight, as AdamW does from its first step on.
+
+    Raises:
+        ValueError: too little disk space, or the folder cannot be written.
+    """
+    weights = sum(tensor.nbytes for tensor in training.model.state_dict().values())
+    moments = 2 * sum(parameter.nbytes for parameter in training.model.parameters())
+    last = weights * (1 if training.ema is None else 2) + moments
+    needed = 2 * last + weights
+    files = [folder / name for name in ("last.pt", "best.pt") if (folder / name).is_file()]
+    held = sum(file.stat().st_size for file in files)  # will be replaced
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free + held < needed:
+        raise InputError(
+            f"{folder}: {free / 1e6:.0f} MB are free on this disk, but the checkpoints need "
+            f"{(needed - held) / 1e6:.0f} MB; make room, or choose another --train.out"
+        )
+    probe = there / f".probe.{os.getpid()}.tmp"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{there}: cannot be written ({error.strerror}); make it writable, or choose another "
+            "--train.out"
+        ) from None
+
+
 def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
-    """Write to a temporary name beside `path`, flush to disk, then rename over it."""
+    """Write to a temporary name beside `path`, flush to disk, then rename over it.
+
+    Raises:
+        ValueError: it could not be written; an earlier file is as it was.
+    """
     temporary = path.with_suffix(".tmp")
     try:
         with temporary.open("wb") as file:
@@ -24,6 +105,13 @@ def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        cause: BaseException | None = error  # torch's archive writer hides it behind its own
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__context__
+        if cause is None:
+            raise
+        raise InputError(f"{path}: cannot be written ({cause.strerror or cause})") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -35,6 +123,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ValueError: the file is missing, damaged, or not one of ours; says which.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load() looks at no checksum
+            if damaged := archive.testzip():
+                raise InputError(f"{damaged} does not agree with its checksum")
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint") from None
@@ -45,10 +136,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: holds more than tensors and plain values, and was not opened further; "
             "use a checkpoint that train.py wrote"
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # damaged bytes lead to exceptions of any type
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: damaged or not a checkpoint ({reason})") from None
-    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
+        raise InputError(f"{path}: damaged or not a checkpoint ({reason}); use another") from None
+    known = isinstance(payload, dict) and payload.keys() >= {"model_args", "model", "ema"}
+    if not known or payload.get("format") != FORMAT:
         raise InputError(f"{path}: not a checkpoint of this project (format {FORMAT} expected)")
     return payload
 

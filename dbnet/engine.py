@@ -75,11 +75,13 @@ def train_one_epoch(
     """Train on every batch once.
 
     Args:
-        batch_sizes: images in each batch of `loader`; `accumulate` batches form one optimizer
-            step in which every image weighs the same, also where the last ones are fewer.
+        batch_sizes: images in each batch of `loader`, which may begin within an epoch;
+            `accumulate` batches form one optimizer step in which every image weighs the same,
+            also where the last ones are fewer.
         dtype: of autocast; None for full float32.
         clip: largest gradient norm; 0 for no limit.
-        on_step: called after every batch.
+        on_step: called after every batch. What it raises ends the pass; where its report has a
+            `grad_norm` nothing is in hand, and the state can be kept.
 
     Raises:
         NonFiniteError: names the loss parts and the files of the batch; the weights are those
@@ -159,13 +161,14 @@ def evaluate(
         on_image: is given every image's result; nothing per image is kept here.
 
     Returns:
-        {"loss/total": ..., "cleval/hmean": ..., "images": ..., "capped": ...}; losses are
-        means over images.
+        {"loss/total": ..., "cleval/hmean": ..., "images": ..., "empty": ..., "capped": ...};
+        losses are means over images, `empty` of which have no detection. All images or none:
+        an error on the way leaves no figures.
     """
     model.eval()
     for metric in metrics.values():
         metric.reset()
-    images = capped = 0
+    images = empty = capped = 0
     loss_sums: Tensor | float = 0.0
     names: tuple[str, ...] = ()
     ahead = _predictions(model, criterion, loader, device=device, dtype=dtype, timer=timer)
@@ -176,6 +179,7 @@ def evaluate(
             prob_maps = download()
         for result in score_batch(batch, prob_maps, postprocess, metrics, timer):
             images += 1
+            empty += not result.detections.polygons
             capped += result.detections.capped
             if on_image:
                 on_image(result)
@@ -184,7 +188,7 @@ def evaluate(
     means = (loss_sums / images).tolist()
     report = {f"loss/{name}": value for name, value in zip(names, means, strict=True)}
     report |= compute_all(metrics)
-    return report | {"images": images, "capped": capped}
+    return report | {"images": images, "empty": empty, "capped": capped}
 
 
 def _predictions(

@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
@@ -11,6 +12,8 @@ from tqdm import tqdm
 from dbnet.engine import StepReport
 from dbnet.profiler import StageTimer
 from dbnet.report import write_picture, write_text
+
+NOTHING_YET = {"images": 0, "seconds": 0.0, "sums": {}}
 
 
 class RunLog:
@@ -21,9 +24,12 @@ class RunLog:
         epochs: planned in all, for the remaining time.
         epoch, step: already done, 0 at the start of a run. What a stopped run had logged
             beyond them is dropped, it will be done again.
+        running: `running()` of a log that was stopped within an epoch, to complete its line.
     """
 
-    def __init__(self, *, folder: Path, epochs: int, epoch: int, step: int) -> None:
+    def __init__(
+        self, *, folder: Path, epochs: int, epoch: int, step: int, running: dict[str, Any] | None
+    ) -> None:
         self.path = folder / "metrics.jsonl"
         self.epochs = epochs
         self.first_epoch = epoch
@@ -34,15 +40,24 @@ class RunLog:
             kept = [line for line in lines if line.endswith("\n")]
             kept = [line for line in kept if json.loads(line)["epoch"] < epoch]
         write_text(self.path, "".join(kept))
-        self.writer = SummaryWriter(folder, purge_step=step + 1 if epoch else None)
+        self.writer = SummaryWriter(folder, purge_step=step + 1 if step else None)
         self.started = time.perf_counter()
+        self.bar: tqdm | None = None
+        self._begin(**(running or NOTHING_YET))
+
+    def _begin(self, *, images: int, seconds: float, sums: dict[str, float]) -> None:
+        self.images = images  # of this epoch's training, up to the last step
+        self.seconds = seconds
+        self.sums = dict(sums)  # of the losses over these images
+
+    def running(self) -> dict[str, Any]:
+        """What the line of the epoch in hand is made of, so far; plain values."""
+        return {"images": self.images, "seconds": self.seconds, "sums": dict(self.sums)}
 
     def start_epoch(self, epoch: int, batches: int, timer: StageTimer) -> None:
         self.epoch = epoch
         self.timer = timer
-        self.epoch_started = time.perf_counter()
-        self.sums: dict[str, float] = {}
-        self.images = 0
+        self.epoch_started = time.perf_counter() - self.seconds
         self.bar = tqdm(total=batches, desc=f"epoch {epoch + 1}/{self.epochs}", leave=False)
 
     def on_step(self, report: StepReport) -> None:
@@ -55,7 +70,7 @@ class RunLog:
         self.writer.add_scalar("train/lr", report.lr, self.step)
         if report.grad_norm is not None:
             self.writer.add_scalar("train/grad_norm", report.grad_norm, self.step)
-        elapsed = time.perf_counter() - self.epoch_started
+        elapsed = self.seconds = time.perf_counter() - self.epoch_started
         waited = sum(self.timer.durations["data_wait"])
         self.bar.set_postfix_str(
             f"loss {report.losses['total']:.3f} (P {report.losses['prob']:.3f} "
@@ -69,10 +84,9 @@ class RunLog:
     def end_training(self) -> dict[str, float]:
         """Closes the bar; mean losses and timings of this epoch's training."""
         self.bar.close()
-        seconds = time.perf_counter() - self.epoch_started
         record = {f"train/loss_{name}": value / self.images for name, value in self.sums.items()}
-        record["train/seconds"] = seconds
-        record["train/images_per_second"] = self.images / seconds
+        record["train/seconds"] = self.seconds
+        record["train/images_per_second"] = self.images / self.seconds
         return record | {f"time_train/{k}": v for k, v in self.timer.totals().items()}
 
     def end_epoch(self, record: dict[str, float]) -> None:
@@ -85,6 +99,7 @@ class RunLog:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(self._line(record), flush=True)
+        self._begin(**NOTHING_YET)
 
     def _line(self, record: dict[str, float]) -> str:
         done = self.epoch + 1 - self.first_epoch
@@ -116,7 +131,12 @@ class RunLog:
         self.writer.add_image(name, picture, self.step, dataformats="HWC")
         write_picture(self.path.with_name(f"{name}.jpg"), picture)
 
+    def flush(self) -> None:
+        self.writer.flush()
+
     def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
         self.writer.close()
 
 

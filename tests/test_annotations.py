@@ -189,8 +189,13 @@ def test_missing_images_are_listed_once(tmp_path):
     _ufo(tmp_path, {f"{i}.png": _words(QUAD) for i in range(7)}, draw=False)
     _image(tmp_path / "images/train/0.png")
     folder = tmp_path / "images/train"
-    message = f"{folder}: 6 annotated images missing: 1.png, 2.png, 3.png, 4.png, 5.png, ..."
-    assert _problems(tmp_path) == [message]
+    message = f"{folder}: 6 annotated images missing: 1.png, 2.png, 3.png, 4.png, 5.png, ...; "
+    assert _problems(tmp_path) == [message + "add them, or leave them out with --data.skip-missing"]
+    records, report = load_records(tmp_path, "train", format="auto", skip_missing=True)
+    assert [record.image_id for record in records] == ["0.png"]
+    assert report.notes == [message + "they are skipped"]
+    table = summary_table({"train": records}, {"train": report}, image_size=640)
+    assert "annotated images missing" in table and report.missing == 6
 
 
 def test_names_no_file_system_holds_are_missing(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import build
-import train
+import resume
 from configs import AugmentConfig, Config, DataConfig, LossConfig, TargetsConfig
 from dbnet.data import annotations
 from dbnet.losses import DBLoss
@@ -268,14 +268,14 @@ def test_a_resumed_run_may_move_its_cache_but_not_switch_it(root, tmp_path, caps
     def config(**changes) -> Config:
         return Config(data=data_config(root, **({"cache_dir": tmp_path} | changes)))
 
-    train.refuse_other_settings(config(cache_dir=tmp_path / "other"), config())
+    resume.refuse_other_settings(config(cache_dir=tmp_path / "other"), config())
     assert "resumed with data.cache_dir" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"data\.cache: targets -> none"):
-        train.refuse_other_settings(config(cache="none"), config())
+        resume.refuse_other_settings(config(cache="none"), config())
 
 
 def test_the_epoch_line_and_the_log_tell_the_hit_rate(tmp_path, capsys):
-    log = RunLog(folder=tmp_path, epochs=1, epoch=0, step=0)
+    log = RunLog(folder=tmp_path, epochs=1, epoch=0, step=0, running=None)
     log.start_epoch(0, 1, StageTimer(synchronize=None))
     told = {"train/loss_total": 1.0, "train/images_per_second": 1.0}
     told |= {"cache/targets_hit_rate": 0.5, "cache/targets_bytes": 7, "cache/images_hit_rate": 1.0}

@@ -44,7 +44,7 @@ def test_a_failed_write_keeps_the_earlier_file(payload, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(ValueError, match=r"last\.pt: .*No space left"):
         checkpoint.save_checkpoint(path, payload | {"epoch": 4})
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

@@ -46,18 +46,22 @@ class Report:
     texts: int  # legible ones in them
     ignored: int  # illegible ones in them
     unannotated: int  # images that are not used for want of a readable annotation
+    missing: int  # annotated images that are not there
     dropped: dict[str, int]  # reason -> number of texts
     text_heights: np.ndarray  # float32 (texts,), shorter side over the image's longest side
     problems: list[str]  # reasons to refuse the data set, one line each
     notes: list[str]  # what else is worth knowing, one line each
 
 
-def load_records(root: Path, split: str, *, format: str) -> tuple[list[Record], Report]:
+def load_records(
+    root: Path, split: str, *, format: str, skip_missing: bool = False
+) -> tuple[list[Record], Report]:
     """Read and check one split.
 
     Args:
         root: folder with images/{split}/ and annotations.
         format: "ufo", "icdar", "coco", "labelme", or "auto" for the one that is there.
+        skip_missing: annotated images that are not there are counted and noted, no problem.
 
     Returns:
         Records sorted by image_id, the file's name below images/{split}/, and the report.
@@ -65,14 +69,16 @@ def load_records(root: Path, split: str, *, format: str) -> tuple[list[Record], 
     Raises:
         ValueError: anything in `Report.problems`: the first one, and how many more there are.
     """
-    records, report = scan(root, split, format=format)
+    records, report = scan(root, split, format=format, skip_missing=skip_missing)
     if report.problems:
         more = len(report.problems) - 1
         raise InputError(report.problems[0] + (f" (problems besides: {more})" if more else ""))
     return records, report
 
 
-def scan(root: Path, split: str, *, format: str) -> tuple[list[Record], Report]:
+def scan(
+    root: Path, split: str, *, format: str, skip_missing: bool = False
+) -> tuple[list[Record], Report]:
     """Like `load_records`, but leaves all problems to the caller, in the report."""
     root = Path(root)
     folder = root / "images" / split
@@ -81,7 +87,7 @@ def scan(root: Path, split: str, *, format: str) -> tuple[list[Record], Report]:
         parsed = READERS[format](root, split, source)
     except ValueError as error:
         parsed = Parsed([], [], [str(error)], [])
-    entries, problems = _check_images(root, folder, parsed.entries)
+    entries, missing, problems = _check_images(root, folder, parsed.entries)
     words = [word for entry in entries for word in entry.words]
     sizes = [entry.size for entry in entries for _ in entry.words]
     polygons, reasons = _check_polygons([word.points for word in words], sizes)
@@ -104,6 +110,12 @@ def scan(root: Path, split: str, *, format: str) -> tuple[list[Record], Report]:
         heights += [min(cv2.minAreaRect(polygon)[1]) / max(entry.size) for polygon in legible]
 
     dropped = parsed.dropped + [(w.place, r) for w, r in zip(words, reasons, strict=True) if r]
+    if missing:
+        line = f"{folder}: {len(missing)} annotated images missing: {listed(missing)}"
+        if skip_missing:
+            parsed.notes.append(f"{line}; they are skipped")
+        else:
+            problems.append(f"{line}; add them, or leave them out with --data.skip-missing")
     unused = _unannotated(folder, parsed.entries)
     notes = parsed.notes + [f"{place}: text dropped: {reason}" for place, reason in dropped]
     if unused:
@@ -116,10 +128,12 @@ def scan(root: Path, split: str, *, format: str) -> tuple[list[Record], Report]:
         texts=len(heights),
         ignored=sum(int(record.ignored.sum()) for record in records),
         unannotated=len(unused),
+        missing=len(missing),
         dropped=dict(Counter(reason for _, reason in dropped)),
         text_heights=np.array(heights, np.float32),
-        problems=parsed.problems + problems,
-        notes=notes,
+        # Names and keys may hold line ends.
+        problems=[" ".join(problem.splitlines()) for problem in parsed.problems + problems],
+        notes=[" ".join(note.splitlines()) for note in notes],
     )
 
 
@@ -136,6 +150,8 @@ def summary_table(
     }
     chosen = [reports[split] for split in records_by_split]
     rows["images without annotation, not used"] = [report.unannotated for report in chosen]
+    if any(report.missing for report in chosen):
+        rows["annotated images missing"] = [report.missing for report in chosen]
     rows["texts"] = [report.texts for report in chosen]
     rows["ignored texts"] = [
         f"{report.ignored} ({report.ignored / max(report.texts + report.ignored, 1):.1%})"
@@ -190,8 +206,11 @@ def _find(root: Path, split: str, format: str) -> tuple[str, Path]:
     raise InputError(f"{root}: no annotations of {split}; looked for {', '.join(looked)}")
 
 
-def _check_images(root: Path, folder: Path, entries: list[Entry]) -> tuple[list[Entry], list[str]]:
-    """Entries fit for use, sorted by name, with the size from the image's header; and problems."""
+def _check_images(
+    root: Path, folder: Path, entries: list[Entry]
+) -> tuple[list[Entry], list[str], list[str]]:
+    """Entries fit for use, sorted by name, with the size from the image's header; names of missing
+    images; problems."""
     checked: dict[str, Entry] = {}
     missing, problems = [], []
     for entry in entries:
@@ -224,9 +243,7 @@ def _check_images(root: Path, folder: Path, entries: list[Entry]) -> tuple[list[
             missing.append(entry.name)
         else:
             checked[str(name)] = entry._replace(name=str(name), size=size)
-    if missing:
-        problems.append(f"{folder}: {len(missing)} annotated images missing: {listed(missing)}")
-    return [checked[name] for name in sorted(checked)], problems
+    return [checked[name] for name in sorted(checked)], missing, problems
 
 
 def _unannotated(folder: Path, entries: list[Entry]) -> list[str]:

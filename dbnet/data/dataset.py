@@ -1,5 +1,9 @@
 """Records to samples, and the order in which a loader asks for them."""
 
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 
 import cv2
@@ -8,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dbnet.data.images import decode_image
+from dbnet.errors import InputError
 from dbnet.profiler import StageTimer
 from dbnet.structures import Batch, Record, Sample
 
@@ -54,33 +59,45 @@ class DetectionDataset(Dataset[Sample]):
         return len(self.records)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """Raises ValueError for an image that cannot be read; every error names the image."""
         epoch, index = key
         rng = np.random.default_rng((self.seed, epoch, index))
         timer = StageTimer(synchronize=None)
-        with timer("decode"):
-            sample = self.load(self.records[index])
-        with timer("transform"):
-            sample = self.transform(sample, rng)
+        try:
+            with timer("decode"):
+                sample = self.load(self.records[index])
+            with timer("transform"):
+                sample = self.transform(sample, rng)
+        except InputError:
+            raise
+        except Exception as error:
+            path = self.records[index].image_path
+            raise RuntimeError(f"{path}: {type(error).__name__}: {error}") from error
         return sample._replace(seconds=timer.totals())
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """(epoch, index) pairs; shuffled by (seed, epoch) alone where `shuffle` is on."""
+    """(epoch, index) pairs; shuffled by (seed, epoch) alone where `shuffle` is on.
+
+    Set `epoch` before each pass, and `start` to the images of it that are done already: the pass
+    gives the others, in the order they would have had. Its length is theirs.
+    """
 
     def __init__(self, *, length: int, shuffle: bool, seed: int) -> None:
         self.length = length
         self.shuffle = shuffle
         self.seed = seed
         self.epoch = 0
+        self.start = 0
 
     def __len__(self) -> int:
-        return self.length
+        return self.length - self.start
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.arange(self.length)
         if self.shuffle:
             np.random.default_rng((self.seed, self.epoch)).shuffle(order)
-        return iter((self.epoch, int(index)) for index in order)
+        return iter((self.epoch, int(index)) for index in order[self.start :])
 
 
 def make_loader(
@@ -94,7 +111,10 @@ def make_loader(
     persistent_workers: bool,
     pin_memory: bool,
 ) -> DataLoader[Batch]:
-    """A DataLoader whose `sampler.epoch` is set before each pass; the last batch may be smaller."""
+    """A DataLoader whose `sampler.epoch` is set before each pass; the last batch may be smaller.
+
+    Torch's random state stays as it is: each pass would draw a seed for the workers from it.
+    """
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -105,8 +125,25 @@ def make_loader(
         persistent_workers=persistent_workers and num_workers > 0,
         pin_memory=pin_memory and torch.cuda.is_available(),
         worker_init_fn=_start_worker,
+        generator=torch.Generator().manual_seed(dataset.seed),
     )
 
 
 def _start_worker(_: int) -> None:
+    """Ctrl-C in a terminal, `timeout` and service managers signal all processes of a run at once:
+    only the main one shall react, the workers serve its last step and end with it."""
     cv2.setNumThreads(0)  # the workers are the parallelism
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigtimedwait"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Once it says so, or is gone."""
+    parent = multiprocessing.parent_process()
+    while parent.is_alive():
+        word = signal.sigtimedwait({signal.SIGTERM}, 2.0)
+        if word and word.si_pid == parent.pid:
+            break
+    os._exit(0)

@@ -1,0 +1,83 @@
+"""Small runs to break, and how two of them are compared."""
+
+import json
+import signal
+from pathlib import Path
+
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from configs import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
+from dbnet.checkpoint import load_checkpoint
+from dbnet.runlog import RunLog
+
+PAGES = 7  # in batches of two, two of which are a step: 4 batches and 2 steps an epoch
+STATE = ("model", "ema", "ema_updates", "optimizer", "scheduler", "scaler", "rng")
+POSITION = ("epoch", "seen", "step", "best")
+
+
+def small(root: Path, out: Path, workers: int = 0, **changes) -> Config:
+    """A run of seconds in out/run."""
+    values = dict(epochs=2, accumulate=2, precision="fp32", device="cpu", out=out, name="run")
+    return Config(
+        data=DataConfig(
+            root=root, image_size=96, batch_size=2, num_workers=workers, cache_dir=out / "cache"
+        ),
+        augment=AugmentConfig(rotate=5.0, color=0.3),
+        model=ModelConfig(encoder="mobilenetv3_small_050", pretrained=False, fpn_channels=16),
+        optim=OptimConfig(warmup_epochs=0.5, step_size=1),
+        train=TrainConfig(**{**values, **changes}),
+    )
+
+
+def signal_after(monkeypatch, batch: int, number: int) -> None:
+    """This process gets the signal while that batch of the run, from 1, is being logged."""
+    on_step = RunLog.on_step
+
+    def signalled(log, report):
+        on_step(log, report)
+        if log.step == batch:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(RunLog, "on_step", signalled)
+
+
+def same(a, b) -> bool:
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+def lines_of(folder: Path) -> list[dict]:
+    """metrics.jsonl without what a clock or the machine says."""
+    kept = ("epoch", "step", "train/loss", "val/loss", "val/cleval", "val/iou")
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [{key: line[key] for key in line if key.startswith(kept)} for line in lines]
+
+
+def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """TensorBoard's losses and rates: (step, value) by name."""
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    kept = ("train/loss", "train/lr", "train/grad_norm", "val/loss", "val/cleval", "val/iou")
+    return {
+        name: [(event.step, event.value) for event in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
+        if name.startswith(kept)
+    }
+
+
+def assert_equal_runs(whole: Path, other: Path) -> None:
+    """Bit by bit; every step is logged once."""
+    a, b = (load_checkpoint(folder / "last.pt") for folder in (whole, other))
+    for name in (*STATE, *POSITION):
+        assert same(a[name], b[name]), name
+    steps = [step for step, _ in scalars_of(other)["train/loss_total"]]
+    assert steps == list(range(1, b["step"] + 1))
+    a, b = (load_checkpoint(folder / "best.pt") for folder in (whole, other))
+    assert same(a["model"], b["model"]) and a["best"] == b["best"]
+    assert lines_of(whole) == lines_of(other)
+    assert scalars_of(whole) == scalars_of(other)

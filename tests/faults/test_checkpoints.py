@@ -1,0 +1,157 @@
+"""Checkpoints under a full disk, on a read-only one, damaged, or from elsewhere."""
+
+import errno
+import os
+import resource
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import torch
+
+import train
+from dbnet.checkpoint import load_checkpoint, save_checkpoint
+from dbnet.errors import InputError
+from dbnet.model.dbnet import DBNet
+from tests.faults.runs import assert_equal_runs, same, small
+
+PAYLOAD = {"model_args": {}, "model": {"weights": torch.arange(2.0**18)}, "ema": None}
+
+
+@pytest.mark.faults("disk full while saving (a real limit)", "one line, the earlier file is kept")
+@pytest.mark.parametrize("kilobytes", [0, 1, 100, 1000])
+def test_a_file_that_may_not_grow(tmp_path, kilobytes):
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, PAYLOAD | {"epoch": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000 * kilobytes, limits[1]))
+    try:
+        with pytest.raises(InputError) as caught:
+            save_checkpoint(path, PAYLOAD | {"epoch": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(caught.value) == f"{path}: cannot be written ({os.strerror(errno.EFBIG)})"
+    assert load_checkpoint(path)["epoch"] == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.faults("disk full in mid-epoch", "one line, last.pt is kept, resumed bit by bit")
+def test_a_run_on_a_full_disk(pages, tmp_path, monkeypatch):
+    whole = train.main(small(pages, tmp_path / "whole"))
+    fsync, calls = os.fsync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) > 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(InputError) as caught:
+            train.main(small(pages, tmp_path, save_minutes=0))
+    message = "cannot be written (No space left on device); that mended, go on with: python "
+    assert f": {message}train.py --train.resume {folder}" in str(caught.value)
+    assert not list(folder.glob("*.tmp"))
+    assert load_checkpoint(folder / "last.pt")["step"] == 4
+    assert_equal_runs(whole, train.main(small(pages, tmp_path, resume=folder)))
+
+
+@pytest.mark.faults("too little disk for the checkpoints", "refused before the first epoch")
+def test_too_little_disk(pages, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 10**6, 10**6))
+    with pytest.raises(InputError, match=r"1 MB are free .* the checkpoints need \d+ MB"):
+        train.main(small(pages, tmp_path, name="refused"))
+    assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_the_room_asked_for_is_what_a_run_takes(pages, tmp_path, monkeypatch, ema):
+    asked = []
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or usage(10**12))
+    folder = train.main(small(pages, tmp_path, epochs=1, ema=ema))
+    files = {name: (folder / name).stat().st_size for name in ("last.pt", "best.pt")}
+    needed = 2 * files["last.pt"] + files["best.pt"]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0.75 * needed))
+    with pytest.raises(InputError, match="are free"):
+        train.main(small(pages, tmp_path, epochs=1, ema=ema, name="other"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(needed))
+    train.main(small(pages, tmp_path, epochs=1, ema=ema, name="other"))
+    # What the run's own files hold counts as free: they are replaced.
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(files["last.pt"]))
+    train.main(small(pages, tmp_path, epochs=2, ema=ema, resume=folder))
+    assert asked == [tmp_path]
+
+
+@pytest.mark.faults("run folder that cannot be written", "refused before the first epoch")
+@pytest.mark.parametrize("resumed", [False, True])
+def test_an_unwritable_folder(pages, tmp_path, monkeypatch, resumed):
+    changes = {"resume": train.main(small(pages, tmp_path, epochs=1))} if resumed else {}
+
+    def read_only(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "touch", read_only)
+    with pytest.raises(InputError, match=r"cannot be written \(Read-only file system\); make it"):
+        train.main(small(pages, tmp_path, epochs=2, **changes))
+
+
+@pytest.mark.faults("a file where the run folder should be", "refused before the first epoch")
+def test_a_file_in_the_way(pages, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match=r"file: cannot be written \(Not a directory\)"):
+        train.main(small(pages, tmp_path / "file" / "runs"))
+
+
+@pytest.mark.faults("resume beside a better best.pt", "it is not replaced")
+def test_a_better_best_stays(pages, tmp_path):
+    folder = train.main(small(pages, tmp_path, epochs=1))
+    best = load_checkpoint(folder / "best.pt")
+    save_checkpoint(folder / "best.pt", best | {"best": 2.0})
+    before = (folder / "best.pt").read_bytes()
+    train.main(small(pages, tmp_path, epochs=2, resume=folder))
+    assert (folder / "best.pt").read_bytes() == before
+    assert load_checkpoint(folder / "last.pt")["best"] == 2.0
+
+
+@pytest.mark.faults("checkpoint with any byte changed or cut", "refused, or read as it was")
+def test_no_damage_goes_unseen(tmp_path):
+    path = tmp_path / "last.pt"
+    payload = PAYLOAD | {"model": {"weights": torch.arange(500.0)}, "epoch": 7}
+    save_checkpoint(path, payload)
+    whole = path.read_bytes()
+    expected = load_checkpoint(path)
+    refused = 0
+    for place in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x40
+        for content in (bytes(damaged), whole[:place]):
+            path.write_bytes(content)
+            try:
+                assert same(load_checkpoint(path), expected), place
+            except InputError as error:
+                assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
+                refused += 1
+    assert refused > len(whole) / 3
+
+
+@pytest.mark.faults("best.pt given as last.pt", "refused: it holds weights only")
+def test_weights_alone_are_not_resumed(pages, tmp_path):
+    folder = train.main(small(pages, tmp_path, epochs=1))
+    (folder / "best.pt").replace(folder / "last.pt")
+    with pytest.raises(InputError, match="holds weights only"):
+        train.main(small(pages, tmp_path, epochs=2, resume=folder))
+
+
+@pytest.mark.faults("last.pt of another architecture", "refused with the difference")
+def test_another_encoder_is_not_resumed(pages, tmp_path):
+    folder = train.main(small(pages, tmp_path, epochs=1))
+    state = load_checkpoint(folder / "last.pt")
+    other = DBNet(encoder="mobilenetv3_small_050", fpn_channels=32).state_dict()
+    save_checkpoint(folder / "last.pt", state | {"model": other})
+    with pytest.raises(InputError, match=r"does not fit this model in \d+ places: "):
+        train.main(small(pages, tmp_path, epochs=2, resume=folder))

@@ -1,0 +1,114 @@
+"""Loader workers that die, images that go bad, caches that vanish, memory that must not grow."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+from dataclasses import replace
+
+import pytest
+
+import train
+from dbnet.checkpoint import load_checkpoint
+from dbnet.data.transforms import TrainTransform
+from dbnet.errors import InputError
+from dbnet.runlog import RunLog
+from tests.drawing import write_dataset
+from tests.faults.runs import PAGES, assert_equal_runs, small
+from tests.test_memory import resident
+
+
+def after_batch(monkeypatch, number: int, act) -> None:
+    """`act()` once that batch of a run, from 1, is logged."""
+    on_step = RunLog.on_step
+
+    def acting(log, report):
+        on_step(log, report)
+        if log.step == number:
+            act()
+
+    monkeypatch.setattr(RunLog, "on_step", acting)
+
+
+@pytest.mark.faults("a loader worker killed", "told within seconds, resumed bit by bit")
+def test_a_killed_worker_is_told(pages, tmp_path, monkeypatch):
+    whole = train.main(small(pages, tmp_path / "whole"))
+
+    def kill():
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(InputError) as caught:
+        after_batch(patch, 3, kill)
+        train.main(small(pages, tmp_path, workers=2, save_minutes=0))
+    told = str(caught.value)
+    assert "DataLoader worker (pid" in told and "\n" not in told
+    assert told.endswith(f"go on with: python train.py --train.resume {folder}")
+    assert_equal_runs(whole, train.main(small(pages, tmp_path, resume=folder)))
+
+
+@pytest.mark.faults("any error in a worker", "names the image")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_in_a_worker_names_the_image(pages, tmp_path, monkeypatch, workers):
+    def fail(self, sample, rng):
+        if sample.image_id == "page_4.png":
+            raise ZeroDivisionError("on purpose")
+        return transform(self, sample, rng)
+
+    transform = TrainTransform.__call__
+    monkeypatch.setattr(TrainTransform, "__call__", fail)
+    with pytest.raises(RuntimeError, match=r"page_4\.png: ZeroDivisionError: on purpose"):
+        train.main(small(pages, tmp_path, workers))
+
+
+@pytest.mark.faults("an image truncated in mid-epoch", "one line with its name; mended, resumed")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_goes_bad(tmp_path, monkeypatch, workers):
+    pages = write_dataset(tmp_path / "pages", train=PAGES, val=2)
+    whole = train.main(small(pages, tmp_path / "whole"))
+    image = pages / "images" / "train" / "page_2.png"
+    good = image.read_bytes()
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(InputError) as caught:
+        after_batch(patch, 4, lambda: image.write_bytes(good[:-100]))
+        train.main(small(pages, tmp_path, workers))
+    told = str(caught.value)
+    assert told.startswith(f"{image}: ") and "\n" not in told
+    assert told.endswith(f"go on with: python train.py --train.resume {folder}")
+    assert load_checkpoint(folder / "last.pt")["epoch"] == 1
+    image.write_bytes(good)
+    assert_equal_runs(whole, train.main(small(pages, tmp_path, workers, resume=folder)))
+
+
+@pytest.mark.faults("the cache deleted while running", "results are unchanged")
+def test_a_cache_that_vanishes(pages, tmp_path, monkeypatch):
+    whole = train.main(small(pages, tmp_path / "whole"))
+    after_batch(monkeypatch, 6, lambda: shutil.rmtree(tmp_path / "cache"))
+    assert_equal_runs(whole, train.main(small(pages, tmp_path)))
+    assert list((tmp_path / "cache").rglob("*")), "it is filled anew"
+
+
+@pytest.mark.faults("six epochs with workers", "no file, no shared memory, no MiB more")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("persistent", [True, False])
+def test_epochs_leave_nothing_behind(pages, tmp_path, monkeypatch, persistent):
+    files, memory, shared = [], [], []
+    end_epoch = RunLog.end_epoch
+
+    def counted(log, record):
+        end_epoch(log, record)
+        files.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208 - counts, not paths
+        memory.append(resident())
+        mine = f"_{os.getpid()}_"
+        shared.append([name for name in os.listdir("/dev/shm") if mine in name])  # noqa: PTH208
+
+    monkeypatch.setattr(RunLog, "end_epoch", counted)
+    cfg = small(pages, tmp_path, workers=2, epochs=6)
+    cfg = replace(cfg, data=replace(cfg.data, persistent_workers=persistent))
+    before = set(multiprocessing.active_children())
+    train.main(cfg)
+    assert max(files[3:]) <= max(files[:3]), files
+    assert min(memory[4:]) - min(memory[1:3]) < 8, memory
+    assert not any(shared)
+    assert set(multiprocessing.active_children()) <= before

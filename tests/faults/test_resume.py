@@ -1,0 +1,75 @@
+"""A run stopped at any step and resumed equals one that was not: weights, log and all."""
+
+import signal
+
+import numpy as np
+import pytest
+
+import dbnet.engine
+import train
+from dbnet.checkpoint import load_checkpoint
+from dbnet.errors import Stopped
+from dbnet.runlog import RunLog
+from tests.faults.runs import PAGES, assert_equal_runs, signal_after, small
+
+VARIANTS = {
+    "accumulating": (0, 2, {}),
+    "workers, bf16, averaged": (2, 1, {"precision": "bf16", "ema": 0.9}),
+    "one batch a step, clipped": (0, 1, {"accumulate": 1, "clip": 0.5}),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+def test_stopped_at_any_step_and_resumed(pages, tmp_path, monkeypatch, variant):
+    workers, stops, changes = variant
+    whole = train.main(small(pages, tmp_path / "whole", workers, **changes))
+    group = changes.get("accumulate", 2)
+    for batch in np.random.default_rng().permutation(np.arange(1, 8))[:stops].tolist():
+        out = tmp_path / str(batch)
+        with monkeypatch.context() as patch, pytest.raises(Stopped) as caught:
+            signal_after(patch, batch, signal.SIGTERM)
+            train.main(small(pages, out, workers, **changes))
+        batches = -(-batch // group) * group  # the step in hand was finished
+        seen = min(2 * (batches % 4 or 4), PAGES)
+        state = load_checkpoint(out / "run" / "last.pt")
+        assert (state["step"], state["seen"]) == (batches, seen)
+        assert caught.value.number == signal.SIGTERM
+        assert str(caught.value).endswith(f"python train.py --train.resume {out / 'run'}")
+        resumed = small(pages, out, workers, **changes, resume=out / "run")
+        assert_equal_runs(whole, train.main(resumed))
+
+
+def test_stopped_again_and_again_with_other_workers(pages, tmp_path, monkeypatch):
+    whole = train.main(small(pages, tmp_path / "whole"))
+    cfg = small(pages, tmp_path / "part")
+    for batch, workers in ((1, 2), (5, 0)):
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            signal_after(patch, batch, signal.SIGINT)
+            train.main(cfg)
+        cfg = small(pages, tmp_path / "part", workers, resume=tmp_path / "part" / "run")
+    assert_equal_runs(whole, train.main(cfg))
+
+
+def test_a_stop_during_validation_keeps_the_trained_epoch(pages, tmp_path, monkeypatch):
+    whole = train.main(small(pages, tmp_path / "whole", epochs=1))
+    evaluate, on_step = dbnet.engine.evaluate, RunLog.on_step
+    validated, trained = [], []
+
+    def stopped(*args, on_image, **kwargs):
+        def first(result):
+            validated.append(result)
+            signal.raise_signal(signal.SIGINT)
+            on_image(result)
+
+        return evaluate(*args, on_image=first, **kwargs)
+
+    part = tmp_path / "part" / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(dbnet.engine, "evaluate", stopped)
+        with pytest.raises(Stopped, match=f"after {PAGES} of {PAGES} images of epoch 1"):
+            train.main(small(pages, tmp_path / "part", epochs=1))
+    assert len(validated) == 1 and (part / "metrics.jsonl").read_text() == ""
+    monkeypatch.setattr(RunLog, "on_step", lambda log, r: (trained.append(r), on_step(log, r)))
+    train.main(small(pages, tmp_path / "part", epochs=1, resume=part))
+    assert not trained
+    assert_equal_runs(whole, part)
