@@ -240,6 +240,8 @@ class TrainConfig:
     """Autocast type; auto takes bf16 where the device computes in it natively."""
     ema: float = 0.0
     """Decay of the averaged weights that are validated and kept as best, such as 0.998; 0: off."""
+    recompute_encoder: bool = False
+    """Run the encoder twice instead of keeping its activations: less memory, more time."""
     deterministic: bool = False
     """Only reproducible kernels, at some cost in speed on a GPU."""
     save_minutes: float = 15.0

@@ -27,6 +27,7 @@ RESUME_MAY_CHANGE = {
     "train.val_every",
     "train.device",
     "train.out",
+    "train.recompute_encoder",
     "train.name",
     "train.resume",
 }

@@ -86,6 +86,7 @@ def main(cfg: Config) -> Path:
         if failure:
             print(f"WARNING: training starts from RANDOM weights: {failure}", flush=True)
     model.to(device, memory_format=torch.channels_last)
+    model.encoder.recompute = cfg.train.recompute_encoder
     criterion = DBLoss(**vars(cfg.loss))
     optimizer, scheduler = build_optimizer(
         model,

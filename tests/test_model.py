@@ -60,6 +60,31 @@ def test_doubling_equals_a_transposed_convolution():
     assert torch.allclose(shuffle(conv(x)), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("encoder", ["resnet18", "mobilenetv3_small_050"])
+def test_recomputing_the_encoder_changes_memory_only(encoder):
+    """Same loss, gradients and running statistics; fewer activations kept for the backward pass."""
+    results, kept = [], []
+    for recompute in (False, True):
+        torch.manual_seed(5)
+        model = DBNet(encoder=encoder, fpn_channels=32).train()
+        model.encoder.recompute = recompute
+        sizes = []
+        hooks = torch.autograd.graph.saved_tensors_hooks(
+            lambda x, sizes=sizes: sizes.append(x.nbytes) or x, lambda x: x
+        )
+        with hooks:
+            loss = sum((maps**2).mean() for maps in model(images()))
+        kept.append(sum(sizes))
+        loss.backward()
+        gradients = {name: p.grad for name, p in model.named_parameters()}
+        results.append({"loss": loss.detach(), **gradients, **dict(model.named_buffers())})
+    plain, recomputed = results
+    assert plain.keys() == recomputed.keys()
+    assert all(torch.equal(plain[name], recomputed[name]) for name in plain)
+    assert any("num_batches_tracked" in name for name in plain)
+    assert kept[1] < 0.7 * kept[0]
+
+
 def test_an_unknown_encoder_is_named_with_its_neighbours():
     with pytest.raises(ValueError, match="resnet17"):
         DBNet(encoder="resnet17", fpn_channels=32)

@@ -2,11 +2,16 @@
 
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import huggingface_hub
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from dbnet.errors import InputError
 
@@ -16,6 +21,9 @@ _HUB_TIMEOUT_S = 4.0
 
 class Encoder(nn.Module):
     """Feature maps of a timm model at strides 4, 8, 16 and 32.
+
+    With `recompute` on, training keeps the images only and runs the encoder again in the backward
+    pass: less memory, more time, the same weights.
 
     Args:
         name: timm model name, such as "resnet18" or "mobilenetv3_small_050".
@@ -52,9 +60,33 @@ class Encoder(nn.Module):
         indices = [last[stride] for stride in STRIDES]
         self.body = timm.create_model(name, features_only=True, out_indices=indices)
         self.channels: list[int] = self.body.feature_info.channels()
+        self.recompute = False
 
     def forward(self, x: Tensor) -> list[Tensor]:  # (N, 3, H, W)
+        if self.recompute and self.training and torch.is_grad_enabled():
+            contexts = partial(_first_and_second_run, self.body)
+            return checkpoint(self.body, x, use_reentrant=False, context_fn=contexts)
         return self.body(x)  # 4 x (N, C_i, H / stride, W / stride)
+
+
+def _first_and_second_run(
+    module: nn.Module,
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _still_statistics(module)
+
+
+@contextmanager
+def _still_statistics(module: nn.Module) -> Iterator[None]:
+    """Batch norms compute as in training, but their running statistics do not move again."""
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+    earlier = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, tracked) in zip(norms, earlier, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, tracked
 
 
 def load_imagenet(encoder: Encoder, name: str) -> str | None:
