@@ -1,9 +1,13 @@
 """A run stopped at any step and resumed equals one that was not: weights, log and all."""
 
+import os
+import shutil
 import signal
+import time
 
 import numpy as np
 import pytest
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 import dbnet.engine
 import train
@@ -52,17 +56,24 @@ def test_stopped_again_and_again_with_other_workers(pages, tmp_path, monkeypatch
     assert_equal_runs(whole, train.main(cfg))
 
 
-def test_what_a_checkpoint_covers_is_logged_on_disk(pages, tmp_path, monkeypatch):
-    on_step, seen = RunLog.on_step, []
+def test_what_a_checkpoint_covers_is_logged_on_disk_before(pages, tmp_path, monkeypatch):
+    write, fsync = RecordWriter.write, os.fsync
+    snapshot = tmp_path / "snapshot"
 
-    def looking(log, report):
-        on_step(log, report)
-        if log.step == 3:  # saved at 2, and nobody closed the log
-            seen.extend(scalars_of(tmp_path / "run")["train/loss_total"])
+    def slowly(writer, data):
+        time.sleep(0.03)
+        write(writer, data)
 
-    monkeypatch.setattr(RunLog, "on_step", looking)
+    def looking(descriptor):
+        if not snapshot.exists():
+            shutil.copytree(tmp_path / "run", snapshot)
+        fsync(descriptor)
+
+    monkeypatch.setattr(RecordWriter, "write", slowly)
+    monkeypatch.setattr(os, "fsync", looking)
     train.main(small(pages, tmp_path, epochs=1, save_minutes=0))
-    assert [step for step, _ in seen][:2] == [1, 2]
+    assert [step for step, _ in scalars_of(snapshot)["train/loss_total"]] == [1, 2]
+    assert [step for step, _ in scalars_of(snapshot)["train/grad_norm"]] == [2]
 
 
 @pytest.mark.faults("Ctrl-C during validation", "the trained epoch is kept, resuming validates")
