@@ -1,5 +1,6 @@
 """What the tests of this folder share, and the table of what was survived."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,14 @@ from tests.faults.table import ELSEWHERE
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("pages"), train=PAGES, val=2)
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    """Also where a shell runs pytest in the background, which ignores it."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, earlier)
 
 
 def pytest_configure(config):

@@ -1,16 +1,20 @@
 """A run stopped at any step and resumed equals one that was not: weights, log and all."""
 
+import os
+import shutil
 import signal
+import time
 
 import numpy as np
 import pytest
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 import dbnet.engine
 import train
 from dbnet.checkpoint import load_checkpoint
 from dbnet.errors import Stopped
 from dbnet.runlog import RunLog
-from tests.faults.runs import PAGES, assert_equal_runs, signal_after, small
+from tests.faults.runs import PAGES, assert_equal_runs, scalars_of, signal_after, small
 
 VARIANTS = {
     "accumulating": (0, 2, {}),
@@ -19,6 +23,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.faults("SIGTERM at any step", "resumed, the run equals one that was not stopped")
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_stopped_at_any_step_and_resumed(pages, tmp_path, monkeypatch, variant):
     workers, stops, changes = variant
@@ -39,6 +44,7 @@ def test_stopped_at_any_step_and_resumed(pages, tmp_path, monkeypatch, variant):
         assert_equal_runs(whole, train.main(resumed))
 
 
+@pytest.mark.faults("Ctrl-C again and again, other workers", "resumed, all equal")
 def test_stopped_again_and_again_with_other_workers(pages, tmp_path, monkeypatch):
     whole = train.main(small(pages, tmp_path / "whole"))
     cfg = small(pages, tmp_path / "part")
@@ -50,6 +56,27 @@ def test_stopped_again_and_again_with_other_workers(pages, tmp_path, monkeypatch
     assert_equal_runs(whole, train.main(cfg))
 
 
+def test_what_a_checkpoint_covers_is_logged_on_disk_before(pages, tmp_path, monkeypatch):
+    write, fsync = RecordWriter.write, os.fsync
+    snapshot = tmp_path / "snapshot"
+
+    def slowly(writer, data):
+        time.sleep(0.03)
+        write(writer, data)
+
+    def looking(descriptor):
+        if not snapshot.exists():
+            shutil.copytree(tmp_path / "run", snapshot)
+        fsync(descriptor)
+
+    monkeypatch.setattr(RecordWriter, "write", slowly)
+    monkeypatch.setattr(os, "fsync", looking)
+    train.main(small(pages, tmp_path, epochs=1, save_minutes=0))
+    assert [step for step, _ in scalars_of(snapshot)["train/loss_total"]] == [1, 2]
+    assert [step for step, _ in scalars_of(snapshot)["train/grad_norm"]] == [2]
+
+
+@pytest.mark.faults("Ctrl-C during validation", "the trained epoch is kept, resuming validates")
 def test_a_stop_during_validation_keeps_the_trained_epoch(pages, tmp_path, monkeypatch):
     whole = train.main(small(pages, tmp_path / "whole", epochs=1))
     evaluate, on_step = dbnet.engine.evaluate, RunLog.on_step

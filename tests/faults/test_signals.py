@@ -33,6 +33,7 @@ def test_a_signal_to_all_processes_stops_in_order(pages, tmp_path, name):
     status, told = script.end()
     assert status == 128 + number, told
     assert "Traceback" not in told
+    assert told.count("Ctrl-C again") == (name == "SIGINT"), "the workers heard it too"
     state = load_checkpoint(folder / "last.pt")
     assert state["step"] % 2 == 0
     last = told.strip().splitlines()[-1]
