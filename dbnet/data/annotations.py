@@ -9,16 +9,23 @@ removed. Whatever else is wrong is a problem, and problems refuse the data set.
 """
 
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import shapely
+from tqdm import tqdm
 
-from dbnet.data.annotation_files import Entry, Parsed, inside, list_files, listed
+from dbnet.data.annotation_files import Entry, Findings, inside, list_files, listed
 from dbnet.data.annotation_formats import READERS
 from dbnet.data.images import IMAGE_SUFFIXES, image_size
+from dbnet.data.records import RecordArrays, Records, join, pack
 from dbnet.errors import InputError
 from dbnet.structures import Record
 
@@ -37,6 +44,9 @@ _PLACES = (
 # Polygons whose convex hull is smaller, in square pixels, count as zero area.
 _MIN_AREA = 1e-3
 
+_CHUNK = 1000  # images that are checked at once
+_THREADS = 16  # that read their headers; on a network each waits for its answer
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
@@ -45,6 +55,7 @@ class Report:
     images: int  # that are used
     texts: int  # legible ones in them
     ignored: int  # illegible ones in them
+    textless: int  # images without a legible one
     unannotated: int  # images that are not used for want of a readable annotation
     dropped: dict[str, int]  # reason -> number of texts
     text_heights: np.ndarray  # float32 (texts,), shorter side over the image's longest side
@@ -52,7 +63,7 @@ class Report:
     notes: list[str]  # what else is worth knowing, one line each
 
 
-def load_records(root: Path, split: str, *, format: str) -> tuple[list[Record], Report]:
+def load_records(root: Path, split: str, *, format: str) -> tuple[Records, Report]:
     """Read and check one split.
 
     Args:
@@ -72,83 +83,61 @@ def load_records(root: Path, split: str, *, format: str) -> tuple[list[Record], 
     return records, report
 
 
-def scan(root: Path, split: str, *, format: str) -> tuple[list[Record], Report]:
+def scan(root: Path, split: str, *, format: str) -> tuple[Records, Report]:
     """Like `load_records`, but leaves all problems to the caller, in the report."""
     root = Path(root)
     folder = root / "images" / split
+    found = Findings([], [], [])
     try:
-        format, source = _find(root, split, format)
-        parsed = READERS[format](root, split, source)
+        format, source = find_annotations(root, split, format)
+        checked = _check(root, folder, READERS[format](root, split, source, found))
     except ValueError as error:
-        parsed = Parsed([], [], [str(error)], [])
-    entries, problems = _check_images(root, folder, parsed.entries)
-    words = [word for entry in entries for word in entry.words]
-    sizes = [entry.size for entry in entries for _ in entry.words]
-    polygons, reasons = _check_polygons([word.points for word in words], sizes)
-
-    records, heights, start = [], [], 0
-    for entry in entries:
-        span = range(start, start + len(entry.words))
-        start = span.stop
-        kept = [i for i in span if not reasons[i]]
-        records.append(
-            Record(
-                image_path=str(folder / entry.name),
-                image_id=entry.name,
-                polygons=[polygons[i] for i in kept],
-                ignored=np.array([words[i].ignored for i in kept], bool),
-                texts=[words[i].text for i in kept],
-            )
-        )
-        legible = [polygons[i] for i in kept if not words[i].ignored]
-        heights += [min(cv2.minAreaRect(polygon)[1]) / max(entry.size) for polygon in legible]
-
-    dropped = parsed.dropped + [(w.place, r) for w, r in zip(words, reasons, strict=True) if r]
-    unused = _unannotated(folder, parsed.entries)
-    notes = parsed.notes + [f"{place}: text dropped: {reason}" for place, reason in dropped]
+        found = Findings([], [str(error)], [])
+        checked = _check(root, folder, iter(()))
+    dropped = found.dropped + checked.dropped
+    unused = [name for name in list_files(folder, IMAGE_SUFFIXES) if name not in checked.annotated]
+    notes = found.notes + [f"{place}: text dropped: {reason}" for place, reason in dropped]
     if unused:
         notes.append(
             f"{folder}: {len(unused)} images without a readable annotation are not used: "
             f"{listed(unused)}"
         )
+    records = Records(folder=folder, arrays=checked.arrays, file=None)
+    texts = len(checked.text_heights)
     return records, Report(
         images=len(records),
-        texts=len(heights),
-        ignored=sum(int(record.ignored.sum()) for record in records),
+        texts=texts,
+        ignored=len(checked.arrays.outlines) - texts,
+        textless=checked.textless,
         unannotated=len(unused),
         dropped=dict(Counter(reason for _, reason in dropped)),
-        text_heights=np.array(heights, np.float32),
-        problems=parsed.problems + problems,
+        text_heights=checked.text_heights,
+        problems=found.problems + checked.problems,
         notes=notes,
     )
 
 
-def summary_table(
-    records_by_split: dict[str, list[Record]], reports: dict[str, Report], *, image_size: int
-) -> str:
+def summary_table(reports: dict[str, Report], *, image_size: int) -> str:
     """Plain text, one column per split; `image_size` is the longest side in training, in pixels."""
+    chosen = reports.values()
     rows = {
-        "images": [len(records) for records in records_by_split.values()],
-        "images without legible text": [
-            sum(bool(record.ignored.all()) for record in records)
-            for records in records_by_split.values()
+        "images": [report.images for report in chosen],
+        "images without legible text": [report.textless for report in chosen],
+        "images without annotation, not used": [report.unannotated for report in chosen],
+        "texts": [report.texts for report in chosen],
+        "ignored texts": [
+            f"{report.ignored} ({report.ignored / max(report.texts + report.ignored, 1):.1%})"
+            for report in chosen
         ],
+        "dropped texts": [sum(report.dropped.values()) for report in chosen],
     }
-    chosen = [reports[split] for split in records_by_split]
-    rows["images without annotation, not used"] = [report.unannotated for report in chosen]
-    rows["texts"] = [report.texts for report in chosen]
-    rows["ignored texts"] = [
-        f"{report.ignored} ({report.ignored / max(report.texts + report.ignored, 1):.1%})"
-        for report in chosen
-    ]
-    rows["dropped texts"] = [sum(report.dropped.values()) for report in chosen]
     for reason in sorted({reason for report in chosen for reason in report.dropped}):
         rows[f"  {reason}"] = [report.dropped.get(reason, 0) for report in chosen]
     rows[f"median text height at {image_size} px"] = [
         f"{np.median(report.text_heights) * image_size:.1f} px" if report.texts else "-"
         for report in chosen
     ]
-    lines = [("", *records_by_split), *((name, *map(str, cells)) for name, cells in rows.items())]
+    lines = [("", *reports), *((name, *map(str, cells)) for name, cells in rows.items())]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])])
@@ -156,8 +145,11 @@ def summary_table(
     )
 
 
-def _find(root: Path, split: str, format: str) -> tuple[str, Path]:
-    """The format, and the file or folder that holds the split's annotations."""
+def find_annotations(root: Path, split: str, format: str) -> tuple[str, Path]:
+    """The format, and the file or folder that holds the split's annotations.
+
+    Raises ValueError where there is none, or several.
+    """
     folder = root / "images" / split
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; it should hold the images")
@@ -190,48 +182,123 @@ def _find(root: Path, split: str, format: str) -> tuple[str, Path]:
     raise InputError(f"{root}: no annotations of {split}; looked for {', '.join(looked)}")
 
 
-def _check_images(root: Path, folder: Path, entries: list[Entry]) -> tuple[list[Entry], list[str]]:
-    """Entries fit for use, sorted by name, with the size from the image's header; and problems."""
-    checked: dict[str, Entry] = {}
-    missing, problems = [], []
-    for entry in entries:
-        name = PurePosixPath(entry.name)
-        path = folder / name
-        try:
-            if (
-                name.is_absolute()
-                or ".." in name.parts
-                or (path.is_file() and not inside(path, root))
-            ):
-                raise InputError(
-                    f"{entry.place}: {entry.name} must be a plain path below {folder}, without "
-                    f"links out of {root}"
-                )
-            if str(name) in checked:
-                raise InputError(f"{entry.place}: {entry.name} is annotated twice")
-            if not path.is_file():
-                missing.append(entry.name)
-                continue
-            size = image_size(path)
-            if entry.size not in (None, size):
-                raise InputError(
-                    f"{entry.place}: annotated at {entry.size[1]} x {entry.size[0]} pixels, but "
-                    f"the upright image has {size[1]} x {size[0]}"
-                )
-        except ValueError as error:
-            problems.append(str(error))
-        except OSError:  # a name that the file system cannot hold
-            missing.append(entry.name)
-        else:
-            checked[str(name)] = entry._replace(name=str(name), size=size)
+class _Checked(NamedTuple):
+    """What is fit for use, sorted by name, and what is not."""
+
+    arrays: RecordArrays
+    text_heights: np.ndarray  # as in Report
+    textless: int  # as in Report
+    annotated: set[str]  # names of all entries
+    dropped: list[tuple[str, str]]  # place, reason
+    problems: list[str]
+
+
+def _check(root: Path, folder: Path, entries: Iterator[Entry]) -> _Checked:
+    """Checked and packed in chunks, so that a large split is never in memory as objects."""
+    parts, heights, names, textless = [], [np.zeros(0, np.float32)], [], 0
+    used: set[str] = set()
+    annotated: set[str] = set()
+    dropped: list[tuple[str, str, str]] = []  # name, place, reason
+    missing: list[str] = []
+    problems: list[str] = []
+    with (
+        ThreadPoolExecutor(_THREADS) as pool,
+        tqdm(desc=f"reading {folder.name}", unit="image", leave=False) as bar,
+    ):
+        while chunk := list(islice(entries, _CHUNK)):
+            fit = []
+            sizes = pool.map(partial(_upright_size, root, folder), chunk)
+            for entry, size in zip(chunk, sizes, strict=True):
+                name = str(PurePosixPath(entry.name))
+                annotated.add(name)
+                if name in used:
+                    problems.append(f"{entry.place}: {entry.name} is annotated twice")
+                elif size is None:
+                    missing.append(entry.name)
+                elif isinstance(size, str):
+                    problems.append(size)
+                else:
+                    used.add(name)
+                    fit.append(entry._replace(name=name, size=size))
+            records, lost = _check_words(folder, fit)
+            dropped += lost
+            names += [entry.name for entry in fit]
+            textless += sum(bool(record.ignored.all()) for record in records)
+            heights.append(_text_heights(records, fit))
+            parts.append(pack(records))
+            bar.update(len(chunk))
     if missing:
         problems.append(f"{folder}: {len(missing)} annotated images missing: {listed(missing)}")
-    return [checked[name] for name in sorted(checked)], problems
+    dropped.sort(key=lambda text: text[0])
+    return _Checked(
+        arrays=join(parts or [pack([])], sorted(range(len(names)), key=names.__getitem__)),
+        text_heights=np.concatenate(heights),
+        textless=textless,
+        annotated=annotated,
+        dropped=[(place, reason) for _, place, reason in dropped],
+        problems=problems,
+    )
 
 
-def _unannotated(folder: Path, entries: list[Entry]) -> list[str]:
-    annotated = {str(PurePosixPath(entry.name)) for entry in entries}
-    return [name for name in list_files(folder, IMAGE_SUFFIXES) if name not in annotated]
+def _upright_size(root: Path, folder: Path, entry: Entry) -> tuple[int, int] | str | None:
+    """Height and width from the image's header; the problem with it; None where it is missing."""
+    name = PurePosixPath(entry.name)
+    path = folder / name
+    try:
+        if name.is_absolute() or ".." in name.parts or (path.is_file() and not inside(path, root)):
+            return (
+                f"{entry.place}: {entry.name} must be a plain path below {folder}, without "
+                f"links out of {root}"
+            )
+        if not path.is_file():
+            return None
+        size = image_size(path)
+    except OSError:  # a name that the file system cannot hold
+        return None
+    except ValueError as error:
+        return str(error)
+    if entry.size not in (None, size):
+        return (
+            f"{entry.place}: annotated at {entry.size[1]} x {entry.size[0]} pixels, but "
+            f"the upright image has {size[1]} x {size[0]}"
+        )
+    return size
+
+
+def _check_words(
+    folder: Path, entries: list[Entry]
+) -> tuple[list[Record], list[tuple[str, str, str]]]:
+    """A record of each entry; and the texts that are dropped: name, place, reason."""
+    words = [word for entry in entries for word in entry.words]
+    owners = [entry for entry in entries for _ in entry.words]
+    polygons, reasons = _check_polygons(
+        [word.points for word in words], [entry.size for entry in owners]
+    )
+    records, start = [], 0
+    for entry in entries:
+        kept = [i for i in range(start, start + len(entry.words)) if not reasons[i]]
+        start += len(entry.words)
+        records.append(
+            Record(
+                image_path=str(folder / entry.name),
+                image_id=entry.name,
+                polygons=[polygons[i] for i in kept],
+                ignored=np.array([words[i].ignored for i in kept], bool),
+                texts=[words[i].text for i in kept],
+            )
+        )
+    lost = zip(owners, words, reasons, strict=True)
+    return records, [(entry.name, word.place, reason) for entry, word, reason in lost if reason]
+
+
+def _text_heights(records: list[Record], entries: list[Entry]) -> np.ndarray:
+    heights = [
+        min(cv2.minAreaRect(polygon)[1]) / max(entry.size)
+        for record, entry in zip(records, entries, strict=True)
+        for polygon, ignored in zip(record.polygons, record.ignored, strict=True)
+        if not ignored
+    ]
+    return np.array(heights, np.float32)
 
 
 def _check_polygons(
