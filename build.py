@@ -19,7 +19,6 @@ from dbnet.data.cache import Caches, ImageCache, TargetCache
 from dbnet.data.collate import Collate, cached_maps, drawn_maps
 from dbnet.data.dataset import DetectionDataset, load_sample, make_loader
 from dbnet.data.images import decode_image
-from dbnet.data.records import Records
 from dbnet.data.transforms import EvalTransform, TrainTransform
 from dbnet.engine import Metric, autocast
 from dbnet.errors import InputError
@@ -30,7 +29,7 @@ from dbnet.postprocess import DBPostprocessor
 from dbnet.structures import Batch, Detections, Record
 
 
-def load_records(cfg: DataConfig, splits: list[str]) -> dict[str, Records]:
+def load_records(cfg: DataConfig, splits: list[str]) -> dict[str, Sequence[Record]]:
     """Read and check the splits, drawing receipts first where no root is given; prints a table.
 
     Raises:
