@@ -44,7 +44,7 @@ _PLACES = (
 # Polygons whose convex hull is smaller, in square pixels, count as zero area.
 _MIN_AREA = 1e-3
 
-_CHUNK = 1000  # images that are checked at once
+_CHUNK = 250  # images that are checked at once
 _THREADS = 16  # that read their headers; on a network each waits for its answer
 
 
