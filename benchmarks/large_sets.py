@@ -105,7 +105,7 @@ def write_set(root: Path, count: int) -> Path:
 
 
 def measure(way: str, root: Path) -> dict[str, float]:
-    """Bytes and seconds. "list" is the plain way, records in a Python list; "first" makes an index."""
+    """Bytes and seconds. "list": all records in a Python list; "first": the index is made."""
     before = private()
     started = time.perf_counter()
     if way == "list":

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 from shapely import MultiPoint
 
+from dbnet.data.annotation_checks import check_polygons
 from dbnet.data.annotation_files import json_members, load_json
 from dbnet.data.annotation_formats import parse_icdar_line
-from dbnet.data.annotations import _check_polygons, load_records, scan, summary_table
+from dbnet.data.annotations import load_records, scan, summary_table
 
 QUAD = [[10.5, 5.0], [40.25, 6.0], [40.0, 15.0], [10.0, 14.0]]
 OTHER = [[50, 20], [90, 20], [90, 30], [50, 30]]
@@ -429,7 +430,7 @@ LATTICE = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=7)
 @given(st.lists(LATTICE, max_size=8))
 def test_polygon_check_equals_reference(polygons):
     points = [np.array(p, np.float64).reshape(-1, 2) for p in polygons]
-    kept, reasons = _check_polygons(points, [(10, 10)] * len(points))
+    kept, reasons = check_polygons(points, [(10, 10)] * len(points))
     assert reasons.tolist() == [_reference_reason(p) for p in polygons]
     for polygon, given_points, reason in zip(kept, polygons, reasons, strict=True):
         if not reason:

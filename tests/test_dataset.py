@@ -215,3 +215,24 @@ def test_a_sample_is_reduced_as_far_as_its_geometry_allows(tmp_path):
         for seed in range(20)
     }
     assert sides == {800, 1600}, "a window of the image needs more of its pixels"
+
+
+def test_a_reduced_letterbox_ends_where_the_full_one_does(tmp_path):
+    """801 = 8 * 100 + 1 pixels become 101, of which the last stands for one of eight."""
+    path = tmp_path / "a.jpg"
+    pixels = np.full((801, 641, 3), 90, np.uint8)
+    cv2.circle(pixels, (600, 760), 24, (255, 255, 255), -1)
+    cv2.imwrite(str(path), pixels)
+    record = Record(str(path), path.name, [], np.zeros(0, bool), [])
+    transform = EvalTransform(image_size=100)
+    geometry = transform.geometry(None)
+    loaded = load_sample(record, geometry)
+    assert loaded.image.shape == (101, 81, 3)
+    spots = []
+    for sample in (full_sample(record, geometry), loaded):
+        image = transform(sample, geometry, None).image[:, :, 0].astype(float)
+        assert (image[:, :80] > 60).all() and not image[:, 80:].any()
+        weights = np.maximum(image - 120, 0)
+        spots.append(np.array([(axis * weights).sum() for axis in np.indices((100, 100))]))
+        spots[-1] /= weights.sum()
+    assert np.abs(spots[0] - spots[1]).max() < 0.1
