@@ -79,27 +79,28 @@ def write_set(root: Path, count: int) -> Path:
     rng = np.random.default_rng(0)
     folder = root / "images" / "train"
     folder.mkdir(parents=True)
-    sources = []
-    for number in range(4):
-        image, quads, _ = draw_receipt(np.random.default_rng(number))
-        sources.append((root / f"source_{number}.jpg", (quads * 2)[:50]))
-        cv2.imwrite(str(sources[-1][0]), image)
+    sources, annotated = [], []
+    for number in range(64):
+        image, quads, _ = draw_receipt(np.random.default_rng(number % 4))
+        quads = [np.round(quad, 2).astype(float).tolist() for quad in (quads * 2)[:50]]
+        words = {
+            f"{n:04d}": {"points": quad, "transcription": str(rng.choice(WORDS))}
+            for n, quad in enumerate(quads)
+        }
+        annotated.append(json.dumps({"words": words}))
+        if number < 4:
+            sources.append(root / f"source_{number}.jpg")
+            cv2.imwrite(str(sources[-1]), image)
     (root / "jsons").mkdir()
     with (root / "jsons" / "train.json").open("w") as file:
         file.write('{"images": {')
         for i in range(count):
-            source, quads = sources[i % len(sources)]
-            name = f"receipt_{i:07d}.jpg"
+            source, name = sources[i % len(sources)], f"receipt_{i:07d}.jpg"
             try:
                 os.link(source, folder / name)
             except OSError:  # too many links to one file
                 (folder / name).write_bytes(source.read_bytes())
-            texts = rng.choice(WORDS, len(quads))
-            words = {
-                f"{n:04d}": {"points": np.round(quad, 2).astype(float).tolist(), "transcription": t}
-                for n, (quad, t) in enumerate(zip(quads, texts, strict=True))
-            }
-            file.write(f"{',' if i else ''}\n{json.dumps(name)}: {json.dumps({'words': words})}")
+            file.write(f'{"," * bool(i)}\n"{name}": {annotated[i % len(annotated)]}')
         file.write("}}\n")
     return root
 

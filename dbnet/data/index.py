@@ -90,7 +90,7 @@ def _look(root: Path, split: str, format: str, source: Path) -> _State:
             stat = file.stat()
             newest = max(newest, stat.st_mtime_ns, stat.st_ctime_ns)
             times = (stat.st_mtime_ns, stat.st_ctime_ns)
-            facts.append((name, file.is_symlink(), stat.st_size, *times))
+            facts.append((name, stat.st_size, *times))
         facts.sort()
         digest.update(repr(len(facts)).encode())
         for fact in facts:
