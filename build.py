@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain, islice
@@ -9,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader
 from tqdm import tqdm
 
 from configs import AugmentConfig, DataConfig, MetricConfig, PostprocessConfig, TargetsConfig
-from dbnet.data import annotations, synthetic
+from dbnet.data import annotations, index, synthetic
 from dbnet.data.cache import Caches, ImageCache, TargetCache
 from dbnet.data.collate import Collate, cached_maps, drawn_maps
 from dbnet.data.dataset import DetectionDataset, load_sample, make_loader
@@ -28,32 +29,35 @@ from dbnet.postprocess import DBPostprocessor
 from dbnet.structures import Batch, Detections, Record
 
 
-def load_records(cfg: DataConfig, splits: list[str]) -> dict[str, list[Record]]:
+def load_records(cfg: DataConfig, splits: list[str]) -> dict[str, Sequence[Record]]:
     """Read and check the splits, drawing receipts first where no root is given; prints a table.
 
     Raises:
         ValueError: the data set has problems, or a split no usable text.
     """
     root, format = _data_set(cfg)
-    options = {"format": format, "skip_missing": cfg.skip_missing}
-    loaded = {split: annotations.load_records(root, split, **options) for split in splits}
+    roots = {split: (root, split, format) for split in splits}
     if cfg.drawn_mix and "train" in splits:
-        mixed = annotations.load_records(_drawn(cfg, cfg.drawn_mix, 0), "train", format="ufo")
-        loaded["drawn"] = mixed
-        splits = [*splits, "drawn"]
-    records = {split: loaded[split][0] for split in splits}
-    reports = {split: loaded[split][1] for split in splits}
-    print(annotations.summary_table(records, reports, image_size=cfg.image_size), flush=True)
-    for split in splits:
-        if _lacks_text(records[split]):
-            raise InputError(f"{root}: {split} has no usable text; annotate some first")
+        roots["drawn"] = (_drawn(cfg, cfg.drawn_mix, 0), "train", "ufo")
+    loaded = {
+        name: index.load_records(
+            root, split, format=format, skip_missing=cfg.skip_missing, cache_dir=cfg.cache_dir
+        )
+        for name, (root, split, format) in roots.items()
+    }
+    records = {name: found for name, (found, _) in loaded.items()}
+    reports = {name: report for name, (_, report) in loaded.items()}
+    print(annotations.summary_table(reports, image_size=cfg.image_size), flush=True)
+    for name, report in reports.items():
+        if not report.texts:
+            raise InputError(f"{roots[name][0]}: {name} has no usable text; annotate some first")
     if "drawn" in records:
-        records["train"] += records.pop("drawn")
+        records["train"] = ConcatDataset([records["train"], records.pop("drawn")])
     return records
 
 
 def check(cfg: DataConfig, splits: list[str]) -> int:
-    """Print all that is wrong with the splits, undecodable images included.
+    """Print all that is wrong with the splits, undecodable images included. It trusts no index.
 
     Returns the exit status: 0 where `load_records` takes them and every image can be decoded.
     """
@@ -62,10 +66,10 @@ def check(cfg: DataConfig, splits: list[str]) -> int:
     scanned = {split: annotations.scan(root, split, **options) for split in splits}
     records = {split: scanned[split][0] for split in splits}
     reports = {split: scanned[split][1] for split in splits}
-    print(annotations.summary_table(records, reports, image_size=cfg.image_size))
+    print(annotations.summary_table(reports, image_size=cfg.image_size))
     problems = [problem for split in splits for problem in reports[split].problems]
     for split in splits:
-        if _lacks_text(records[split]) and not reports[split].problems:
+        if not reports[split].texts and not reports[split].problems:
             problems.append(f"{root}: {split} has no usable text; annotate some first")
     paths = [record.image_path for split in splits for record in records[split]]
     with ThreadPoolExecutor(max(1, cfg.num_workers)) as pool:
@@ -101,10 +105,6 @@ def _drawn(cfg: DataConfig, train: int, val: int) -> Path:
     )
 
 
-def _lacks_text(records: list[Record]) -> bool:
-    return all(record.ignored.all() for record in records)
-
-
 def _decode_failure(path: str) -> str | None:
     try:
         decode_image(path)
@@ -125,7 +125,7 @@ def open_caches(data: DataConfig, targets: TargetsConfig) -> Caches:
 
 
 def train_loader(
-    records: list[Record],
+    records: Sequence[Record],
     data: DataConfig,
     augment: AugmentConfig,
     targets: TargetsConfig,
@@ -145,7 +145,7 @@ def train_loader(
 
 
 def val_loader(
-    records: list[Record],
+    records: Sequence[Record],
     data: DataConfig,
     targets: TargetsConfig,
     *,
@@ -176,7 +176,7 @@ def _print_cached(name: str, data: DataConfig, random: list[str]) -> None:
 
 
 def _loader(
-    records: list[Record],
+    records: Sequence[Record],
     transform: EvalTransform | TrainTransform,
     data: DataConfig,
     targets: TargetsConfig,
@@ -204,7 +204,7 @@ def _loader(
 
 
 def fill_cache(
-    records: dict[str, list[Record]],
+    records: dict[str, Sequence[Record]],
     data: DataConfig,
     augment: AugmentConfig,
     targets: TargetsConfig,

@@ -92,10 +92,11 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     found = {result.image_id: result.detections for result in results}
     write_json(out / "predictions.json", predictions_json(found))
     write_json(out / "per_image.json", {result.image_id: result.scores for result in results})
-    by_id = {record.image_id: record for record in records}
     for earlier in (out / "worst").glob("[0-9][0-9]_*.jpg"):
         earlier.unlink()
     results.sort(key=lambda result: result.scores["cleval"]["hmean"])
+    worst = {result.image_id for result in results[: cfg.draw_worst]}
+    by_id = {record.image_id: record for record in records if record.image_id in worst}
     for rank, result in enumerate(results[: cfg.draw_worst], start=1):
         record = by_id[result.image_id]
         picture = draw_result(

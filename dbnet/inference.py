@@ -10,7 +10,7 @@ import torch
 
 from dbnet.data.dataset import load_sample
 from dbnet.data.inputs import Source
-from dbnet.data.transforms import letterbox, warp
+from dbnet.data.transforms import EvalTransform
 from dbnet.engine import autocast, to_original
 from dbnet.errors import InputError
 from dbnet.model.dbnet import DBNet
@@ -92,8 +92,9 @@ def detect(
 def load_canvas(source: Source, image_size: int) -> Sample:
     """The decoded image as evaluation sees it. Raises ValueError, naming the file."""
     record = Record(str(source.path), source.name, [], np.zeros(0, bool), [])
-    sample = load_sample(record)
-    return warp(sample, letterbox(sample.orig_size, image_size), image_size)
+    transform = EvalTransform(image_size=image_size)
+    geometry = transform.geometry(np.random.default_rng())
+    return transform(load_sample(record, geometry), geometry, np.random.default_rng())
 
 
 def same_shapes(

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 from shapely import MultiPoint
 
+from dbnet.data.annotation_checks import check_polygons
+from dbnet.data.annotation_files import json_members, load_json
 from dbnet.data.annotation_formats import parse_icdar_line
-from dbnet.data.annotations import _check_polygons, load_records, scan, summary_table
+from dbnet.data.annotations import load_records, scan, summary_table
 
 QUAD = [[10.5, 5.0], [40.25, 6.0], [40.0, 15.0], [10.0, 14.0]]
 OTHER = [[50, 20], [90, 20], [90, 30], [50, 30]]
@@ -173,6 +175,63 @@ def test_keys_that_stand_twice(tmp_path):
     assert len(problems) == 3
     assert sum("key 'a.png' stands twice in one object" in p for p in problems) == 1
     assert sum("key '1' stands twice in one object" in p for p in problems) == 2
+
+
+def members_of(path):
+    problems = []
+    members = list(json_members(path.parent, path, "images", problems))
+    return members, problems
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    images=st.dictionaries(st.text(max_size=3), JSON, max_size=3),
+    rest=st.dictionaries(st.sampled_from(["info", "b", ""]), JSON, max_size=2),
+    front=st.booleans(),
+    indent=st.sampled_from([None, 0, 2]),
+    cut=st.floats(0, 1),
+    junk=st.sampled_from(["", " \n", "}", ",", "x", '"', ': 1, "']),
+)
+def test_members_are_read_one_by_one_as_the_whole(
+    tmp_path_factory, images, rest, front, indent, cut, junk
+):
+    content = {"images": images, **rest} if front else {**rest, "images": images}
+    text = json.dumps(content, indent=indent)
+    path = tmp_path_factory.getbasetemp() / "members.json"
+    path.write_text(text, "utf-8")
+    assert members_of(path) == (list(images.items()), [])
+
+    place = int(len(text) * cut)
+    for broken in (text[:place], text[:place] + junk + text[place:], text[:place] + junk):
+        path.write_text(broken, "utf-8")
+        try:
+            expected = list(json.loads(broken)["images"].items())
+        except json.JSONDecodeError:
+            with pytest.raises(ValueError) as error:
+                load_json(path.parent, path)
+            with pytest.raises(ValueError) as ours:
+                members_of(path)
+            assert str(ours.value) == str(error.value)
+        except (KeyError, AttributeError):
+            with pytest.raises(ValueError, match="must be an object"):
+                members_of(path)
+        else:
+            found, problems = members_of(path)
+            assert found == expected or problems
+
+
+def test_a_second_list_of_images_is_a_problem(tmp_path):
+    _image(tmp_path / "images/train/a.png")
+    images = json.dumps({"a.png": _words(QUAD)})
+    _write(tmp_path / "jsons/train.json", f'{{"images": {images}, "images": {images}}}')
+    assert "key 'images' stands twice in one object" in _problems(tmp_path)[0]
 
 
 def test_byte_order_mark_in_json(tmp_path):
@@ -376,7 +435,7 @@ LATTICE = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=7)
 @given(st.lists(LATTICE, max_size=8))
 def test_polygon_check_equals_reference(polygons):
     points = [np.array(p, np.float64).reshape(-1, 2) for p in polygons]
-    kept, reasons = _check_polygons(points, [(10, 10)] * len(points))
+    kept, reasons = check_polygons(points, [(10, 10)] * len(points))
     assert reasons.tolist() == [_reference_reason(p) for p in polygons]
     for polygon, given_points, reason in zip(kept, polygons, reasons, strict=True):
         if not reason:
@@ -698,12 +757,10 @@ def test_summary_table(tmp_path):
     words = {"1": {"points": tall}, "2": {"points": tilted}, "3": hidden, "4": {"points": []}}
     _ufo(tmp_path, {"a.png": {"words": words}, "b.png": {"words": {"1": hidden}}})
     _image(tmp_path / "images/train/c.png")
-    records, report = load_records(tmp_path, "train", format="auto")
+    _, report = load_records(tmp_path, "train", format="auto")
     np.testing.assert_allclose(sorted(report.text_heights), [0.04 * 2**0.5, 0.1], rtol=1e-5)
     none = scan(tmp_path / "absent", "val", format="auto")
-    table = summary_table(
-        {"train": records, "val": none[0]}, {"train": report, "val": none[1]}, image_size=1000
-    )
+    table = summary_table({"train": report, "val": none[1]}, image_size=1000)
     assert table.splitlines() == [
         "                                         train       val",
         "images                                       2         0",

@@ -183,11 +183,11 @@ def test_filling_leaves_random_training_out(records, root, tmp_path, capsys):
 def test_a_stopped_filling_keeps_what_it_has(records, root, tmp_path, capsys, monkeypatch):
     asked = []
 
-    def stop_at_the_fifth(record):
+    def stop_at_the_fifth(record, geometry):
         asked.append(record)
         if len(asked) == 5:
             raise KeyboardInterrupt
-        return load_sample(record)
+        return load_sample(record, geometry)
 
     load_sample = build.load_sample
     monkeypatch.setattr(build, "load_sample", stop_at_the_fifth)

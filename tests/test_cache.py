@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,7 @@ from dbnet.data.cache import Caches, ImageCache, TargetCache
 from dbnet.data.dataset import load_sample
 from dbnet.data.store import CacheCounts
 from dbnet.data.targets import make_targets
-from dbnet.data.transforms import EvalTransform
+from dbnet.data.transforms import EvalTransform, letterbox
 from dbnet.structures import Record, Sample
 
 PARAMETERS = {"shrink_ratio": 0.4, "thresh_min": 0.3, "thresh_max": 0.7}
@@ -345,8 +346,9 @@ def assert_same_sample(ours: Sample, expected: Sample) -> None:
 def seen(record: Record, cache: ImageCache, size: int = 64) -> Sample:
     """By way of the cache, checked against the way without it."""
     transform, rng = EvalTransform(image_size=size), np.random.default_rng(0)
-    ours = transform(cache.load(record, image_size=size), rng)
-    assert_same_sample(ours, transform(load_sample(record), rng))
+    geometry = transform.geometry(rng)
+    ours = transform(cache.load(record, geometry, image_size=size), geometry, rng)
+    assert_same_sample(ours, transform(load_sample(record, geometry), geometry, rng))
     return ours
 
 
@@ -463,7 +465,7 @@ def test_an_image_that_cannot_be_read_is_named_and_not_cached(tmp_path, content)
     if content is not None:
         Path(record.image_path).write_bytes(content)
     with pytest.raises(ValueError, match=r"image\.png: "):
-        cache.load(record, image_size=64)
+        cache.load(record, partial(letterbox, size=64), image_size=64)
     assert entries(tmp_path / "c") == []
 
 

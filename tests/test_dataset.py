@@ -3,15 +3,20 @@
 from functools import partial
 from itertools import chain
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import ExifTags, Image
 
 from dbnet.data import annotations
 from dbnet.data.cache import ImageCache, TargetCache
 from dbnet.data.collate import Collate, cached_maps, drawn_maps
 from dbnet.data.dataset import DetectionDataset, EpochSampler, load_sample, make_loader
-from dbnet.data.transforms import EvalTransform, TrainTransform
+from dbnet.data.synthetic import draw_receipt
+from dbnet.data.transforms import EvalTransform, Geometry, TrainTransform
+from dbnet.geometry import transform as apply_matrix
+from dbnet.structures import Record, Sample
 from tests.drawing import write_dataset
 
 PARAMETERS = dict(shrink_ratio=0.4, thresh_min=0.3, thresh_max=0.7)
@@ -149,3 +154,85 @@ def test_cached_batches_are_those_without_a_cache(records, transform, workers, t
     assert (mirrored > 3) == (getattr(transform, "flip", 0) > 0) and plain > 3
     for cache in (images, targets):  # the flipped share the entries of the plain
         assert cache.counts()[:2] == (2 * len(records), len(records))
+
+
+def full_sample(record: Record, geometry: Geometry) -> Sample:
+    """The plain way: every pixel is decoded."""
+    return load_sample(record, lambda shape: np.eye(3))
+
+
+LARGE = AUGMENT | dict(color=0.0, blur=0.0, noise=0.0, jpeg=0.0)
+STEADY = LARGE | dict(rotate=0.0, quarter_turns=0.0, scale=(1.0, 1.0), crop=0.0)
+REDUCED = {  # transform, and the mean of the absolute differences in grey levels
+    "eval": (EvalTransform(image_size=320), 2.0),
+    "flips": (TrainTransform(image_size=320, **STEADY), 2.0),
+    "turns": (TrainTransform(image_size=256, **LARGE | {"scale": (0.4, 1.4)}), 3.0),
+}
+
+
+@pytest.mark.parametrize("name", REDUCED)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_reduced_images_give_the_same_samples(tmp_path, name, orientation):
+    transform, tolerance = REDUCED[name]
+    image, quads, _ = draw_receipt(np.random.default_rng(3))
+    quads = quads[:10]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    reduced = 0
+    for shape in ((1600, 1200), (1283, 1041)):
+        path = tmp_path / f"{shape[0]}.jpg"
+        pixels = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)
+        Image.fromarray(pixels).save(path, quality=90, exif=exif)
+        record = Record(str(path), path.name, quads, np.zeros(len(quads), bool), [""] * len(quads))
+        for epoch in range(3):
+            samples = []
+            for load in (full_sample, load_sample):
+                dataset = DetectionDataset(records=[record], load=load, transform=transform, seed=2)
+                samples.append(dataset[(epoch, 0)])
+            full, ours = samples
+            reduced += not np.array_equal(full.image, ours.image)
+            assert np.array_equal(full.matrix, ours.matrix)
+            assert all(map(np.array_equal, full.polygons, ours.polygons))
+            for polygon, quad in zip(ours.polygons, quads, strict=True):
+                back = apply_matrix(polygon, np.linalg.inv(ours.matrix))
+                assert np.abs(back - quad).max() < 1e-3
+            assert np.abs(full.image.astype(int) - ours.image).mean() < tolerance
+    assert reduced >= 2
+
+
+def test_a_sample_is_reduced_as_far_as_its_geometry_allows(tmp_path):
+    path = tmp_path / "a.jpg"
+    cv2.imwrite(str(path), np.full((1600, 900, 3), 200, np.uint8))
+    record = Record(str(path), path.name, [np.float32([[0, 0], [9, 0], [9, 9]])], np.ones(1), [""])
+    for size, side in ((1600, 1600), (900, 1600), (800, 800), (401, 800), (400, 400), (64, 200)):
+        sample = load_sample(record, EvalTransform(image_size=size).geometry(None))
+        assert max(sample.image.shape) == side and sample.orig_size == (1600, 900)
+        back = apply_matrix(sample.polygons[0], np.linalg.inv(sample.matrix))
+        assert np.abs(back - record.polygons[0]).max() < 1e-3
+    zoomed = TrainTransform(image_size=400, **AUGMENT | {"crop": 1.0})
+    sides = {
+        max(load_sample(record, zoomed.geometry(np.random.default_rng(seed))).image.shape)
+        for seed in range(20)
+    }
+    assert sides == {800, 1600}, "a window of the image needs more of its pixels"
+
+
+def test_a_reduced_letterbox_ends_where_the_full_one_does(tmp_path):
+    """801 = 8 * 100 + 1 pixels become 101, of which the last stands for one of eight."""
+    path = tmp_path / "a.jpg"
+    pixels = np.full((801, 641, 3), 90, np.uint8)
+    cv2.circle(pixels, (600, 760), 24, (255, 255, 255), -1)
+    cv2.imwrite(str(path), pixels)
+    record = Record(str(path), path.name, [], np.zeros(0, bool), [])
+    transform = EvalTransform(image_size=100)
+    geometry = transform.geometry(None)
+    loaded = load_sample(record, geometry)
+    assert loaded.image.shape == (101, 81, 3)
+    spots = []
+    for sample in (full_sample(record, geometry), loaded):
+        image = transform(sample, geometry, None).image[:, :, 0].astype(float)
+        assert (image[:, :80] > 60).all() and not image[:, 80:].any()
+        weights = np.maximum(image - 120, 0)
+        spots.append(np.array([(axis * weights).sum() for axis in np.indices((100, 100))]))
+        spots[-1] /= weights.sum()
+    assert np.abs(spots[0] - spots[1]).max() < 0.1

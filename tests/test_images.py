@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from dbnet.data.images import MAX_PIXELS, decode_image, image_size
+from dbnet.data.images import MAX_PIXELS, decode_image, decode_reduced, image_size
+from dbnet.geometry import transform
 
 # Four flat corners survive JPEG; all four differ, so every flip and turn shows.
 RED, GREEN, BLUE, GREY = (220, 20, 20), (20, 200, 20), (20, 20, 220), (120, 120, 120)
@@ -101,6 +102,88 @@ def test_jpeg_equals_pillow(tmp_path):
         Image.fromarray(pixels).convert(mode).save(path, quality=80)
         expected = np.asarray(Image.open(path).convert("RGB")).astype(int)
         assert np.abs(decode_image(path) - expected).max() <= 2  # decoders round differently
+
+
+def _spots(height, width):
+    """Soft spots on black and their centres (n, 2), the outermost ones close to the edges."""
+    x, y = np.meshgrid(np.linspace(20, width - 21, 4), np.linspace(20, height - 21, 4))
+    centres = np.stack([x.ravel(), y.ravel()], axis=1) + 0.3
+    rows, columns = np.mgrid[:height, :width]
+    image = np.zeros((height, width))
+    for x, y in centres:
+        image += 250 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 50)
+    return np.repeat(image.astype(np.uint8)[:, :, None], 3, axis=2), centres
+
+
+def _centre_near(image, point, reach):
+    x, y = np.round(point).astype(int)
+    part = image[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1, 1]
+    weights = np.maximum(part.astype(float) - 20, 0)
+    rows, columns = np.indices(weights.shape)
+    mass = weights.sum()
+    return (
+        (columns * weights).sum() / mass + max(0, x - reach),
+        (rows * weights).sum() / mass + max(0, y - reach),
+    )
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("factor", [2, 4, 8])
+@pytest.mark.parametrize("shape", [(240, 176), (243, 183), (241, 182), (244, 178)])
+def test_a_reduced_jpeg_is_where_its_matrix_says(tmp_path, shape, factor, orientation):
+    path = tmp_path / "a.jpg"
+    stored, _ = _spots(*shape)
+    Image.fromarray(stored).save(path, exif=_exif(orientation), quality=97)
+    full = decode_image(path)
+    asked = []
+    decoded = decode_reduced(path, lambda size: asked.append(size) or 1 / factor)
+    assert asked == [full.shape[:2]] == [decoded.size]
+    assert decoded.pixels.flags.c_contiguous
+    made = round(1 / decoded.matrix[0, 0])
+    assert decoded.pixels.shape[:2] == tuple(-(-side // made) for side in decoded.size)
+    if orientation == 1 or not any(side % factor for side in shape):
+        assert made == factor
+    for centre in _spots(*full.shape[:2])[1]:
+        before = _centre_near(full, centre, 14)
+        after = _centre_near(decoded.pixels, (centre + 0.5) / made - 0.5, 14 // made + 1)
+        expected = transform(np.float32([before]), decoded.matrix)[0]
+        assert np.abs(np.array(after) - expected).max() < 0.06, "in reduced pixels"
+
+
+@pytest.mark.parametrize("scale", [0.12, 0.125, 0.13, 0.3, 0.5, 0.51, 0.9, 3.0])
+def test_a_reduced_jpeg_is_never_too_small(tmp_path, scale):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(_corners(161, 99)).save(path, exif=_exif(5))
+    decoded = decode_reduced(path, lambda size: scale)
+    made = decoded.matrix[0, 0]
+    assert made >= min(scale, 1) and (made / 2 < scale or made == 0.125)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif", "gif", "bmp"])
+def test_other_types_are_not_reduced(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(_corners()).save(path)
+    decoded = decode_reduced(path, lambda size: 0.1)
+    np.testing.assert_array_equal(decoded.pixels, decode_image(path))
+    np.testing.assert_array_equal(decoded.matrix, np.eye(3))
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {"subsampling": 0}, {"quality": 30}])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_reduced_colours_are_those_of_the_image(tmp_path, mode, options):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(_corners(64, 96)).convert(mode).save(path, **options)
+    image = decode_reduced(path, lambda size: 0.25).pixels
+    assert image.shape == (16, 24, 3)
+    np.testing.assert_allclose(_read_corners(image), _read_corners(decode_image(path)), atol=6)
+
+
+def test_a_truncated_jpeg_is_refused_reduced_too(tmp_path):
+    path = tmp_path / "cut.jpg"
+    Image.fromarray(_spots(200, 200)[0]).save(path)
+    path.write_bytes(path.read_bytes()[:-900])
+    with pytest.raises(ValueError, match=r"cut\.jpg: \S+"):
+        decode_reduced(path, lambda size: 0.1)
 
 
 RAMP = np.arange(0, 256, 5, dtype=np.uint8).reshape(4, 13)

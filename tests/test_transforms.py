@@ -42,6 +42,11 @@ def sample_of(image: np.ndarray, polygons: list[np.ndarray]) -> Sample:
     )  # fmt: skip
 
 
+def apply(make: EvalTransform | TrainTransform, sample: Sample, seed: int) -> Sample:
+    rng = np.random.default_rng(seed)
+    return make(sample, make.geometry(rng), rng)
+
+
 @pytest.mark.parametrize("shape", [(500, 300), (300, 500), (333, 333), (257, 301)])
 @pytest.mark.parametrize("name", GEOMETRY)
 def test_pixels_and_polygons_move_together_and_come_back(shape, name):
@@ -50,7 +55,7 @@ def test_pixels_and_polygons_move_together_and_come_back(shape, name):
     make = TrainTransform(image_size=320, **{**PLAIN, **GEOMETRY[name]})
     checked = 0
     for seed in range(4):
-        out = make(sample_of(image, polygons), np.random.default_rng(seed))
+        out = apply(make, sample_of(image, polygons), seed)
         assert out.image.shape == (320, 320, 3) and out.image.dtype == np.uint8
         for polygon, original in zip(out.polygons, polygons, strict=True):
             back = transform(polygon, np.linalg.inv(out.matrix))
@@ -73,7 +78,7 @@ def test_pixels_and_polygons_move_together_and_come_back(shape, name):
 
 def test_letterbox_fits_the_longest_side_and_pads_with_black():
     image = np.full((400, 200, 3), 255, np.uint8)
-    out = EvalTransform(image_size=128)(sample_of(image, []), np.random.default_rng(0))
+    out = apply(EvalTransform(image_size=128), sample_of(image, []), 0)
     assert (out.image[:, :64] == 255).all() and (out.image[:, 64:] == 0).all()
     # Outer corners of the original land on outer corners of the content.
     corners = transform(np.float32([[-0.5, -0.5], [199.5, 399.5]]), letterbox((400, 200), 128))
@@ -83,7 +88,7 @@ def test_letterbox_fits_the_longest_side_and_pads_with_black():
 @pytest.mark.parametrize("shape", [(1, 1), (1, 900), (700, 3), (5000, 40)])
 def test_extreme_shapes_survive(shape):
     image = np.full((*shape, 3), 200, np.uint8)
-    out = EvalTransform(image_size=64)(sample_of(image, []), np.random.default_rng(0))
+    out = apply(EvalTransform(image_size=64), sample_of(image, []), 0)
     # Enlarged from a pixel or two, the rim fades into the black around it.
     assert out.image.shape == (64, 64, 3) and 190 <= out.image.max() <= 200
 
@@ -91,16 +96,11 @@ def test_extreme_shapes_survive(shape):
 def test_flip_is_the_mirror_image():
     image = np.random.default_rng(0).integers(0, 255, (90, 70, 3), dtype=np.uint8)
     quad = np.float32([[5, 5], [30, 5], [30, 12], [5, 12]])
-    plain = TrainTransform(image_size=96, **PLAIN)(sample_of(image, [quad]), rng(0))
-    flipped = TrainTransform(image_size=96, **{**PLAIN, "flip": 1.0})(
-        sample_of(image, [quad]), rng(0)
-    )
+    plain = apply(TrainTransform(image_size=96, **PLAIN), sample_of(image, [quad]), 0)
+    flip = TrainTransform(image_size=96, **{**PLAIN, "flip": 1.0})
+    flipped = apply(flip, sample_of(image, [quad]), 0)
     assert np.array_equal(flipped.image, plain.image[:, ::-1])
     assert np.allclose(flipped.polygons[0][:, 0], 95 - plain.polygons[0][:, 0], atol=1e-4)
-
-
-def rng(seed: int) -> np.random.Generator:
-    return np.random.default_rng(seed)
 
 
 def test_the_seed_decides_and_the_input_is_left_alone():
@@ -109,7 +109,7 @@ def test_the_seed_decides_and_the_input_is_left_alone():
     image, centres = dots(300, 200)
     polygons = [centres[:4].copy()]
     before, points = image.copy(), polygons[0].copy()
-    first, again, other = (make(sample_of(image, polygons), rng(s)) for s in (1, 1, 2))
+    first, again, other = (apply(make, sample_of(image, polygons), s) for s in (1, 1, 2))
     assert np.array_equal(first.image, again.image)
     assert np.array_equal(first.polygons[0], again.polygons[0])
     assert not np.array_equal(first.image, other.image)
@@ -119,8 +119,10 @@ def test_the_seed_decides_and_the_input_is_left_alone():
 @pytest.mark.parametrize("name", ["color", "blur", "noise", "jpeg"])
 def test_photometry_changes_pixels_but_not_geometry(name):
     make = TrainTransform(image_size=96, **{**PLAIN, name: 1.0})
-    image = cv2.resize(rng(3).integers(0, 255, (24, 24, 3), dtype=np.uint8), (96, 96))
-    out = make(sample_of(image, []), rng(0))
+    image = cv2.resize(
+        np.random.default_rng(3).integers(0, 255, (24, 24, 3), dtype=np.uint8), (96, 96)
+    )
+    out = apply(make, sample_of(image, []), 0)
     assert np.allclose(out.matrix, np.eye(3))
     difference = np.abs(out.image.astype(int) - image).mean()
     assert 0.2 < difference < 80

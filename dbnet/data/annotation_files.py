@@ -5,8 +5,10 @@ the file, and the place in it where there is one.
 """
 
 import json
+import os
+import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -35,10 +37,9 @@ class Entry(NamedTuple):
     words: list[Word]
 
 
-class Parsed(NamedTuple):
-    """What a reader makes of one split."""
+class Findings(NamedTuple):
+    """What a reader notes beside the entries; complete when the last one has been taken."""
 
-    entries: list[Entry]
     dropped: list[tuple[str, str]]  # place, reason: texts given as something else than a polygon
     problems: list[str]
     notes: list[str]
@@ -64,14 +65,26 @@ def listed(names: Collection[str]) -> str:
     return ", ".join(list(names)[:5]) + (", ..." if len(names) > 5 else "")
 
 
+def walk(folder: Path | str, below: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Posix names of the files in `folder`, any depth, in no order.
+
+    Hidden files and folders, linked folders and those that cannot be read are left out.
+    """
+    try:
+        with os.scandir(folder) as listing:
+            found = [entry for entry in listing if entry.name[0] != "."]
+    except OSError:
+        return
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            yield from walk(entry.path, f"{below}{entry.name}/")
+        elif entry.is_file():
+            yield f"{below}{entry.name}", entry
+
+
 def list_files(folder: Path, suffixes: Collection[str]) -> list[str]:
-    """Sorted posix names below `folder`, any depth, hidden files and folders left out."""
-    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(
-        name.as_posix()
-        for name in names
-        if name.suffix.lower() in suffixes and not any(part[0] == "." for part in name.parts)
-    )
+    """Sorted posix names of the files that `walk` finds with one of these suffixes."""
+    return sorted(name for name, _ in walk(folder) if Path(name).suffix.lower() in suffixes)
 
 
 def inside(path: Path, root: Path) -> bool:
@@ -127,28 +140,93 @@ def read_text(root: Path, path: Path) -> str:
 
 def load_json(root: Path, path: Path) -> tuple[Any, list[str]]:
     """Contents of a JSON file, and a problem for each key that an object holds twice."""
-    problems = []
+    problems: list[str] = []
+    text = read_text(root, path)
+    with _json_errors(path):
+        return json.loads(text, object_pairs_hook=_as_dict(path, problems)), problems
+
+
+def json_members(
+    root: Path, path: Path, key: str, problems: list[str]
+) -> Iterator[tuple[str, Any]]:
+    """The members of the object under `key` in a JSON file, one at a time.
+
+    Where `key` comes first, only the text and one member are in memory. Notes a problem for each
+    key that an object holds twice; raises ValueError where there is no such object.
+    """
+    text = read_text(root, path)
+    head = re.match(rf'{_BLANK}{{{_BLANK}"{key}"{_BLANK}:{_BLANK}{{{_BLANK}', text)
+    if head is None:
+        content, repeated = load_json(root, path)
+        problems.extend(repeated)
+        yield from typed(typed(content, f"{path}", dict).get(key), f"{path}: {key}", dict).items()
+        return
+    decoder = json.JSONDecoder(object_pairs_hook=_as_dict(path, problems))
+    names: set[str] = set()
+    at = head.end()
+    with _json_errors(path):
+        more = text[at : at + 1] != "}"
+        while more:
+            if text[at : at + 1] != '"':
+                reason = "Expecting property name enclosed in double quotes"
+                raise json.JSONDecodeError(reason, text, at)
+            name, at = decoder.raw_decode(text, at)
+            at = _BLANKS.match(text, at).end()
+            if text[at : at + 1] != ":":
+                raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
+            value, at = decoder.raw_decode(text, _BLANKS.match(text, at + 1).end())
+            if name in names:
+                problems.append(_twice(path, name, value))
+            else:
+                names.add(name)
+                yield name, value
+            at = _BLANKS.match(text, at).end()
+            more = text[at : at + 1] == ","
+            if more:
+                at = _BLANKS.match(text, at + 1).end()
+            elif text[at : at + 1] != "}":
+                raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+        at += 1
+        front = f'{{"{key}": {{}}'
+        try:
+            decoder.decode(front + text[at:])
+        except json.JSONDecodeError as error:
+            place = at + error.pos - len(front)
+            raise json.JSONDecodeError(error.msg, text, place) from None
+
+
+_BLANK = r"[ \t\n\r]*"
+_BLANKS = re.compile(_BLANK)
+
+
+@contextmanager
+def _json_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise InputError(f"{path}: no valid JSON at {place}: {error.msg}") from None
+    except (RecursionError, ValueError) as error:  # too deep, or numbers with too many digits
+        raise InputError(f"{path}: JSON cannot be read: {error}") from None
+
+
+def _as_dict(path: Path, problems: list[str]) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    """For `object_pairs_hook`: a dict, and a problem for each key that stands twice."""
 
     def as_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
         if len(result) < len(pairs):
             counts = Counter(key for key, _ in pairs)
             problems.extend(
-                f"{path}: key {key!r} stands twice in one object, the last time with "
-                f"{shown(result[key])}"
-                for key, count in counts.items()
-                if count > 1
+                _twice(path, key, result[key]) for key, count in counts.items() if count > 1
             )
         return result
 
-    text = read_text(root, path)
-    try:
-        return json.loads(text, object_pairs_hook=as_dict), problems
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise InputError(f"{path}: no valid JSON at {place}: {error.msg}") from None
-    except (RecursionError, ValueError) as error:  # too deep, or numbers with too many digits
-        raise InputError(f"{path}: JSON cannot be read: {error}") from None
+    return as_dict
+
+
+def _twice(path: Path, key: str, value: Any) -> str:
+    return f"{path}: key {key!r} stands twice in one object, the last time with {shown(value)}"
 
 
 _NAMES = {

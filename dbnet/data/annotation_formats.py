@@ -11,11 +11,13 @@ Images lie in images/{split}/. Where the annotations are looked for, below ROOT:
 Text files are UTF-8, with or without a byte order mark. Coordinates are taken as they are written,
 in pixels of the upright image. A transcription `###` marks an illegible text in every format.
 
-A reader raises ValueError where a file as a whole makes no sense; what is wrong with single images
-and texts is collected in `Parsed.problems`, so that one pass finds everything.
+A reader gives one image at a time: a large split need not fit in memory. It raises ValueError
+where a file as a whole makes no sense; what is wrong with single images and texts is collected in
+`Findings.problems`, so that one pass finds everything.
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,11 @@ import numpy as np
 
 from dbnet.data.annotation_files import (
     Entry,
-    Parsed,
+    Findings,
     Word,
     as_points,
     collecting,
+    json_members,
     load_json,
     optional,
     pair,
@@ -46,21 +49,19 @@ ILLEGIBLE = "###"
 # UFO: {"images": {FILE: {"words": {ID: {"points", "transcription"?, "illegibility"?}}}}}
 
 
-def read_ufo(root: Path, split: str, source: Path) -> Parsed:
+def read_ufo(root: Path, split: str, source: Path, found: Findings) -> Iterator[Entry]:
     """`img_w` and `img_h` are optional. An image with no words is legal."""
-    content, problems = load_json(root, source)
-    images = typed(typed(content, f"{source}", dict).get("images"), f"{source}: images", dict)
-    entries = []
-    for name, image in images.items():
+    for name, image in json_members(root, source, "images", found.problems):
         place = f"{source}: images/{name}"
-        with collecting(problems):
+        entry = None
+        with collecting(found.problems):
             image = typed(image, place, dict)
             entry = Entry(place, name, stated_size(image, "img_w", "img_h", place), [])
-            entries.append(entry)
             for key, word in typed(image.get("words"), f"{place}/words", dict).items():
-                with collecting(problems):
+                with collecting(found.problems):
                     entry.words.append(_ufo_word(word, f"{place}/words/{key}"))
-    return Parsed(entries, [], problems, [])
+        if entry:
+            yield entry
 
 
 def _ufo_word(word: Any, place: str) -> Word:
@@ -75,14 +76,13 @@ def _ufo_word(word: Any, place: str) -> Word:
 # ICDAR: one text per line, x1,y1,x2,y2,x3,y3,x4,y4,text
 
 
-def read_icdar(root: Path, split: str, source: Path) -> Parsed:
+def read_icdar(root: Path, split: str, source: Path, found: Findings) -> Iterator[Entry]:
     """Blank lines are skipped; an empty file is an image without text."""
-    entries, notes = [], []
     pairs, problems = pair(root, split, source, ("gt_{}.txt", "{}.txt", "{}.csv"))
+    found.problems.extend(problems)
     for name, path in pairs:
         words = []
-        entries.append(Entry(str(path), name, None, words))
-        with collecting(problems):
+        with collecting(found.problems):
             for number, line in enumerate(_LINE_END.split(read_text(root, path)), 1):
                 if not line.strip():
                     continue
@@ -90,12 +90,12 @@ def read_icdar(root: Path, split: str, source: Path) -> Parsed:
                 try:
                     points, text = parse_icdar_line(line)
                 except ValueError as error:
-                    problems.append(f"{place}: {error}: {shown(line)}")
+                    found.problems.append(f"{place}: {error}: {shown(line)}")
                     continue
                 words.append(Word(place, points, text == ILLEGIBLE, text))
                 if len(points) != 4:
-                    notes.append(f"{place}: read as {len(points)} points")
-    return Parsed(entries, [], problems, notes)
+                    found.notes.append(f"{place}: read as {len(points)} points")
+        yield Entry(str(path), name, None, words)
 
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -145,18 +145,19 @@ def _leading_numbers(fields: list[str]) -> int:
 # COCO: {"images": [{"id", "file_name"}], "annotations": [{"image_id", "segmentation" or "bbox"}]}
 
 
-def read_coco(root: Path, split: str, source: Path) -> Parsed:
+def read_coco(root: Path, split: str, source: Path, found: Findings) -> Iterator[Entry]:
     """Each polygon of a segmentation is a text, whatever its category; the box where there is none.
 
     `iscrowd` is ignored text. The transcription is `text` or `transcription`, in the annotation or
     its `attributes`. Run-length masks are dropped.
     """
     content, problems = load_json(root, source)
+    found.problems.extend(problems)
     content = typed(content, f"{source}", dict)
     entries: dict[int | str, Entry] = {}
     for index, image in enumerate(typed(content.get("images"), f"{source}: images", list)):
         place = f"{source}: images[{index}]"
-        with collecting(problems):
+        with collecting(found.problems):
             image = typed(image, place, dict)
             key = typed(image.get("id"), f"{place}/id", int, str)
             name = typed(image.get("file_name"), f"{place}/file_name", str)
@@ -164,20 +165,21 @@ def read_coco(root: Path, split: str, source: Path) -> Parsed:
                 raise InputError(f"{place}/id: {key!r} is taken by {entries[key].name}")
             entries[key] = Entry(place, name, stated_size(image, "width", "height", place), [])
 
-    dropped = []
     annotations = typed(content.get("annotations"), f"{source}: annotations", list)
     for index, annotation in enumerate(annotations):
+        annotations[index] = None  # read, its memory may go
         place = f"{source}: annotations[{index}]"
-        with collecting(problems):
+        with collecting(found.problems):
             annotation = typed(annotation, place, dict)
             key = typed(annotation.get("image_id"), f"{place}/image_id", int, str)
             if key not in entries:
                 raise InputError(f"{place}/image_id: no image has the id {key!r}")
             if isinstance(annotation.get("segmentation"), dict):
-                dropped.append((place, "run-length mask"))
+                found.dropped.append((place, "run-length mask"))
             else:
                 entries[key].words.extend(_coco_words(annotation, place))
-    return Parsed(list(entries.values()), dropped, problems, [])
+    for key in list(entries):
+        yield entries.pop(key)
 
 
 def _coco_words(annotation: dict, place: str) -> list[Word]:
@@ -215,32 +217,33 @@ def _flat_pairs(value: Any, place: str) -> np.ndarray:
 # LabelMe: {"shapes": [{"shape_type", "points", "text"?}]}, one file per image
 
 
-def read_labelme(root: Path, split: str, source: Path) -> Parsed:
+def read_labelme(root: Path, split: str, source: Path, found: Findings) -> Iterator[Entry]:
     """Polygons, and rectangles by two opposite corners or all four; other shapes are dropped.
 
     `label` is a class name and not looked at; the transcription is `transcription`, `text` or
     `description`. The image is the one with the file's own name: `imagePath` is not followed.
     """
-    entries, dropped = [], []
     pairs, problems = pair(root, split, source, ("{}.json",))
+    found.problems.extend(problems)
     for name, path in pairs:
-        with collecting(problems):
+        entry = None
+        with collecting(found.problems):
             content, repeated = load_json(root, path)
-            problems.extend(repeated)
+            found.problems.extend(repeated)
             content = typed(content, f"{path}", dict)
             size = stated_size(content, "imageWidth", "imageHeight", f"{path}")
             entry = Entry(str(path), name, size, [])
-            entries.append(entry)
             shapes = typed(content.get("shapes"), f"{path}: shapes", list)
             for index, shape in enumerate(shapes):
                 place = f"{path}: shapes[{index}]"
-                with collecting(problems):
+                with collecting(found.problems):
                     kind = optional(typed(shape, place, dict), "shape_type", place, str)
                     if kind in (None, "polygon", "rectangle"):
                         entry.words.append(_labelme_word(shape, kind, place))
                     else:
-                        dropped.append((place, f"shape {kind}"))
-    return Parsed(entries, dropped, problems, [])
+                        found.dropped.append((place, f"shape {kind}"))
+        if entry:
+            yield entry
 
 
 def _labelme_word(shape: dict, kind: str | None, place: str) -> Word:

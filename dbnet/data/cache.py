@@ -17,14 +17,14 @@ import PIL
 from dbnet.data.dataset import load_sample
 from dbnet.data.store import KEY_BYTES, CacheCounts, Store
 from dbnet.data.targets import MIN_SIDE, make_targets
-from dbnet.data.transforms import letterbox, warp
+from dbnet.data.transforms import Geometry, letterbox, warp
 from dbnet.errors import InputError
 from dbnet.geometry import transform
 from dbnet.structures import Record, Sample, TargetMaps
 
 # Raise them when what is cached or the layout of an entry change.
 _TARGETS_VERSION = 2
-_IMAGES_VERSION = 1
+_IMAGES_VERSION = 2
 
 _RECTANGLE = struct.Struct("<4I")  # top, left, height, width of the part that is kept
 _SIZES = struct.Struct("<4I")  # height, width of the original; of the part that is kept
@@ -160,17 +160,17 @@ class ImageCache:
     def __init__(self, *, folder: Path) -> None:
         self.store = Store(folder=folder)
 
-    def load(self, record: Record, *, image_size: int) -> Sample:
+    def load(self, record: Record, geometry: Geometry, *, image_size: int) -> Sample:
         """The record with its longest side at `image_size`, its polygons and matrix likewise.
 
-        For a transform to the same `image_size`: its letterbox finds nothing left to resize, and
-        what comes out has the bits it has after `load_sample`. The image is read-only.
+        For a `geometry` that is the letterbox to `image_size`: the transform finds nothing left to
+        resize, and what comes out has the bits it has after `load_sample`. The image is read-only.
         Raises ValueError, naming the file, as `load_sample` does.
         """
         key = self._key(record.image_path, image_size)
         entry = self.store.read(key)
         if entry is None:
-            sample = load_sample(record)
+            sample = load_sample(record, geometry)
             sample = warp(sample, letterbox(sample.orig_size, image_size), image_size)
             entry = _encode_image(sample)
             self.store.write(key, entry)

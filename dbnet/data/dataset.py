@@ -4,31 +4,42 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dbnet.data.images import decode_image
+from dbnet.data.images import decode_reduced
+from dbnet.data.transforms import EvalTransform, Geometry, TrainTransform
 from dbnet.errors import InputError
+from dbnet.geometry import transform
 from dbnet.profiler import StageTimer
 from dbnet.structures import Batch, Record, Sample
 
 
-def load_sample(record: Record) -> Sample:
-    """The decoded image in its original size. Raises ValueError, naming the file."""
-    image = decode_image(record.image_path)  # uint8 (H, W, 3)
+def load_sample(record: Record, geometry: Geometry) -> Sample:
+    """The decoded image, in its original size or what is enough for the geometry.
+
+    Raises ValueError, naming the file.
+    """
+    decoded = decode_reduced(
+        record.image_path,
+        lambda size: np.linalg.norm(geometry(size)[:2, :2], axis=0).max(),
+    )
+    polygons = record.polygons
+    if decoded.pixels.shape[:2] != decoded.size:
+        polygons = [transform(polygon, decoded.matrix) for polygon in polygons]
     return Sample(
-        image=image,
-        polygons=record.polygons,
+        image=decoded.pixels,
+        polygons=polygons,
         ignored=record.ignored,
         texts=record.texts,
         image_id=record.image_id,
-        matrix=np.eye(3),
+        matrix=decoded.matrix,
         orig_polygons=record.polygons,
-        orig_size=image.shape[:2],
+        orig_size=decoded.size,
     )
 
 
@@ -45,9 +56,9 @@ class DetectionDataset(Dataset[Sample]):
     def __init__(
         self,
         *,
-        records: list[Record],
-        load: Callable[[Record], Sample],
-        transform: Callable[[Sample, np.random.Generator], Sample],
+        records: Sequence[Record],
+        load: Callable[[Record, Geometry], Sample],
+        transform: EvalTransform | TrainTransform,
         seed: int,
     ) -> None:
         self.records = records
@@ -63,11 +74,12 @@ class DetectionDataset(Dataset[Sample]):
         epoch, index = key
         rng = np.random.default_rng((self.seed, epoch, index))
         timer = StageTimer(synchronize=None)
+        geometry = self.transform.geometry(rng)
         try:
             with timer("decode"):
-                sample = self.load(self.records[index])
+                sample = self.load(self.records[index], geometry)
             with timer("transform"):
-                sample = self.transform(sample, rng)
+                sample = self.transform(sample, geometry, rng)
         except InputError:
             raise
         except Exception as error:

@@ -1,13 +1,20 @@
 """Sample -> Sample. Geometry composes into one exact 3x3 matrix, photometry keeps it.
 
-Matrices map original pixels to pixels of the canvas, with pixel centres at whole numbers.
+Matrices map original pixels to pixels of the canvas, with pixel centres at whole numbers. Geometry
+is drawn first, so that an image need not be decoded larger than it takes.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
 
 from dbnet.geometry import transform
 from dbnet.structures import Sample
+
+# From the height and width of an original to its matrix (3, 3).
+Geometry = Callable[[tuple[int, int]], np.ndarray]
 
 
 class EvalTransform:
@@ -16,9 +23,13 @@ class EvalTransform:
     def __init__(self, *, image_size: int) -> None:
         self.image_size = image_size
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def geometry(self, rng: np.random.Generator) -> Geometry:
+        """The letterbox; `rng` is not used."""
+        return partial(letterbox, size=self.image_size)
+
+    def __call__(self, sample: Sample, geometry: Geometry, rng: np.random.Generator) -> Sample:
         """Shape (H, W, 3) -> (image_size, image_size, 3). `rng` is not used."""
-        return warp(sample, letterbox(sample.image.shape[:2], self.image_size), self.image_size)
+        return warp(sample, geometry(sample.orig_size), self.image_size)
 
 
 class TrainTransform:
@@ -52,9 +63,9 @@ class TrainTransform:
         self.noise = noise
         self.jpeg = jpeg
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Shape (H, W, 3) -> (image_size, image_size, 3)."""
-        sample = warp(sample, self._draw_matrix(sample.image.shape[:2], rng), self.image_size)
+    def __call__(self, sample: Sample, geometry: Geometry, rng: np.random.Generator) -> Sample:
+        """Shape (H, W, 3) -> (image_size, image_size, 3); `rng` has drawn the geometry before."""
+        sample = warp(sample, geometry(sample.orig_size), self.image_size)
         if rng.random() < self.flip:
             sample = mirror(sample)
         image = sample.image
@@ -68,18 +79,19 @@ class TrainTransform:
             image = recompress(image, rng)
         return sample._replace(image=image)
 
-    def _draw_matrix(self, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    def geometry(self, rng: np.random.Generator) -> Geometry:
+        """Draw where the image goes, whatever its size."""
         size = self.image_size
-        matrix = letterbox(shape, size)
         if rng.random() < self.crop:
             zoom = 1 / rng.uniform(0.3, 1.0)
         else:
             zoom = float(np.exp(rng.uniform(*np.log(self.scale))))
         turns = int(rng.integers(1, 4)) if rng.random() < self.quarter_turns else 0
         angle = 90 * turns + rng.uniform(-self.rotate, self.rotate)
-        if zoom != 1 or angle != 0:
-            matrix = _place(_centred(_scale_rotate(zoom, angle)) @ matrix, shape, size, rng)
-        return matrix
+        if zoom == 1 and angle == 0:
+            return partial(letterbox, size=size)
+        turned, where = _centred(_scale_rotate(zoom, angle)), rng.uniform(0, 1, 2)
+        return lambda shape: _place(turned @ letterbox(shape, size), shape, size, where)
 
 
 def letterbox(shape: tuple[int, int], size: int) -> np.ndarray:
@@ -106,17 +118,18 @@ def _scale_rotate(zoom: float, degrees: float) -> np.ndarray:
     return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
 
 
-def _place(
-    matrix: np.ndarray, shape: tuple[int, int], size: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Shift the content into the canvas: to the top left, or anywhere where it is larger."""
+def _place(matrix: np.ndarray, shape: tuple[int, int], size: int, where: np.ndarray) -> np.ndarray:
+    """Shift the content into the canvas: to the top left, or anywhere where it is larger.
+
+    `where` (2,), 0..1, is how much of what is too wide and too high is left out before the canvas.
+    """
     height, width = shape
     corners = np.array([[-0.5, -0.5], [width - 0.5, -0.5], [-0.5, height - 0.5]])
     corners = np.vstack([corners, [[width - 0.5, height - 0.5]]])
     placed = corners @ matrix[:2, :2].T + matrix[:2, 2]
     low, high = placed.min(axis=0) + 0.5, placed.max(axis=0) + 0.5
     excess = np.maximum(high - low - size, 0)
-    shift = -low - rng.uniform(0, 1, 2) * excess
+    shift = -low - where * excess
     return np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]]) @ matrix
 
 
@@ -124,26 +137,32 @@ def warp(sample: Sample, matrix: np.ndarray, size: int) -> Sample:
     """Resample to (size, size, 3) with `matrix` (affine, (3, 3)), without aliasing.
 
     Shrinking goes through cv2.INTER_AREA first; what is left (turn, shift) is bilinear.
+
+    Args:
+        sample: in its original size, or scaled and not turned.
+        matrix: from original pixels, however the sample is scaled.
     """
     image = sample.image
-    height, width = image.shape[:2]
-    factors = np.minimum(np.linalg.norm(matrix[:2, :2], axis=0), 1.0)
-    small = (max(1, round(width * factors[0])), max(1, round(height * factors[1])))
-    residual = matrix
-    if small != (width, height):
-        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-        shrink = _centred(np.diag([small[0] / width, small[1] / height, 1.0]))
-        residual = matrix @ np.linalg.inv(shrink)
+    residual = matrix @ np.linalg.inv(sample.matrix)
+    factors = np.minimum(np.linalg.norm(residual[:2, :2], axis=0), 1.0)
+    columns, rows = size, size
+    if (factors < 1 - 1e-9).any():
+        # The original's width and height here: the last pixels of a reduced image are not whole.
+        extent = np.diag(sample.matrix)[:2] * sample.orig_size[::-1]
+        columns, rows = (max(1, round(side)) for side in extent * factors)
+        fx, fy = columns / extent[0], rows / extent[1]
+        image = cv2.resize(image, None, fx=fx, fy=fy, interpolation=cv2.INTER_AREA)
+        residual = residual @ np.linalg.inv(_centred(np.diag([fx, fy, 1.0])))
     if np.allclose(residual, np.eye(3), atol=1e-6):
         canvas = np.zeros((size, size, 3), np.uint8)
-        part = image[:size, :size]
+        part = image[: min(rows, size), : min(columns, size)]
         canvas[: part.shape[0], : part.shape[1]] = part
     else:
         canvas = cv2.warpAffine(image, residual[:2], (size, size), flags=cv2.INTER_LINEAR)
     return sample._replace(
         image=canvas,
-        polygons=[transform(polygon, matrix) for polygon in sample.polygons],
-        matrix=matrix @ sample.matrix,
+        polygons=[transform(polygon, matrix) for polygon in sample.orig_polygons],
+        matrix=matrix,
     )
 
 
