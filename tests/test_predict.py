@@ -21,9 +21,13 @@ from cli import parse_predict
 from configs import Config, DataConfig, EvaluateConfig, PostprocessConfig, PredictConfig, to_dict
 from dbnet.checkpoint import build_model, load_checkpoint, save_checkpoint
 from dbnet.data.annotation_formats import read_ufo
+from dbnet.data.dataset import load_sample
 from dbnet.data.images import decode_image
-from dbnet.data.inputs import find_images
+from dbnet.data.inputs import Source, find_images
+from dbnet.data.transforms import EvalTransform
+from dbnet.inference import load_canvas
 from dbnet.model.dbnet import DBNet
+from dbnet.structures import Record
 from dbnet.visualize import FOUND, draw_found
 from tests.drawing import draw_page, write_dataset
 
@@ -94,8 +98,11 @@ def stdin(monkeypatch, text: bytes) -> None:
 # ---- What is found
 
 
-def test_a_prediction_equals_what_evaluation_finds(cfg, pages, tmp_path):
-    data = DataConfig(root=pages, image_size=SIZE, batch_size=5, num_workers=0, cache="none")
+def test_a_prediction_equals_what_evaluation_finds(cfg, tmp_path):
+    root = write_dataset(tmp_path / "square", train=1, val=5)
+    for index, path in enumerate(sorted((root / "images" / "val").iterdir())):
+        cv2.imwrite(str(path), draw_page(np.random.default_rng(index), 200, 200)[0])
+    data = DataConfig(root=root, image_size=SIZE, batch_size=5, num_workers=0, cache="none")
     evaluate.main(
         EvaluateConfig(
             checkpoint=cfg.checkpoint,
@@ -106,8 +113,31 @@ def test_a_prediction_equals_what_evaluation_finds(cfg, pages, tmp_path):
             out=tmp_path / "eval",
         )
     )
-    predict.main(replace(cfg, images=(str(pages / "images" / "val"),)))
+    predict.main(replace(cfg, images=(str(root / "images" / "val"),)))
     assert_same(words_of(cfg.out), words_of(tmp_path / "eval"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((320, 128), (160, 64)),
+        ((320, 130), (160, 96)),
+        ((40, 640), (32, 160)),
+        ((1, 1), (160, 160)),
+    ],
+)
+def test_only_padding_is_left_off(tmp_path, shape, expected):
+    path = tmp_path / "page.png"
+    cv2.imwrite(str(path), np.full(shape, 255, np.uint8))
+    record = Record(str(path), "page.png", [], np.zeros(0, bool), [])
+    square = EvalTransform(image_size=SIZE)(load_sample(record), np.random.default_rng(0))
+    trimmed = load_canvas(Source(path, "page.png"), SIZE)
+    height, width = expected
+    assert trimmed.image.shape == (height, width, 3)
+    assert (trimmed.image == square.image[:height, :width]).all()
+    assert trimmed.image.any(axis=(0, 2))[width - 32 :].any(), "no narrower multiple of 32"
+    assert not square.image[height:].any() and not square.image[:, width:].any()
+    assert (trimmed.matrix == square.matrix).all()
 
 
 def test_batches_find_what_single_images_find(cfg, pages, tmp_path):
