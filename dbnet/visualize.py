@@ -41,7 +41,7 @@ def draw_found(image: np.ndarray, polygons: list[np.ndarray]) -> np.ndarray:
     tinted = image.copy()
     cv2.fillPoly(tinted, [np.round(p).astype(np.int32) for p in polygons], FOUND)
     canvas = cv2.addWeighted(tinted, 0.15, image, 0.85, 0)
-    return draw_polygons(canvas, polygons, FOUND, width=max(1, round(max(image.shape) / 600)))
+    return draw_polygons(canvas, polygons, FOUND, width=max(1, round(max(image.shape) / 900)))
 
 
 def heatmap(values: np.ndarray) -> np.ndarray:

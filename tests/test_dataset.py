@@ -235,4 +235,4 @@ def test_a_reduced_letterbox_ends_where_the_full_one_does(tmp_path):
         weights = np.maximum(image - 120, 0)
         spots.append(np.array([(axis * weights).sum() for axis in np.indices((100, 100))]))
         spots[-1] /= weights.sum()
-    assert np.abs(spots[0] - spots[1]).max() < 0.1
+    assert np.abs(spots[0] - spots[1]).max() < 0.2  # of 0.8 if 101 were taken for 808 pixels

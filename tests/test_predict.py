@@ -21,12 +21,17 @@ import predict
 from cli import parse_predict
 from configs import Config, DataConfig, EvaluateConfig, PostprocessConfig, PredictConfig, to_dict
 from dbnet.checkpoint import build_model, load_checkpoint, save_checkpoint
+from dbnet.data.annotation_files import Findings
 from dbnet.data.annotation_formats import read_ufo
+from dbnet.data.dataset import load_sample
 from dbnet.data.images import decode_image
-from dbnet.data.inputs import find_images
+from dbnet.data.inputs import Source, find_images
 from dbnet.data.synthetic import draw_receipt
+from dbnet.data.transforms import EvalTransform
 from dbnet.export import settings_of, write
+from dbnet.inference import load_canvas
 from dbnet.model.dbnet import DBNet
+from dbnet.structures import Record
 from dbnet.visualize import FOUND, draw_found
 from tests.drawing import draw_page, write_dataset
 
@@ -127,8 +132,11 @@ def test_what_an_onnx_file_cannot_do_is_refused(other):
         PredictConfig(images=(), onnx=Path("net.onnx"), **other)
 
 
-def test_a_prediction_equals_what_evaluation_finds(cfg, pages, tmp_path):
-    data = DataConfig(root=pages, image_size=SIZE, batch_size=5, num_workers=0, cache="none")
+def test_a_prediction_equals_what_evaluation_finds(cfg, tmp_path):
+    root = write_dataset(tmp_path / "square", train=1, val=5)
+    for index, path in enumerate(sorted((root / "images" / "val").iterdir())):
+        cv2.imwrite(str(path), draw_page(np.random.default_rng(index), 200, 200)[0])
+    data = DataConfig(root=root, image_size=SIZE, batch_size=5, num_workers=0, cache="none")
     evaluate.main(
         EvaluateConfig(
             checkpoint=cfg.checkpoint,
@@ -139,8 +147,33 @@ def test_a_prediction_equals_what_evaluation_finds(cfg, pages, tmp_path):
             out=tmp_path / "eval",
         )
     )
-    predict.main(replace(cfg, images=(str(pages / "images" / "val"),)))
+    predict.main(replace(cfg, images=(str(root / "images" / "val"),)))
     assert_same(words_of(cfg.out), words_of(tmp_path / "eval"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((320, 128), (160, 64)),
+        ((320, 130), (160, 96)),
+        ((40, 640), (32, 160)),
+        ((1, 1), (160, 160)),
+    ],
+)
+def test_only_padding_is_left_off(tmp_path, shape, expected):
+    path = tmp_path / "page.png"
+    cv2.imwrite(str(path), np.full(shape, 255, np.uint8))
+    record = Record(str(path), "page.png", [], np.zeros(0, bool), [])
+    transform = EvalTransform(image_size=SIZE)
+    geometry = transform.geometry(None)
+    square = transform(load_sample(record, geometry), geometry, None)
+    trimmed = load_canvas(Source(path, "page.png"), SIZE)
+    height, width = expected
+    assert trimmed.image.shape == (height, width, 3)
+    assert (trimmed.image == square.image[:height, :width]).all()
+    assert trimmed.image.any(axis=(0, 2))[width - 32 :].any(), "no narrower multiple of 32"
+    assert not square.image[height:].any() and not square.image[:, width:].any()
+    assert (trimmed.matrix == square.matrix).all()
 
 
 def test_batches_find_what_single_images_find(cfg, pages, tmp_path):
@@ -193,9 +226,10 @@ def test_polygons_stay_inside_odd_images(cfg, tmp_path):
 
 def test_the_ufo_reader_reads_the_predictions(cfg, pages):
     predict.main(replace(cfg, images=(str(pages / "images" / "val"),)))
-    parsed = read_ufo(cfg.out, "val", cfg.out / "predictions.json")
-    assert not parsed.problems
-    read = {entry.name: [word.points for word in entry.words] for entry in parsed.entries}
+    found = Findings([], [], [])
+    entries = read_ufo(cfg.out, "val", cfg.out / "predictions.json", found)
+    read = {entry.name: [word.points for word in entry.words] for entry in entries}
+    assert not found.problems
     assert_same(read, words_of(cfg.out), atol=0)
 
 
