@@ -151,7 +151,7 @@ def released_weights() -> Path:
     Raises:
         ValueError: they are not there.
     """
-    path = Path(__file__).parent / "weights" / "dbnet-resnet18.pt"
+    path = Path(__file__).parent / "weights" / "dbnet-efficientnet_lite0.pt"
     if not path.is_file():
         raise InputError(
             f"{path}: the released weights are not there; name others: --checkpoint FILE"

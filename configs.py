@@ -441,7 +441,7 @@ class PredictConfig:
     images: tuple[str, ...]
     """Images, folders of them, globs; "-" or nothing: a list from a pipe, one per line."""
     checkpoint: Path | None = None
-    """Weights to use; None: weights/dbnet-resnet18.pt beside this script."""
+    """Weights to use; None: weights/dbnet-efficientnet_lite0.pt beside this script."""
     onnx: Path | None = None
     """Network to use instead, as python -m dbnet.export writes it; onnxruntime runs it."""
     out: Path | None = None

@@ -32,7 +32,7 @@ CHECKED_SHAPES = ((1, 640, 480), (3, 320, 448))  # N, H, W
 _OPSET = 17  # of 2022: every runtime in use knows it
 
 
-def main(*, out: Path, checkpoint: Path = Path("weights/dbnet-resnet18.pt")) -> None:
+def main(*, out: Path, checkpoint: Path = Path("weights/dbnet-efficientnet_lite0.pt")) -> None:
     """Write a checkpoint's detector as an ONNX file, once it gives the same as PyTorch.
 
     Args:
