@@ -7,6 +7,7 @@ nccl.
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import (
     AbstractContextManager,
@@ -169,8 +170,11 @@ def parallel(model: nn.Module, device: torch.device) -> nn.Module:
     """
     if not dist.is_initialized():
         return model
+    same_buffers(model)
     gpus = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=gpus, broadcast_buffers=False)
+    with warnings.catch_warnings():  # newer torch calls it forward_sync_buffers
+        warnings.simplefilter("ignore", FutureWarning)
+        return DistributedDataParallel(model, device_ids=gpus, broadcast_buffers=False)
 
 
 def gradients(model: nn.Module, *, shared: bool) -> AbstractContextManager[Any]:
