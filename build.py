@@ -14,6 +14,7 @@ from torch.utils.data import ConcatDataset, DataLoader
 from tqdm import tqdm
 
 from configs import AugmentConfig, DataConfig, MetricConfig, PostprocessConfig, TargetsConfig
+from dbnet import distributed
 from dbnet.data import annotations, index, synthetic
 from dbnet.data.cache import Caches, ImageCache, TargetCache
 from dbnet.data.collate import Collate, cached_maps, drawn_maps
@@ -135,13 +136,16 @@ def train_loader(
 ) -> DataLoader[Batch]:
     """Shuffled and augmented; set `loader.sampler.epoch` before each pass.
 
+    Ranks go through the records together; a rank's batch has data.batch_size images.
     The caches are not used where the geometry is random: hardly anything would be found again.
     """
     transform = TrainTransform(image_size=data.train_size or data.image_size, **vars(augment))
     random = _random_geometry(augment)
     _print_cached("training", data, random)
     used = Caches(targets=None, images=None) if random else caches
-    return _loader(records, transform, data, targets, used, seed=seed, shuffle=True)
+    loader = _loader(records, transform, data, targets, used, seed=seed, shuffle=True)
+    loader.sampler.split = data.batch_size
+    return loader
 
 
 def val_loader(
@@ -151,12 +155,16 @@ def val_loader(
     *,
     caches: Caches | None = None,
 ) -> DataLoader[Batch]:
-    """In the records' order, only resized and padded. It opens caches of its own if given none."""
+    """This rank's share of the records, in their order, only resized and padded.
+
+    It opens caches of its own if given none.
+    """
     transform = EvalTransform(image_size=data.image_size)
     _print_cached("validation", data, [])
     if caches is None:
         caches = open_caches(data, targets)
-    return _loader(records, transform, data, targets, caches, seed=0, shuffle=False)
+    own = distributed.share(records)
+    return _loader(own, transform, data, targets, caches, seed=0, shuffle=False)
 
 
 def _random_geometry(augment: AugmentConfig) -> list[str]:
@@ -211,31 +219,41 @@ def fill_cache(
 ) -> int:
     """Ask once for all samples of "train" and "val" that can be cached, and print what was done.
 
-    When stopped, what is stored stays; the next call passes it quickly. Returns the exit status:
-    1 where the cache cannot be written.
+    Every rank asks for its share. When stopped, what is stored stays; the next call passes it
+    quickly. Returns the exit status: 1 where the cache cannot be written.
     """
     data = dataclasses.replace(data, persistent_workers=False)
     caches = open_caches(data, targets)
-    train = train_loader(records["train"], data, augment, targets, seed=0, caches=caches)
+    own = distributed.share(records["train"])
+    train = train_loader(own, data, augment, targets, seed=0, caches=caches)
+    train.sampler.split = None  # all of its own
     val = val_loader(records["val"], data, targets, caches=caches)
     loaders = [val] if _random_geometry(augment) else [train, val]
     total = sum(len(loader.sampler) for loader in loaders)
     started, done = time.perf_counter(), 0
     try:
-        with tqdm(total=total, desc="fill cache", unit="image", leave=False) as bar:
+        with tqdm(
+            total=total, desc="fill cache", unit="image", leave=False,
+            disable=not distributed.is_main(),
+        ) as bar:  # fmt: skip
             for batch in chain.from_iterable(loaders):
                 done += len(batch.image_ids)
                 bar.update(len(batch.image_ids))
     finally:
+        counts = caches.counts()
+        done, total = distributed.total(np.array([done, total])).astype(int)
         print(f"{done} of {total} images in {time.perf_counter() - started:.1f} s")
-        for name, (hits, misses, stored) in caches.counts().items():
+        for name, own_counts in counts.items():
+            hits, misses, stored = distributed.total(np.array(own_counts)).astype(int)
             print(f"{name}: {hits} hits, {misses} misses, {stored / 1e6:.1f} MB stored", flush=True)
-    return int(any(cache is not None and cache.store.is_off for cache in caches))
+    is_off = any(cache is not None and cache.store.is_off for cache in caches)
+    return distributed.largest(int(is_off))
 
 
 def batch_sizes(loader: DataLoader[Batch]) -> list[int]:
-    """Images in each batch of one pass."""
-    total, size = len(loader.sampler), loader.batch_size
+    """Images in each batch of one training pass, over all ranks."""
+    total = loader.sampler.length - loader.sampler.start
+    size = loader.batch_size * distributed.world()
     return [min(size, total - start) for start in range(0, total, size)]
 
 

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +21,9 @@ def run(main: Callable[[T], Any], parse: Callable[[], T]) -> None:
     """Parse, run, and turn what the user can mend into one line and exit status 1."""
     name = Path(sys.argv[0]).name
     try:
-        main(parse())
+        cfg = parse()
+        with _ranks():
+            main(cfg)
     except Stopped as stop:
         print(f"\n{name}: {stop}", file=sys.stderr)
         sys.exit(128 + stop.number)
@@ -31,6 +35,24 @@ def run(main: Callable[[T], Any], parse: Callable[[], T]) -> None:
         if line is None:
             raise
         sys.exit(f"{name}: {line}")
+
+
+def _ranks() -> AbstractContextManager[None]:
+    """The process group, where torchrun has started this process."""
+    if not _has_ranks():
+        return nullcontext()
+    from dbnet.distributed import process_group  # torch is slow to import: not for --help
+
+    return process_group()
+
+
+def _has_ranks() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _refuse_ranks(why: str) -> None:
+    if _has_ranks():
+        raise InputError(f"{why}: start it with python, not with torchrun")
 
 
 def parse_train() -> Config:
@@ -45,12 +67,18 @@ def parse_evaluate() -> EvaluateConfig:
 
 
 def parse_profile() -> ProfileConfig:
-    """Flags over the settings of the checkpoint to profile, or the defaults where is none."""
+    """Flags over the settings of the checkpoint to profile, or the defaults where is none.
+
+    Raises:
+        ValueError: torchrun has started several of them; their stages would disturb each other.
+    """
+    _refuse_ranks("profiles one process")
     return _parse_over_checkpoint(ProfileConfig, required=False)
 
 
 def parse_predict() -> PredictConfig:
     """Images, and flags over the settings of the weights to use."""
+    _refuse_ranks("reads images in one process")
     images_first = (tyro.conf.PositionalRequiredArgs,)
     if _asks_for_help():
         return tyro.cli(PredictConfig, config=images_first)

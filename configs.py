@@ -32,7 +32,7 @@ class DataConfig:
     train_size: int | None = None
     """Side of the training input; None: image_size. Less trains faster, with augment.crop."""
     batch_size: int = 12
-    """Images per step."""
+    """Images per batch, of each rank where torchrun starts several."""
     num_workers: int = 4
     """Loader processes; 0 loads in the main process."""
     prefetch_factor: int = 2
@@ -244,12 +244,16 @@ class TrainConfig:
     """Run the encoder twice instead of keeping its activations: less memory, more time."""
     deterministic: bool = False
     """Only reproducible kernels, at some cost in speed on a GPU."""
+    compile: bool = False
+    """Compile the network for full batches (torch.compile): slower to start, then faster."""
+    sync_batchnorm: bool = False
+    """Batch-norm statistics over all ranks instead of each one's own (GPUs only)."""
     save_minutes: float = 15.0
     """Write last.pt that often within an epoch too; 0: after every optimizer step."""
     val_every: int = 1
     """Epochs between validations; the last epoch is always validated."""
     device: str = "auto"
-    """cpu, cuda, cuda:1, mps; auto takes the GPU where there is one."""
+    """cpu, cuda, cuda:1, mps; auto takes the GPU where there is one, each rank its own."""
     out: Path = Path("runs")
     """Folder of all runs."""
     name: str | None = None

@@ -2,10 +2,12 @@
 
 python evaluate.py                               # the newest best.pt under runs/
 python evaluate.py --checkpoint FILE --data.root DIR
+torchrun --nproc-per-node 8 evaluate.py ...      # on 8 GPUs
 """
 
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 from cli import newest_checkpoint, parse_evaluate, run
@@ -19,6 +21,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     from tqdm import tqdm
 
     import build
+    from dbnet import distributed
     from dbnet.checkpoint import build_model, load_checkpoint
     from dbnet.data.images import decode_image
     from dbnet.device import (
@@ -40,7 +43,8 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     precision = resolve_precision(cfg.precision, device)
     payload = load_checkpoint(checkpoint)
     model = build_model(payload).to(device, memory_format=torch.channels_last)
-    records = build.load_records(cfg.data, [cfg.split])[cfg.split]
+    with distributed.main_first():
+        records = build.load_records(cfg.data, [cfg.split])[cfg.split]
     loader = build.val_loader(records, cfg.data, cfg.targets)
     postprocess = build.postprocessor(cfg.postprocess, cfg.targets)
     metrics = build.metrics(cfg.metric)
@@ -49,7 +53,9 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     timer = StageTimer(synchronize=None)
     results: list[ImageResult] = []
     print(f"{checkpoint} (epoch {payload['epoch']}) on {device} in {precision}", flush=True)
-    with tqdm(total=len(records), desc="evaluate", unit="image", leave=False) as bar:
+    own = len(distributed.share(records))
+    bar_style = {"unit": "image", "leave": False, "disable": not distributed.is_main()}
+    with tqdm(total=own, desc="evaluate", **bar_style) as bar:
         figures = evaluate(
             model,
             DBLoss(**vars(cfg.loss)),
@@ -61,8 +67,12 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
             timer=timer,
             on_image=lambda result: (results.append(result), bar.update()),
         )
-    with tqdm(total=len(records), desc="oracle", unit="image", leave=False) as bar:
+    with tqdm(total=own, desc="oracle", **bar_style) as bar:
         oracle = evaluate_oracle(counted(loader, bar.update), postprocess, metrics)
+
+    results = list(chain.from_iterable(distributed.gather(results)))
+    if not distributed.is_main():
+        return figures
 
     # ---- Tell
     print(metrics_table({"model": figures, "oracle": oracle}))

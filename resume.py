@@ -1,10 +1,16 @@
-"""Going on with a stopped run: what may change, and how to say it."""
+"""The folder of a new run, and going on with a stopped one: what may change, how to say it."""
 
+import dataclasses
+import json
+import os
 import shlex
 import signal
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from configs import Config, to_dict
 from dbnet.errors import InputError, NonFiniteError, one_line
@@ -33,13 +39,115 @@ RESUME_MAY_CHANGE = {
 }
 
 
-def refuse_other_settings(cfg: Config, earlier: Config) -> None:
-    """Print the changes a resumed run takes on; raise ValueError for those it cannot."""
+def new_run_folder(cfg: Config) -> Path:
+    """Make the folder; an existing one is never written into.
+
+    It may be that of the same run, which torchrun has started again before its first checkpoint.
+
+    Raises:
+        ValueError: it exists, or cannot be made.
+    """
+    folder = cfg.train.out / (cfg.train.name or time.strftime("%Y%m%d-%H%M%S"))
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        if _is_restarted(folder):
+            return folder
+        go_on = f"go on with --train.resume {folder}"
+        if not (folder / "last.pt").exists():
+            go_on = "delete it, it holds no checkpoint"
+        raise InputError(f"{folder}: exists; choose another --train.name, or {go_on}") from None
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror})") from None
+    return folder
+
+
+def after_restart(cfg: Config) -> Config:
+    """Where torchrun has started the ranks again (--max-restarts): go on with their run.
+
+    Raises:
+        ValueError: the run has no fixed name, so that its folder cannot be known.
+    """
+    if not _restarts() or cfg.train.resume:
+        return cfg
+    if not cfg.train.name:
+        raise InputError("torchrun --max-restarts: needs --train.name, to find the run again")
+    folder = cfg.train.out / cfg.train.name
+    if not (folder / "last.pt").exists() or not _is_restarted(folder):
+        return cfg
+    print(f"{folder}: torchrun has started the ranks again", flush=True)
+    return dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, resume=folder))
+
+
+def launch() -> str | None:
+    """One call of torchrun, the same over its restarts; None where torchrun was not called."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID")
+    return f"{socket.gethostname()}:{os.getppid()}" if name == "none" else name
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+
+
+def _is_restarted(folder: Path) -> bool:
+    """Whether this very call of torchrun has begun or resumed the run before.
+
+    A folder that was refused at first must not be taken after a restart.
+    """
+    path = folder / "config.json"
+    return _restarts() > 0 and path.exists() and read_built(folder).get("launch") == launch()
+
+
+def read_built(folder: Path) -> dict[str, Any]:
+    """What config.json says of what was built."""
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))["built"]
+
+
+def refuse_other_run(
+    cfg: Config, earlier: Config, *, epochs_done: int, images: dict[str, int], ranks: int
+) -> dict[str, Any]:
+    """Refuse what would make `cfg.train.resume` another run; returns what was built for it.
+
+    Raises:
+        ValueError: it has all its epochs already, or had other settings or images.
+    """
+    folder = cfg.train.resume
+    built = read_built(folder)
+    refuse_other_settings(cfg, earlier, ranks=ranks, earlier_ranks=built.get("ranks", 1))
+    if epochs_done >= cfg.train.epochs:
+        raise InputError(
+            f"{folder}: has its {epochs_done} epochs already; give a larger --train.epochs"
+        )
+    if built["images"] != images:
+        raise InputError(
+            f"{folder}: was trained on {built['images']} images, this data set has {images}; "
+            "start a new run with --model.weights instead"
+        )
+    return built
+
+
+def refuse_other_settings(cfg: Config, earlier: Config, *, ranks: int, earlier_ranks: int) -> None:
+    """Print the changes a resumed run takes on; raise ValueError for those it cannot.
+
+    With another number of ranks, their batches and --train.accumulate may change so that a step is
+    over as many images as before.
+    """
     now, before = flat(to_dict(cfg)), flat(to_dict(earlier))
     changed = {name for name in now if now[name] != before[name]}
     allowed = set(RESUME_MAY_CHANGE)
     if earlier.optim.schedule == "cosine":
         allowed.remove("train.epochs")  # the whole curve depends on it
+    if ranks != earlier_ranks:
+        allowed |= {"data.batch_size", "train.accumulate"}
+        of_step = ranks * cfg.data.batch_size * cfg.train.accumulate
+        as_before = earlier_ranks * earlier.data.batch_size * earlier.train.accumulate
+        if of_step != as_before:
+            raise InputError(
+                f"{cfg.train.resume}: an optimizer step was over {as_before} images, now it is "
+                f"{ranks} ranks x {cfg.data.batch_size} x {cfg.train.accumulate} = {of_step}; "
+                "give --data.batch-size or --train.accumulate that make it the same"
+            )
+        print(f"resumed with ranks: {earlier_ranks} -> {ranks}")
     refused = sorted(changed - allowed)
     if refused:
         listed = ", ".join(f"{name}: {before[name]} -> {now[name]}" for name in refused)
@@ -102,4 +210,9 @@ def where_it_stands(folder: Path, number: int, epoch: int, seen: int, images: in
 
 def command(folder: Path) -> str:
     """To go on with the run in `folder`."""
-    return f"python train.py --train.resume {shlex.quote(str(folder))}"
+    launcher = "python"
+    if launch():
+        machines = int(os.environ["GROUP_WORLD_SIZE"])
+        across = f"--nnodes {machines} ... " if machines > 1 else ""
+        launcher = f"torchrun {across}--nproc-per-node {os.environ['LOCAL_WORLD_SIZE']}"
+    return f"{launcher} train.py --train.resume {shlex.quote(str(folder))}"

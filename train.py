@@ -3,10 +3,10 @@
 python train.py                                  # on drawn receipts
 python train.py --data.root DIR --train.epochs 100
 python train.py --train.resume runs/NAME         # go on where it stopped
+torchrun --nproc-per-node 8 train.py ...         # on 8 GPUs
 """
 
 import dataclasses
-import json
 import sys
 import time
 from contextlib import closing
@@ -15,8 +15,16 @@ from pathlib import Path
 
 from cli import parse_train, read_run_config, run
 from configs import Config, to_dict
-from dbnet.errors import InputError, Stopped
-from resume import flat, refuse_other_settings, resumable, where_it_stands
+from dbnet.errors import Stopped
+from resume import (
+    after_restart,
+    flat,
+    launch,
+    new_run_folder,
+    refuse_other_run,
+    resumable,
+    where_it_stands,
+)
 
 
 def main(cfg: Config) -> Path:
@@ -25,6 +33,7 @@ def main(cfg: Config) -> Path:
     import torch
 
     import build
+    from dbnet import distributed
     from dbnet.checkpoint import (
         Training,
         check_room,
@@ -39,10 +48,12 @@ def main(cfg: Config) -> Path:
         resolve_device,
         resolve_precision,
         seed_everything,
+        seed_other_ranks,
     )
     from dbnet.engine import StepReport, evaluate, train_one_epoch
     from dbnet.losses import DBLoss
-    from dbnet.model.backbone import load_imagenet
+    from dbnet.model.backbone import load_imagenet, sync_batchnorm
+    from dbnet.model.compiled import FullBatchesCompiled
     from dbnet.model.dbnet import DBNet
     from dbnet.optim import build_ema, build_optimizer
     from dbnet.profiler import StageTimer
@@ -53,7 +64,9 @@ def main(cfg: Config) -> Path:
 
     # ---- Device and seeds
     keep_freed_memory()
-    device = resolve_device(cfg.train.device)
+    cfg = distributed.on_main(partial(after_restart, cfg))
+    with distributed.main_first():
+        device = resolve_device(cfg.train.device)
     precision = resolve_precision(cfg.train.precision, device)
     cfg = replace_train(cfg, device=str(device), precision=precision)
     dtype = autocast_dtype(precision)
@@ -61,8 +74,9 @@ def main(cfg: Config) -> Path:
 
     # ---- Data
     if cfg.data.check_only:
-        sys.exit(build.check(cfg.data, ["train", "val"]))
-    records = build.load_records(cfg.data, ["train", "val"])
+        sys.exit(distributed.on_main(partial(build.check, cfg.data, ["train", "val"])))
+    with distributed.main_first():
+        records = build.load_records(cfg.data, ["train", "val"])
     if cfg.data.fill_cache:
         sys.exit(build.fill_cache(records, cfg.data, cfg.augment, cfg.targets))
     caches = build.open_caches(cfg.data, cfg.targets)
@@ -74,19 +88,26 @@ def main(cfg: Config) -> Path:
 
     # ---- Model, loss, optimizer
     model_args = {"encoder": cfg.model.encoder, "fpn_channels": cfg.model.fpn_channels}
-    model = DBNet(**model_args)
-    resumed = load_checkpoint(cfg.train.resume / "last.pt") if cfg.train.resume else None
-    weights = "random"
-    if cfg.model.weights and not resumed:
-        load_weights(model, load_checkpoint(cfg.model.weights))
-        weights = str(cfg.model.weights)
-    elif cfg.model.pretrained and not resumed:
-        failure = load_imagenet(model.encoder, cfg.model.encoder)
-        weights = f"random: {failure}" if failure else "imagenet"
-        if failure:
-            print(f"WARNING: training starts from RANDOM weights: {failure}", flush=True)
-    model.to(device, memory_format=torch.channels_last)
-    model.encoder.recompute = cfg.train.recompute_encoder
+    with distributed.main_first():
+        model = DBNet(**model_args)
+        resumed = load_checkpoint(cfg.train.resume / "last.pt") if cfg.train.resume else None
+        weights = "random"
+        if cfg.model.weights and not resumed:
+            load_weights(model, load_checkpoint(cfg.model.weights))
+            weights = str(cfg.model.weights)
+        elif cfg.model.pretrained and not resumed:
+            failure = load_imagenet(model.encoder, cfg.model.encoder)
+            weights = f"random: {failure}" if failure else "imagenet"
+            if failure:
+                print(f"WARNING: training starts from RANDOM weights: {failure}", flush=True)
+        if cfg.train.sync_batchnorm:
+            model = sync_batchnorm(model, device)
+        model.to(device, memory_format=torch.channels_last)
+        model.encoder.recompute = cfg.train.recompute_encoder
+    network = model
+    if cfg.train.compile:
+        network = FullBatchesCompiled(model=model, batch_size=cfg.data.batch_size)
+    network = distributed.parallel(network, device)
     criterion = DBLoss(**vars(cfg.loss))
     optimizer, scheduler = build_optimizer(
         model,
@@ -108,27 +129,23 @@ def main(cfg: Config) -> Path:
     best = -1.0
     if resumed:
         folder = cfg.train.resume
-        refuse_other_settings(cfg, read_run_config(folder))
-        check_room(folder, training)
-        training.load_state_dict(resumed)
-        first_epoch, step, best = resumed["epoch"], resumed["step"], resumed["best"]
-        running = resumed.get("running")  # earlier versions saved at the ends of epochs only
-        if (folder / "best.pt").exists():  # after a kill it may be newer than last.pt
-            best = max(best, load_checkpoint(folder / "best.pt")["best"])
-        if first_epoch >= cfg.train.epochs:
-            raise InputError(
-                f"{folder}: has its {first_epoch} epochs already; give a larger --train.epochs"
+        first_epoch = resumed["epoch"]
+        with distributed.main_first():
+            earlier = read_run_config(folder)
+            built = refuse_other_run(
+                cfg, earlier, epochs_done=first_epoch, images=images, ranks=distributed.world()
             )
-        built = json.loads((folder / "config.json").read_text(encoding="utf-8"))["built"]
-        if built["images"] != images:
-            raise InputError(
-                f"{folder}: was trained on {built['images']} images, this data set has {images}; "
-                "start a new run with --model.weights instead"
-            )
+            check_room(folder, training)
+            training.load_state_dict(resumed)
+            step, best = resumed["step"], resumed["best"]
+            running = resumed.get("running")  # earlier versions saved at the ends of epochs only
+            if (folder / "best.pt").exists():  # after a kill it may be newer than last.pt
+                best = max(best, load_checkpoint(folder / "best.pt")["best"])
         cfg = replace_train(cfg, resume=None)
     else:
-        check_room(cfg.train.out, training)
-        folder = new_run_folder(cfg)
+        with distributed.main_first():
+            check_room(cfg.train.out, training)
+        folder = distributed.on_main(partial(new_run_folder, cfg))
         parameters = sum(p.numel() for p in model.parameters())
         built = {
             "weights": weights,
@@ -136,8 +153,10 @@ def main(cfg: Config) -> Path:
             "images": images,
             "torch": torch.__version__,
         }
-    write_json(folder / "config.json", to_dict(cfg) | {"built": built})
+    built |= {"ranks": distributed.world(), "launch": launch()}
+    distributed.main_only(write_json)(folder / "config.json", to_dict(cfg) | {"built": built})
     print_config(cfg, built)
+    seed_other_ranks(cfg.train.seed, step)
     log = RunLog(
         folder=folder, epochs=cfg.train.epochs, epoch=first_epoch, step=step, running=running
     )
@@ -149,6 +168,7 @@ def main(cfg: Config) -> Path:
     described = {"model_args": model_args, "config": to_dict(cfg)}
     saved = time.monotonic()
 
+    @distributed.main_only
     def save_last(epoch: int, seen: int) -> None:
         nonlocal saved
         position = {"epoch": epoch, "seen": seen, "step": log.step, "running": log.running()}
@@ -158,9 +178,10 @@ def main(cfg: Config) -> Path:
         saved = time.monotonic()
 
     def stop_if_asked(epoch: int, seen: int) -> None:
-        if stop.received:
+        number = distributed.largest(stop.received or 0)
+        if number:
             save_last(epoch, seen)
-            number = stop.received
+            distributed.barrier()  # once a rank has left, torchrun ends the others
             raise Stopped(number, where_it_stands(folder, number, epoch, seen, images["train"]))
 
     def on_step(report: StepReport) -> None:
@@ -171,10 +192,18 @@ def main(cfg: Config) -> Path:
         if time.monotonic() - saved >= 60 * cfg.train.save_minutes:
             save_last(log.epoch, log.images)
 
+    @distributed.main_only
+    def draw_first_batch() -> None:
+        log.image("first_batch", draw_targets(build.first_samples(loader, 6)))
+
+    @distributed.main_only
+    def draw_examples() -> None:
+        examples = build.first_samples(val_loader, 4)
+        log.image("examples", draw_predictions(examples, *predict(averaged, examples)))
+
     # ---- Epochs
     if step == 0:
-        log.image("first_batch", draw_targets(build.first_samples(loader, 6)))
-    examples = build.first_samples(val_loader, 4)
+        draw_first_batch()
     with resumable(folder), closing(log), StopSignals() as stop:
         for epoch in range(first_epoch, cfg.train.epochs):
             loader.sampler.epoch, loader.sampler.start = epoch, log.images
@@ -183,7 +212,7 @@ def main(cfg: Config) -> Path:
             timer = StageTimer(synchronize=None)
             log.start_epoch(epoch, len(batch_sizes), timer)
             train_one_epoch(
-                model,
+                network,
                 criterion,
                 loader,
                 optimizer,
@@ -213,8 +242,9 @@ def main(cfg: Config) -> Path:
                     device=device,
                     dtype=dtype,
                     timer=timer,
-                    on_image=lambda _: stop_if_asked(log.epoch, log.images),
+                    is_stopped=lambda: stop.received is not None,
                 )
+                stop_if_asked(log.epoch, log.images)  # without figures, but with the epoch
                 record["val/seconds"] = time.perf_counter() - started
                 record |= {f"val/{name}": value for name, value in figures.items()}
                 record |= {f"time_val/{name}": value for name, value in timer.totals().items()}
@@ -226,11 +256,12 @@ def main(cfg: Config) -> Path:
             if hmean > best:
                 best = hmean
                 weights_only = {"model": averaged.state_dict(), "ema": None, "epoch": epoch + 1}
-                save_checkpoint(folder / "best.pt", described | weights_only | {"best": best})
+                payload = described | weights_only | {"best": best}
+                distributed.main_only(save_checkpoint)(folder / "best.pt", payload)
             log.end_epoch(record)  # a kill before the next line makes the epoch's line again
             save_last(epoch + 1, 0)
             if "val/cleval/hmean" in record:
-                log.image("examples", draw_predictions(examples, *predict(averaged, examples)))
+                draw_examples()
             if not is_last:
                 stop_if_asked(epoch + 1, 0)
     print(f"best CLEval hmean {best:.4f}: {folder / 'best.pt'}; look at {folder / 'examples.jpg'}")
@@ -239,25 +270,6 @@ def main(cfg: Config) -> Path:
 
 def replace_train(cfg: Config, **changes: object) -> Config:
     return dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, **changes))
-
-
-def new_run_folder(cfg: Config) -> Path:
-    """Make the folder; an existing one is never written into.
-
-    Raises:
-        ValueError: it exists, or cannot be made.
-    """
-    folder = cfg.train.out / (cfg.train.name or time.strftime("%Y%m%d-%H%M%S"))
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        go_on = f"go on with --train.resume {folder}"
-        if not (folder / "last.pt").exists():
-            go_on = "delete it, it holds no checkpoint"
-        raise InputError(f"{folder}: exists; choose another --train.name, or {go_on}") from None
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror})") from None
-    return folder
 
 
 def print_config(cfg: Config, built: dict[str, object]) -> None:

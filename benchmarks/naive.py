@@ -104,6 +104,12 @@ class NaiveCLEval:
             self.counts[name] += result[name]
         return result
 
+    def state(self) -> np.ndarray:
+        return np.array(list(self.counts.values()))
+
+    def load_state(self, state: np.ndarray) -> None:
+        self.counts = dict(zip(self.counts, state.tolist(), strict=True))
+
     def compute(self) -> dict[str, float]:
         """Corpus precision, recall and hmean from the summed counts."""
         c = self.counts
@@ -122,7 +128,7 @@ class NaiveIoU:
         self.reset()
 
     def reset(self) -> None:
-        self.results: list[dict[str, float]] = []
+        self.images = 0
 
     def update(
         self,
@@ -134,8 +140,14 @@ class NaiveIoU:
         image_size: tuple[int, int] | None = None,
     ) -> dict[str, float]:
         result = plain_iou.evaluate(det_polygons, gt_polygons, ignored, iou_thresh=self.iou_thresh)
-        self.results.append(result)
+        self.images += 1
         return result
 
+    def state(self) -> np.ndarray:
+        return np.array([self.images])
+
+    def load_state(self, state: np.ndarray) -> None:
+        self.images = int(state[0])
+
     def compute(self) -> dict[str, float]:
-        return {"images": len(self.results)}
+        return {"images": self.images}

@@ -5,15 +5,17 @@ import os
 import resource
 import sys
 
+import numpy as np
 import torch
 
+from dbnet import distributed
 from dbnet.errors import InputError
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def resolve_device(name: str) -> torch.device:
-    """ "auto" is the first GPU, else Apple's, else the processor.
+    """ "auto" is the first GPU, else Apple's, else the processor. Each rank has a GPU of its own.
 
     Raises:
         ValueError: the device does not exist here.
@@ -25,6 +27,8 @@ def resolve_device(name: str) -> torch.device:
             name = "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type == "cuda" and distributed.world() > 1:
+            device = torch.device("cuda", distributed.own_gpu())
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
@@ -60,6 +64,16 @@ def seed_everything(seed: int, *, deterministic: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
+
+
+def seed_other_ranks(seed: int, step: int) -> None:
+    """Ranks other than 0 draw from streams of their own, by (seed, rank, step done).
+
+    Rank 0's is the one of a single process, and the one that checkpoints keep.
+    """
+    if not distributed.is_main():
+        stream = np.random.SeedSequence((seed, distributed.rank(), step))
+        torch.manual_seed(int(stream.generate_state(1, np.uint64)[0]))
 
 
 def rng_state() -> dict[str, list[torch.Tensor]]:

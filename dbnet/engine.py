@@ -13,8 +13,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
+from dbnet import distributed
 from dbnet.data.collate import to_device
-from dbnet.errors import InputError, NonFiniteError
+from dbnet.errors import InputError, NonFiniteError, OtherRankError
 from dbnet.geometry import transform
 from dbnet.profiler import StageTimer
 from dbnet.structures import Batch, Detections
@@ -37,9 +38,13 @@ class Metric(Protocol):
 
     def reset(self) -> None: ...
 
+    def state(self) -> np.ndarray: ...  # sums that may be added over ranks
+
+    def load_state(self, state: np.ndarray) -> None: ...
+
 
 class StepReport(NamedTuple):
-    """What one batch did."""
+    """What one batch did, over all ranks."""
 
     losses: dict[str, float]  # total, prob, thresh, binary
     images: int
@@ -75,49 +80,64 @@ def train_one_epoch(
     """Train on every batch once.
 
     Args:
-        batch_sizes: images in each batch of `loader`, which may begin within an epoch;
-            `accumulate` batches form one optimizer step in which every image weighs the same,
-            also where the last ones are fewer.
+        model: as `distributed.parallel` gave it.
+        batch_sizes: images in each batch over all ranks, of which this one's `loader` gives the
+            rank's share, or any one where it has none. `accumulate` batches form one optimizer
+            step in which every image weighs the same, also where the last ones are fewer.
         dtype: of autocast; None for full float32.
         clip: largest gradient norm; 0 for no limit.
-        on_step: called after every batch. What it raises ends the pass; where its report has a
-            `grad_norm` nothing is in hand, and the state can be kept.
+        on_step: called for every batch once its optimizer step is done. What it raises ends the
+            pass; where its report has a `grad_norm` nothing is in hand, and the state can be kept.
 
     Raises:
         NonFiniteError: names the loss parts and the files of the batch; the weights are those
             of the last finite step.
+        OtherRankError: this happened to another rank.
     """
     model.train()
     optimizer.zero_grad(set_to_none=True)
     for index, batch in enumerate(timed(loader, timer)):
-        start = index - index % accumulate
-        group = batch_sizes[start : start + accumulate]
+        place = index % accumulate
+        group = batch_sizes[index - place : index - place + accumulate]
+        is_last = place == len(group) - 1
+        images = len(distributed.share(range(batch_sizes[index])))
         with timer("copy"):
             on_device = to_device(batch, device)
-        with timer("forward"), autocast(device, dtype):
-            outputs = model(on_device.images)
-        with timer("loss"):
-            losses = criterion(outputs, on_device)
-            values = torch.stack(losses).tolist()  # waits for the device
-        parts = dict(zip(losses._fields, values, strict=True))
-        if not math.isfinite(parts["total"]):
-            raise NonFiniteError(f"loss is not finite: {parts}; files: {batch.image_ids}")
-        with timer("backward"):
-            scaler.scale(losses.total * (batch_sizes[index] / sum(group))).backward()
-        grad_norm = None
-        if index - start == len(group) - 1:
-            with timer("step"):
-                grad_norm = _step(model, optimizer, scheduler, scaler, clip)
-                if ema is not None and math.isfinite(grad_norm):
-                    ema.update_parameters(model)
-            # Half precision overflows now and then: the scaler skips the step and scales less.
-            may_recover = scaler.is_enabled() and scaler.get_scale() >= 1
-            if not math.isfinite(grad_norm) and not may_recover:
-                raise NonFiniteError(
-                    f"gradient is not finite; loss {parts}; files: {batch.image_ids}"
-                )
+        with distributed.gradients(model, shared=is_last):
+            with timer("forward"), autocast(device, dtype):
+                outputs = model(on_device.images)
+            with timer("loss"):
+                losses = criterion(outputs, on_device)
+                values = torch.stack(losses).tolist()  # waits for the device
+            if place == 0:
+                sums = np.zeros((len(group), 1 + len(values)))  # images; losses times images
+            sums[place] = images, *(images * value for value in values)
+            parts = dict(zip(losses._fields, values, strict=True))
+            is_finite = math.isfinite(parts["total"])
+            if is_last or not is_finite:  # before gradients meet: a rank may have to leave
+                sums = distributed.total(sums)
+            if not is_finite:
+                raise NonFiniteError(f"loss is not finite: {parts}; files: {batch.image_ids}")
+            if not np.isfinite(sums).all():
+                raise OtherRankError("the loss of another rank is not finite; it names the files")
+            with timer("backward"):
+                weight = images * distributed.world() / sum(group)
+                scaler.scale(losses.total * weight).backward()
+        if not is_last:
+            continue
+        with timer("step"):
+            grad_norm = _step(model, optimizer, scheduler, scaler, clip)
+            if ema is not None and math.isfinite(grad_norm):
+                ema.update_parameters(model)
+        # Half precision overflows now and then: the scaler skips the step and scales less.
+        may_recover = scaler.is_enabled() and scaler.get_scale() >= 1
+        if not math.isfinite(grad_norm) and not may_recover:
+            raise NonFiniteError(f"gradient is not finite; loss {parts}; files: {batch.image_ids}")
         lr = scheduler.get_last_lr()[0]
-        on_step(StepReport(parts, len(batch.image_ids), grad_norm, lr))
+        for done, (size, *loss_sums) in enumerate(sums.tolist(), start=1):
+            means = {name: s / size for name, s in zip(losses._fields, loss_sums, strict=True)}
+            norm = grad_norm if done == len(group) else None
+            on_step(StepReport(means, int(size), norm, lr))
 
 
 def _step(
@@ -150,21 +170,26 @@ def evaluate(
     dtype: torch.dtype | None,
     timer: StageTimer,
     on_image: Callable[[ImageResult], None] | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, float]:
-    """Losses and metrics over all images, in original pixels.
+    """Losses and metrics over all images of all ranks, in original pixels.
 
     Works one batch behind itself: while a GPU computes a batch, the host post-processes and
     scores the one before.
 
     Args:
+        model: the network itself; all ranks use the buffers of rank 0's.
+        loader: this rank's images.
         metrics: by name; they are reset first.
-        on_image: is given every image's result; nothing per image is kept here.
+        on_image: is given the result of each of this rank's images; none is kept here.
+        is_stopped: asked after every batch; the pass ends where it says so on one of the ranks.
 
     Returns:
         {"loss/total": ..., "cleval/hmean": ..., "images": ..., "empty": ..., "capped": ...};
         losses are means over images, `empty` of which have no detection. All images or none:
-        an error on the way leaves no figures.
+        an error on the way leaves no figures, and so does being stopped: the dict is empty.
     """
+    distributed.same_buffers(model)
     model.eval()
     for metric in metrics.values():
         metric.reset()
@@ -183,12 +208,18 @@ def evaluate(
             capped += result.detections.capped
             if on_image:
                 on_image(result)
-    if images == 0:
+        if is_stopped():
+            break
+    if distributed.largest(is_stopped()):
+        return {}
+    counts = {"images": images, "empty": empty, "capped": capped}
+    counts = distributed.total_by_name(counts)
+    if counts["images"] == 0:
         raise InputError("nothing to evaluate: the loader gave no batch")
-    means = (loss_sums / images).tolist()
-    report = {f"loss/{name}": value for name, value in zip(names, means, strict=True)}
-    report |= compute_all(metrics)
-    return report | {"images": images, "empty": empty, "capped": capped}
+    sums = dict(zip(names, loss_sums.tolist(), strict=True)) if images else {}
+    sums = distributed.total_by_name(sums)
+    report = {f"loss/{name}": value / counts["images"] for name, value in sums.items()}
+    return report | compute_all(metrics) | counts
 
 
 def _predictions(
@@ -298,7 +329,9 @@ def to_original(
 
 
 def compute_all(metrics: dict[str, Metric]) -> dict[str, Any]:
-    """{"cleval": metric, ...} to {"cleval/hmean": figure, ...}."""
+    """{"cleval": metric, ...} to {"cleval/hmean": figure, ...}, over the images of all ranks."""
+    for metric in metrics.values():
+        metric.load_state(distributed.total(metric.state()))
     return {
         f"{name}/{key}": value
         for name, metric in metrics.items()

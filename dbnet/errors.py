@@ -17,6 +17,19 @@ class NonFiniteError(RuntimeError):
     """The loss or the gradient is no longer a number."""
 
 
+class OtherRankError(RuntimeError):
+    """Another rank is about to end, and says why itself."""
+
+
+def is_lost_rank(error: BaseException | None) -> bool:
+    """Whether it comes from another rank's end, which broke off what ranks do together."""
+    while error is not None:
+        if isinstance(error, RuntimeError) and "gloo/" in str(error):
+            return True
+        error = error.__cause__
+    return False
+
+
 def one_line(error: Exception) -> str | None:
     """What happened, where the user can mend it: bad input, files, killed workers; else None."""
     if isinstance(error, (InputError, NonFiniteError)):
@@ -26,6 +39,8 @@ def one_line(error: Exception) -> str | None:
     if isinstance(error, OSError):
         named = f"{error.filename}: " if error.filename else ""
         return f"{named}{error.strerror or error}"
+    if is_lost_rank(error):
+        return "another rank has ended; its own line, or torchrun's report, says why"
     if isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error):
         first = str(error).splitlines()[0].strip().rstrip(".")
         return f"{first}; if memory is short, set fewer --data.num-workers"

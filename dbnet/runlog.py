@@ -9,6 +9,7 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from dbnet.distributed import is_main, main_only
 from dbnet.engine import StepReport
 from dbnet.profiler import StageTimer
 from dbnet.report import write_picture, write_text
@@ -18,6 +19,8 @@ NOTHING_YET = {"images": 0, "seconds": 0.0, "sums": {}}
 
 class RunLog:
     """Writes into one run folder; earlier lines of a resumed run stay.
+
+    Rank 0 writes. The others only count, so that all know where the run stands.
 
     Args:
         folder: of the run.
@@ -34,16 +37,20 @@ class RunLog:
         self.epochs = epochs
         self.first_epoch = epoch
         self.step = step
+        self._open(folder)
+        self.started = time.perf_counter()
+        self.bar: tqdm | None = None
+        self._begin(**(running or NOTHING_YET))
+
+    @main_only
+    def _open(self, folder: Path) -> None:
         kept = []
         if self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n")]
-            kept = [line for line in kept if json.loads(line)["epoch"] < epoch]
+            kept = [line for line in kept if json.loads(line)["epoch"] < self.first_epoch]
         write_text(self.path, "".join(kept))
-        self.writer = SummaryWriter(folder, purge_step=step + 1 if step else None)
-        self.started = time.perf_counter()
-        self.bar: tqdm | None = None
-        self._begin(**(running or NOTHING_YET))
+        self.writer = SummaryWriter(folder, purge_step=self.step + 1 if self.step else None)
 
     def _begin(self, *, images: int, seconds: float, sums: dict[str, float]) -> None:
         self.images = images  # of this epoch's training, up to the last step
@@ -58,7 +65,8 @@ class RunLog:
         self.epoch = epoch
         self.timer = timer
         self.epoch_started = time.perf_counter() - self.seconds
-        self.bar = tqdm(total=batches, desc=f"epoch {epoch + 1}/{self.epochs}", leave=False)
+        title = f"epoch {epoch + 1}/{self.epochs}"
+        self.bar = tqdm(total=batches, desc=title, leave=False, disable=not is_main())
 
     def on_step(self, report: StepReport) -> None:
         """For train_one_epoch; scalars are stepped by batches done, this one included."""
@@ -66,11 +74,17 @@ class RunLog:
         self.images += report.images
         for name, value in report.losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + value * report.images
+        self.seconds = time.perf_counter() - self.epoch_started
+        self._tell(report)
+
+    @main_only
+    def _tell(self, report: StepReport) -> None:
+        for name, value in report.losses.items():
             self.writer.add_scalar(f"train/loss_{name}", value, self.step)
         self.writer.add_scalar("train/lr", report.lr, self.step)
         if report.grad_norm is not None:
             self.writer.add_scalar("train/grad_norm", report.grad_norm, self.step)
-        elapsed = self.seconds = time.perf_counter() - self.epoch_started
+        elapsed = self.seconds
         waited = sum(self.timer.durations["data_wait"])
         self.bar.set_postfix_str(
             f"loss {report.losses['total']:.3f} (P {report.losses['prob']:.3f} "
@@ -91,6 +105,11 @@ class RunLog:
 
     def end_epoch(self, record: dict[str, float]) -> None:
         """One line in metrics.jsonl, one on the screen, one point per figure in TensorBoard."""
+        self._write(record)
+        self._begin(**NOTHING_YET)
+
+    @main_only
+    def _write(self, record: dict[str, float]) -> None:
         for name, value in record.items():
             if not name.startswith("train/loss_"):
                 self.writer.add_scalar(name, value, self.step)
@@ -99,7 +118,6 @@ class RunLog:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(self._line(record), flush=True)
-        self._begin(**NOTHING_YET)
 
     def _line(self, record: dict[str, float]) -> str:
         done = self.epoch + 1 - self.first_epoch
@@ -126,14 +144,17 @@ class RunLog:
             parts.append(f"{_duration(left)} left")
         return " | ".join(parts)
 
+    @main_only
     def image(self, name: str, picture: np.ndarray) -> None:
         """uint8 (H, W, 3) into TensorBoard and, the latest one, into the run folder."""
         self.writer.add_image(name, picture, self.step, dataformats="HWC")
         write_picture(self.path.with_name(f"{name}.jpg"), picture)
 
+    @main_only
     def flush(self) -> None:
         self.writer.flush()
 
+    @main_only
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()

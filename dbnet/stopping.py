@@ -4,6 +4,7 @@ import os
 import signal
 from types import FrameType
 
+from dbnet.distributed import is_main
 from dbnet.errors import Stopped
 
 _NOTE = b"\nstopping as soon as the step in hand is done; Ctrl-C again leaves at once\n"
@@ -35,5 +36,5 @@ class StopSignals:
         if self.received is not None:
             raise Stopped(number, "stopped at once")
         self.received = number
-        if number == signal.SIGINT:
+        if number == signal.SIGINT and is_main():
             os.write(2, _NOTE)  # print() must not be entered twice

@@ -268,10 +268,11 @@ def test_a_resumed_run_may_move_its_cache_but_not_switch_it(root, tmp_path, caps
     def config(**changes) -> Config:
         return Config(data=data_config(root, **({"cache_dir": tmp_path} | changes)))
 
-    resume.refuse_other_settings(config(cache_dir=tmp_path / "other"), config())
+    one = {"ranks": 1, "earlier_ranks": 1}
+    resume.refuse_other_settings(config(cache_dir=tmp_path / "other"), config(), **one)
     assert "resumed with data.cache_dir" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"data\.cache: targets -> none"):
-        resume.refuse_other_settings(config(cache="none"), config())
+        resume.refuse_other_settings(config(cache="none"), config(), **one)
 
 
 def test_the_epoch_line_and_the_log_tell_the_hit_rate(tmp_path, capsys):

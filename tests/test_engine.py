@@ -117,7 +117,13 @@ class Count:
         return {"hmean": float(len(det_polygons))}
 
     def compute(self):
-        return {"hmean": float(len(self.seen))}
+        return {"hmean": float(self.images)}
+
+    def state(self):
+        return np.float64([len(self.seen)])
+
+    def load_state(self, state):
+        (self.images,) = state
 
 
 def test_predictions_return_to_original_pixels_and_stay_inside():

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from dbnet import distributed
 from dbnet.data.images import decode_reduced
 from dbnet.data.transforms import EvalTransform, Geometry, TrainTransform
 from dbnet.errors import InputError
@@ -93,6 +94,11 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     Set `epoch` before each pass, and `start` to the images of it that are done already: the pass
     gives the others, in the order they would have had. Its length is theirs.
+
+    Where ranks go through the records together, set `split` to the images of a rank's batch. As
+    many times that as there are ranks, in the order of the epoch, are one batch, of which each rank
+    takes its share; `start` counts those of all. A last batch with fewer images than ranks leaves
+    some without: they take its first one too, so that every rank has as many batches.
     """
 
     def __init__(self, *, length: int, shuffle: bool, seed: int) -> None:
@@ -101,15 +107,23 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.seed = seed
         self.epoch = 0
         self.start = 0
+        self.split: int | None = None
 
     def __len__(self) -> int:
-        return self.length - self.start
+        return len(self._own(range(self.start, self.length)))
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.arange(self.length)
         if self.shuffle:
             np.random.default_rng((self.seed, self.epoch)).shuffle(order)
-        return iter((self.epoch, int(index)) for index in order[self.start :])
+        return iter((self.epoch, index) for index in self._own(order[self.start :].tolist()))
+
+    def _own(self, order: Sequence[int]) -> Sequence[int]:
+        if self.split is None:
+            return order
+        size = self.split * distributed.world()
+        batches = [order[first : first + size] for first in range(0, len(order), size)]
+        return [index for batch in batches for index in distributed.share(batch) or batch[:1]]
 
 
 def make_loader(

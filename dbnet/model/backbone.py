@@ -9,6 +9,7 @@ from functools import partial
 import huggingface_hub
 import timm
 import torch
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -87,6 +88,17 @@ def _still_statistics(module: nn.Module) -> Iterator[None]:
     finally:
         for norm, (momentum, tracked) in zip(norms, earlier, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, tracked
+
+
+def sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
+    """`model` with batch norms that take their statistics over all ranks; the same state.
+
+    Raises:
+        ValueError: it is not on a GPU; torch can do this there only.
+    """
+    if device.type != "cuda":
+        raise InputError(f"--train.sync-batchnorm: needs GPUs, this is {device}; leave it out")
+    return convert_sync_batchnorm(model)
 
 
 def load_imagenet(encoder: Encoder, name: str) -> str | None:

@@ -82,20 +82,20 @@ def test_a_stop_during_validation_keeps_the_trained_epoch(pages, tmp_path, monke
     evaluate, on_step = dbnet.engine.evaluate, RunLog.on_step
     validated, trained = [], []
 
-    def stopped(*args, on_image, **kwargs):
+    def stopped(*args, is_stopped, **kwargs):
         def first(result):
+            if not validated:
+                signal.raise_signal(signal.SIGINT)
             validated.append(result)
-            signal.raise_signal(signal.SIGINT)
-            on_image(result)
 
-        return evaluate(*args, on_image=first, **kwargs)
+        return evaluate(*args, on_image=first, is_stopped=is_stopped, **kwargs)
 
     part = tmp_path / "part" / "run"
     with monkeypatch.context() as patch:
         patch.setattr(dbnet.engine, "evaluate", stopped)
         with pytest.raises(Stopped, match=f"after {PAGES} of {PAGES} images of epoch 1"):
             train.main(small(pages, tmp_path / "part", epochs=1))
-    assert len(validated) == 1 and (part / "metrics.jsonl").read_text() == ""
+    assert validated and (part / "metrics.jsonl").read_text() == ""
     monkeypatch.setattr(RunLog, "on_step", lambda log, r: (trained.append(r), on_step(log, r)))
     train.main(small(pages, tmp_path / "part", epochs=1, resume=part))
     assert not trained

@@ -1,0 +1,24 @@
+"""The network compiled for one size of batch."""
+
+import torch
+from torch import Tensor, nn
+
+from dbnet.structures import DBOutputs
+
+
+class FullBatchesCompiled(nn.Module):
+    """Compiles `model` for batches of `batch_size`; others, such as an epoch's last, run as ever.
+
+    So there is one shape, and nothing is ever compiled again. The weights stay those of `model`:
+    save and evaluate that.
+    """
+
+    def __init__(self, *, model: nn.Module, batch_size: int) -> None:
+        super().__init__()
+        self.model = model
+        self.batch_size = batch_size
+        self._compiled = torch.compile(model.forward, dynamic=False)
+
+    def forward(self, images: Tensor) -> DBOutputs:
+        run = self._compiled if len(images) == self.batch_size else self.model
+        return run(images)
