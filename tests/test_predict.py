@@ -391,7 +391,7 @@ def test_the_settings_of_the_weights_are_the_defaults(checkpoint, tmp_path, monk
 def test_missing_released_weights_are_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("cli.__file__", str(tmp_path / "cli.py"))
     monkeypatch.setattr(sys, "argv", ["predict.py", "a.png"])
-    with pytest.raises(ValueError, match=r"weights/dbnet-efficientnet_lite0\.pt: the released.*--checkpoint"):
+    with pytest.raises(ValueError, match=r"efficientnet_lite0\.pt: the released.*--checkpoint"):
         parse_predict()
 
 
