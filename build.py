@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import ConcatDataset, DataLoader
+from torch.utils.data import ConcatDataset, DataLoader, Subset
 from tqdm import tqdm
 
 from configs import AugmentConfig, DataConfig, MetricConfig, PostprocessConfig, TargetsConfig
@@ -163,8 +163,13 @@ def val_loader(
     _print_cached("validation", data, [])
     if caches is None:
         caches = open_caches(data, targets)
-    own = distributed.share(records)
+    own = _share(records)
     return _loader(own, transform, data, targets, caches, seed=0, shuffle=False)
+
+
+def _share(records: Sequence[Record]) -> Subset[Record]:
+    """This rank's; they stay where they are."""
+    return Subset(records, distributed.share(range(len(records))))
 
 
 def _random_geometry(augment: AugmentConfig) -> list[str]:
@@ -224,7 +229,7 @@ def fill_cache(
     """
     data = dataclasses.replace(data, persistent_workers=False)
     caches = open_caches(data, targets)
-    own = distributed.share(records["train"])
+    own = _share(records["train"])
     train = train_loader(own, data, augment, targets, seed=0, caches=caches)
     train.sampler.split = None  # all of its own
     val = val_loader(records["val"], data, targets, caches=caches)
