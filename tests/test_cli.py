@@ -23,7 +23,7 @@ def script(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     )
 
 
-BATCH_SIZE = ("--data.batch-size INT", "Images per step.")
+BATCH_SIZE = ("--data.batch-size INT", "Images per batch,")
 
 
 @pytest.mark.parametrize(
