@@ -253,7 +253,7 @@ def test_missing_images_are_listed_once(tmp_path):
     records, report = load_records(tmp_path, "train", format="auto", skip_missing=True)
     assert [record.image_id for record in records] == ["0.png"]
     assert report.notes == [message + "they are skipped"]
-    table = summary_table({"train": records}, {"train": report}, image_size=640)
+    table = summary_table({"train": report}, image_size=640)
     assert "annotated images missing" in table and report.missing == 6
 
 

@@ -21,6 +21,7 @@ import predict
 from cli import parse_predict
 from configs import Config, DataConfig, EvaluateConfig, PostprocessConfig, PredictConfig, to_dict
 from dbnet.checkpoint import build_model, load_checkpoint, save_checkpoint
+from dbnet.data.annotation_files import Findings
 from dbnet.data.annotation_formats import read_ufo
 from dbnet.data.images import decode_image
 from dbnet.data.inputs import find_images
@@ -193,9 +194,10 @@ def test_polygons_stay_inside_odd_images(cfg, tmp_path):
 
 def test_the_ufo_reader_reads_the_predictions(cfg, pages):
     predict.main(replace(cfg, images=(str(pages / "images" / "val"),)))
-    parsed = read_ufo(cfg.out, "val", cfg.out / "predictions.json")
-    assert not parsed.problems
-    read = {entry.name: [word.points for word in entry.words] for entry in parsed.entries}
+    found = Findings([], [], [])
+    entries = read_ufo(cfg.out, "val", cfg.out / "predictions.json", found)
+    read = {entry.name: [word.points for word in entry.words] for entry in entries}
+    assert not found.problems
     assert_same(read, words_of(cfg.out), atol=0)
 
 
