@@ -81,7 +81,7 @@ def receipts(count: int, size: int) -> Tensor:
         image, quads, texts = draw_receipt(rng)
         ignored = np.zeros(len(quads), bool)
         sample = Sample(image, quads, ignored, texts, "", np.eye(3), quads, image.shape[:2])
-        images.append(transform(sample, rng).image)
+        images.append(transform(sample, transform.geometry(rng), rng).image)
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
 

@@ -113,7 +113,8 @@ def measure(way: str, root: Path) -> dict[str, float]:
         records = list(annotations.load_records(root, "train", format="ufo")[0])
         records = [r._replace(polygons=[p.copy() for p in r.polygons]) for r in records]
     else:
-        records, _ = index.load_records(root, "train", format="auto", cache_dir=root / "cache")
+        options = {"skip_missing": False, "cache_dir": root / "cache"}
+        records, _ = index.load_records(root, "train", format="auto", **options)
         assert records.file is not None, "no index was made"
     seconds = time.perf_counter() - started
     kept = private() - before

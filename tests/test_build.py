@@ -290,8 +290,7 @@ def test_the_epoch_line_and_the_log_tell_the_hit_rate(tmp_path, capsys):
 def test_drawn_receipts_join_the_training_images_only(root, tmp_path, capsys):
     data = data_config(root, tmp_path, drawn_mix=2, drawn_level="lines", drawn_dir=tmp_path)
     mixed = build.load_records(data, ["train", "val"])
-    train = list(mixed["train"])
-    own, drawn = train[:TRAIN], train[TRAIN:]
+    own, drawn = list(mixed["train"])[:TRAIN], list(mixed["train"])[TRAIN:]
     assert [record.image_id for record in own] == [f"page_{i}.png" for i in range(TRAIN)]
     assert [record.image_id for record in drawn] == ["drawn_00000.jpg", "drawn_00001.jpg"]
     assert len(mixed["val"]) == VAL

@@ -204,7 +204,7 @@ def test_a_sample_is_reduced_as_far_as_its_geometry_allows(tmp_path):
     path = tmp_path / "a.jpg"
     cv2.imwrite(str(path), np.full((1600, 900, 3), 200, np.uint8))
     record = Record(str(path), path.name, [np.float32([[0, 0], [9, 0], [9, 9]])], np.ones(1), [""])
-    for size, side in ((1600, 1600), (900, 1600), (800, 800), (401, 800), (400, 400), (64, 200)):
+    for size, side in ((1600, 1600), (800, 1600), (700, 800), (400, 800), (350, 400), (64, 200)):
         sample = load_sample(record, EvalTransform(image_size=size).geometry(None))
         assert max(sample.image.shape) == side and sample.orig_size == (1600, 900)
         back = apply_matrix(sample.polygons[0], np.linalg.inv(sample.matrix))
@@ -217,22 +217,24 @@ def test_a_sample_is_reduced_as_far_as_its_geometry_allows(tmp_path):
     assert sides == {800, 1600}, "a window of the image needs more of its pixels"
 
 
-def test_a_reduced_letterbox_ends_where_the_full_one_does(tmp_path):
+@pytest.mark.parametrize(("size", "factor"), [(65, 8), (89, 8), (98, 4), (100, 4), (400, 1)])
+def test_a_reduced_letterbox_is_where_the_full_one_is(tmp_path, size, factor):
     """801 = 8 * 100 + 1 pixels become 101, of which the last stands for one of eight."""
     path = tmp_path / "a.jpg"
-    pixels = np.full((801, 641, 3), 90, np.uint8)
-    cv2.circle(pixels, (600, 760), 24, (255, 255, 255), -1)
+    y, x = np.mgrid[:801, :641]
+    spot = 160 * np.exp(-((x - 597.3) ** 2 + (y - 752.8) ** 2) / 400)
+    pixels = np.repeat((90 + spot).astype(np.uint8)[:, :, None], 3, axis=2)
     cv2.imwrite(str(path), pixels)
     record = Record(str(path), path.name, [], np.zeros(0, bool), [])
-    transform = EvalTransform(image_size=100)
+    transform = EvalTransform(image_size=size)
     geometry = transform.geometry(None)
+    width = round(641 * size / 801)
     loaded = load_sample(record, geometry)
-    assert loaded.image.shape == (101, 81, 3)
-    spots = []
+    assert loaded.image.shape == (-(-801 // factor), -(-641 // factor), 3)
+    centres = []
     for sample in (full_sample(record, geometry), loaded):
         image = transform(sample, geometry, None).image[:, :, 0].astype(float)
-        assert (image[:, :80] > 60).all() and not image[:, 80:].any()
-        weights = np.maximum(image - 120, 0)
-        spots.append(np.array([(axis * weights).sum() for axis in np.indices((100, 100))]))
-        spots[-1] /= weights.sum()
-    assert np.abs(spots[0] - spots[1]).max() < 0.2  # of 0.8 if 101 were taken for 808 pixels
+        assert (image[:, :width] > 80).all() and not image[:, width:].any()
+        weights = np.maximum(image[:, :width] - 95, 0)
+        centres.append([np.average(axis, weights=weights) for axis in np.indices(weights.shape)])
+    assert np.abs(np.subtract(*centres)).max() < 0.03

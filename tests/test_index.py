@@ -36,8 +36,8 @@ def reads(monkeypatch) -> list[str]:
 
 
 def load(root: Path, split: str = "train", format: str = "auto", skip_missing: bool = False):
-    settings = {"format": format, "skip_missing": skip_missing}
-    return index.load_records(root, split, **settings, cache_dir=root.parent / "cache")
+    options = {"skip_missing": skip_missing, "cache_dir": root.parent / "cache"}
+    return index.load_records(root, split, format=format, **options)
 
 
 def file_of(root: Path) -> Path:
@@ -282,6 +282,19 @@ def test_problems_leave_no_index(root):
     for _ in range(2):
         with pytest.raises(ValueError, match="1 annotated images missing"):
             load(root)
+
+
+def test_what_was_skipped_is_not_forgotten(root, reads):
+    image = root / "images" / "train" / "page_0.png"
+    aside = image.rename(root / "aside.png")
+    for _ in range(2):
+        found, report = load(root, skip_missing=True)
+        assert len(found) == 2 and report.missing == 1
+    assert reads == ["train"]
+    with pytest.raises(ValueError, match="1 annotated images missing"):
+        load(root)
+    aside.rename(image)
+    assert len(load(root, skip_missing=True)[0]) == 3
 
 
 def test_several_writers_leave_one_whole_index(root):

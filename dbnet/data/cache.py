@@ -24,7 +24,7 @@ from dbnet.structures import Record, Sample, TargetMaps
 
 # Raise them when what is cached or the layout of an entry change.
 _TARGETS_VERSION = 2
-_IMAGES_VERSION = 2
+_IMAGES_VERSION = 3
 
 _RECTANGLE = struct.Struct("<4I")  # top, left, height, width of the part that is kept
 _SIZES = struct.Struct("<4I")  # height, width of the original; of the part that is kept

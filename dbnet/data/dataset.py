@@ -19,6 +19,10 @@ from dbnet.geometry import transform
 from dbnet.profiler import StageTimer
 from dbnet.structures import Batch, Record, Sample
 
+# Of a reduced image's sides, what its geometry takes at most: OpenCV's resize would not do the rest
+# where it rounds to no pixel.
+_TO_SPARE = 0.9
+
 
 def load_sample(record: Record, geometry: Geometry) -> Sample:
     """The decoded image, in its original size or what is enough for the geometry.
@@ -27,7 +31,7 @@ def load_sample(record: Record, geometry: Geometry) -> Sample:
     """
     decoded = decode_reduced(
         record.image_path,
-        lambda size: np.linalg.norm(geometry(size)[:2, :2], axis=0).max(),
+        lambda size: np.linalg.norm(geometry(size)[:2, :2], axis=0).max() / _TO_SPARE,
     )
     polygons = record.polygons
     if decoded.pixels.shape[:2] != decoded.size:
@@ -75,8 +79,8 @@ class DetectionDataset(Dataset[Sample]):
         epoch, index = key
         rng = np.random.default_rng((self.seed, epoch, index))
         timer = StageTimer(synchronize=None)
-        geometry = self.transform.geometry(rng)
         try:
+            geometry = self.transform.geometry(rng)
             with timer("decode"):
                 sample = self.load(self.records[index], geometry)
             with timer("transform"):

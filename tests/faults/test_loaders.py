@@ -51,10 +51,10 @@ def test_a_killed_worker_is_told(pages, tmp_path, monkeypatch):
 @pytest.mark.faults("any error in a worker", "names the image")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_error_in_a_worker_names_the_image(pages, tmp_path, monkeypatch, workers):
-    def fail(self, sample, rng):
+    def fail(self, sample, geometry, rng):
         if sample.image_id == "page_4.png":
             raise ZeroDivisionError("on purpose")
-        return transform(self, sample, rng)
+        return transform(self, sample, geometry, rng)
 
     transform = TrainTransform.__call__
     monkeypatch.setattr(TrainTransform, "__call__", fail)
