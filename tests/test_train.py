@@ -20,6 +20,7 @@ from configs import (
 )
 from dbnet.checkpoint import load_checkpoint
 from tests.drawing import write_dataset, write_receipt_windows
+from tests.faults.runs import same
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +44,6 @@ def small(root: Path, out: Path, **changes) -> Config:
 
 def state_of(folder: Path) -> dict:
     return load_checkpoint(folder / "last.pt")
-
-
-def same(a, b) -> bool:
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
-    return a == b
 
 
 STATE = ("model", "ema", "ema_updates", "optimizer", "scheduler", "scaler", "rng", "step", "best")

@@ -29,10 +29,15 @@ class Polygons:
     def areas(self) -> np.ndarray:
         return np.abs(self.signed_areas)  # (n,)
 
+    @property
+    def flat(self) -> np.ndarray:
+        """Which are short outlines without any area, bool (n,)."""
+        return self.convex & (self.signed_areas == 0)
+
     @cached_property
     def simple(self) -> np.ndarray:
         """Which outlines have an area and do not cross themselves, bool (n,)."""
-        simple = self.convex & (self.signed_areas != 0)
+        simple = self.convex & ~self.flat
         others = np.flatnonzero(~simple)
         simple[others] = shapely.is_valid(self._outlines(others))
         return simple
@@ -134,8 +139,7 @@ def overlap_areas(a: Polygons, a_index: np.ndarray, b: Polygons, b_index: np.nda
     rule. All are exact up to the rounding of the last digits.
     """
     areas = np.zeros(len(a_index))
-    flat = (a.signed_areas == 0) & a.convex, (b.signed_areas == 0) & b.convex
-    solid = ~(flat[0][a_index] | flat[1][b_index])
+    solid = ~(a.flat[a_index] | b.flat[b_index])
     quads = solid & a.whole & b.whole & a.convex[a_index] & b.convex[b_index]
     simple = solid & ~quads
     if quads.any():
