@@ -95,11 +95,14 @@ def keep_freed_memory() -> None:
     By default every large array is mapped afresh, and its pages are faulted in one by one: on a
     CPU that doubles the time of a forward pass. Resident memory then stays at its peak. Loader
     workers inherit the setting. Does nothing where there is no glibc.
+
+    Handing back is turned off altogether: the largest threshold that can be named, 2 GB, is less
+    than what a batch frees at once.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def memory_figures(device: torch.device) -> dict[str, float]:
