@@ -32,6 +32,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     )
     from dbnet.engine import ImageResult, evaluate, evaluate_oracle
     from dbnet.losses import DBLoss
+    from dbnet.model.fuse import fuse_batch_norms
     from dbnet.profiler import StageTimer
     from dbnet.report import metrics_table, predictions_json, table, write_json, write_picture
     from dbnet.visualize import draw_result
@@ -42,7 +43,8 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     device = resolve_device(cfg.device)
     precision = resolve_precision(cfg.precision, device)
     payload = load_checkpoint(checkpoint)
-    model = build_model(payload).to(device, memory_format=torch.channels_last)
+    model = fuse_batch_norms(build_model(payload))
+    model.to(device, memory_format=torch.channels_last)
     with distributed.main_first():
         records = build.load_records(cfg.data, [cfg.split])[cfg.split]
     loader = build.val_loader(records, cfg.data, cfg.targets)

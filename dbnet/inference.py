@@ -14,6 +14,7 @@ from dbnet.data.transforms import EvalTransform
 from dbnet.engine import autocast, to_original
 from dbnet.errors import InputError
 from dbnet.model.dbnet import DBNet
+from dbnet.model.fuse import fuse_batch_norms
 from dbnet.structures import Detections, Record, Sample
 
 # uint8 (N, 3, H, W) RGB, H and W multiples of 32 -> probability maps, float32 (N, 1, H, W).
@@ -25,11 +26,12 @@ A, B = TypeVar("A"), TypeVar("B")
 def torch_network(
     model: DBNet, *, device: torch.device, dtype: torch.dtype | None, compiled: bool
 ) -> Network:
-    """The detector on `device`; `dtype` is that of autocast, None for full float32.
+    """The detector on `device`, as a copy with folded batch norms; `dtype` is that of autocast,
+    None for full float32.
 
     Compiled, it takes a minute or so for each new shape it sees, and less time after it.
     """
-    model.to(device, memory_format=torch.channels_last).eval()
+    model = fuse_batch_norms(model).to(device, memory_format=torch.channels_last)
     predict = torch.compile(model.predict) if compiled else model.predict
 
     @torch.inference_mode()
