@@ -1,6 +1,8 @@
 """Polygons: float32 (P, 2) arrays, xy in pixels, P >= 3, either orientation."""
 
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -57,7 +59,7 @@ def transform(polygons: list[np.ndarray], matrix: np.ndarray) -> list[np.ndarray
         return []
     x, y = np.concatenate(polygons).T.astype(np.float64)
     moved = matrix[:, :1] * x + matrix[:, 1:2] * y + matrix[:, 2:]  # (3, M)
-    return _split((moved[:2] / moved[2]).T.astype(np.float32, order="C"), polygons)
+    return split((moved[:2] / moved[2]).T.astype(np.float32, order="C"), polygons)
 
 
 def clip(polygons: list[np.ndarray], height: int, width: int) -> list[np.ndarray]:
@@ -65,10 +67,10 @@ def clip(polygons: list[np.ndarray], height: int, width: int) -> list[np.ndarray
     if not polygons:
         return []
     limit = np.array([width - 1, height - 1], np.float32)
-    return _split(np.clip(np.concatenate(polygons), 0, limit), polygons)
+    return split(np.clip(np.concatenate(polygons), 0, limit), polygons)
 
 
-def _split(points: np.ndarray, polygons: list[np.ndarray]) -> list[np.ndarray]:
-    """What was done to all points in a row, (M, 2), for each polygon again."""
+def split(points: Sequence[Any], polygons: Sequence[Sequence[Any]]) -> list[Any]:
+    """Cut what was made of all points in a row into parts as long as those of `polygons`."""
     bounds = accumulate(map(len, polygons), initial=0)
     return [points[start:end] for start, end in pairwise(bounds)]
