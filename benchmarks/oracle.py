@@ -37,7 +37,7 @@ def load_texts(root: Path, size: int, count: int) -> Iterator[list[np.ndarray]]:
     records, _ = annotations.load_records(root, "val", format="auto")
     for record in records[:count]:
         matrix = letterbox(images.image_size(record.image_path), size)
-        polygons = [geometry.transform(polygon, matrix) for polygon in record.polygons]
+        polygons = geometry.transform(record.polygons, matrix)
         yield [p for p, ignored in zip(polygons, record.ignored, strict=True) if not ignored]
 
 

@@ -75,7 +75,7 @@ def load(root: Path, images: int, size: int) -> list[Texts]:
     loaded = []
     for record in records[:images]:
         matrix = letterbox(image_size(record.image_path), size)
-        loaded.append(([transform(p, matrix) for p in record.polygons], record.ignored))
+        loaded.append((transform(record.polygons, matrix), record.ignored))
     return loaded
 
 

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from dbnet import distributed
 from dbnet.data.collate import to_device
 from dbnet.errors import InputError, NonFiniteError, OtherRankError
-from dbnet.geometry import transform
+from dbnet.geometry import clip, transform
 from dbnet.profiler import StageTimer
 from dbnet.structures import Batch, Detections
 
@@ -322,10 +322,8 @@ def to_original(
     detections: Detections, matrix: np.ndarray, orig_size: tuple[int, int]
 ) -> Detections:
     """Undo the sample's matrix and clip to the original image (height, width)."""
-    inverse = np.linalg.inv(matrix)
-    limit = np.array([orig_size[1] - 1, orig_size[0] - 1], np.float32)
-    polygons = [np.clip(transform(p, inverse), 0, limit) for p in detections.polygons]
-    return detections._replace(polygons=polygons)
+    polygons = transform(detections.polygons, np.linalg.inv(matrix))
+    return detections._replace(polygons=clip(polygons, *orig_size))
 
 
 def compute_all(metrics: dict[str, Metric]) -> dict[str, Any]:

@@ -1,5 +1,9 @@
 """Polygons: float32 (P, 2) arrays, xy in pixels, P >= 3, either orientation."""
 
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
 import cv2
 import numpy as np
 import pyclipper
@@ -49,7 +53,24 @@ def min_area_quad(polygon: np.ndarray) -> np.ndarray:
     return np.roll(corners, -int(np.argmin(corners.sum(axis=1))), axis=0).astype(np.float32)
 
 
-def transform(polygon: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Apply a (3, 3) matrix (affine or projective) to every point; returns float32 (P, 2)."""
-    points = np.asarray(polygon, np.float64) @ matrix[:, :2].T + matrix[:, 2]
-    return (points[:, :2] / points[:, 2:]).astype(np.float32)
+def transform(polygons: list[np.ndarray], matrix: np.ndarray) -> list[np.ndarray]:
+    """Apply a (3, 3) matrix (affine or projective) to all points: n x float32 (P, 2)."""
+    if not polygons:
+        return []
+    x, y = np.concatenate(polygons).T.astype(np.float64)
+    moved = matrix[:, :1] * x + matrix[:, 1:2] * y + matrix[:, 2:]  # (3, M)
+    return split((moved[:2] / moved[2]).T.astype(np.float32, order="C"), polygons)
+
+
+def clip(polygons: list[np.ndarray], height: int, width: int) -> list[np.ndarray]:
+    """Move all points to 0..width - 1, 0..height - 1: n x float32 (P, 2)."""
+    if not polygons:
+        return []
+    limit = np.array([width - 1, height - 1], np.float32)
+    return split(np.clip(np.concatenate(polygons), 0, limit), polygons)
+
+
+def split(points: Sequence[Any], polygons: Sequence[Sequence[Any]]) -> list[Any]:
+    """Cut what was made of all points in a row into parts as long as those of `polygons`."""
+    bounds = accumulate(map(len, polygons), initial=0)
+    return [points[start:end] for start, end in pairwise(bounds)]

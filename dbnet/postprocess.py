@@ -1,11 +1,11 @@
 """Probability map to polygons (DBNet, section 3.4), all regions of an image at a time."""
 
-from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from dbnet.geometry import clip
 from dbnet.structures import Detections
 from dbnet.unclip import classic_distance, exact_distance, grow, retreat
 
@@ -100,7 +100,7 @@ class DBPostprocessor:
             quads = _quads(kernels.centres[k], sides[k], kernels.angles[k])
             for i, quad in zip(thin, quads, strict=True):
                 polygons[i] = quad
-        polygons = _clip(polygons, *prob_map.shape)
+        polygons = clip(polygons, *prob_map.shape)
         return Detections(polygons, regions.scores[kept].astype(np.float32), capped)
 
     def _find_regions(self, prob_map: np.ndarray) -> _Regions:
@@ -192,11 +192,3 @@ def _quads(centres: np.ndarray, sides: np.ndarray, angles: np.ndarray) -> np.nda
     start = (corners.real + corners.imag).argmin(axis=1)
     corners = np.take_along_axis(corners, (start[:, None] + np.arange(4)) % 4, axis=1)
     return corners.view(np.float64).reshape(-1, 4, 2).astype(np.float32)
-
-
-def _clip(polygons: list[np.ndarray], height: int, width: int) -> list[np.ndarray]:
-    if not polygons:
-        return []
-    points = np.clip(np.concatenate(polygons), 0, np.array([width - 1, height - 1], np.float32))
-    ends = list(accumulate(map(len, polygons)))
-    return [points[start:end] for start, end in pairwise([0, *ends])]

@@ -12,7 +12,7 @@ def rotated(polygon: np.ndarray, degrees: float) -> np.ndarray:
     turn = np.deg2rad(degrees)
     cos, sin = np.cos(turn), np.sin(turn)
     matrix = np.array([[cos, -sin, 80], [sin, cos, 60], [0, 0, 1]])
-    return geometry.transform(polygon, matrix)
+    return geometry.transform([polygon], matrix)[0]
 
 
 @pytest.mark.parametrize("degrees", [0, 17, 90, 133, 271])
@@ -59,7 +59,29 @@ def test_min_area_quad_finds_a_rectangle_again(degrees):
 
 def test_transform_inverts_and_divides_by_the_last_row():
     matrix = np.array([[1.1, 0.2, 5], [-0.1, 0.9, 7], [1e-3, -2e-3, 1]])
-    moved = geometry.transform(RECTANGLE, matrix)
-    assert np.abs(geometry.transform(moved, np.linalg.inv(matrix)) - RECTANGLE).max() < 1e-3
+    polygons = [RECTANGLE, RECTANGLE[:3] * 2]
+    moved = geometry.transform(polygons, matrix)
+    for back, polygon in zip(
+        geometry.transform(moved, np.linalg.inv(matrix)), polygons, strict=True
+    ):
+        assert back.shape == polygon.shape and back.dtype == np.float32
+        assert np.abs(back - polygon).max() < 1e-3
     point = matrix @ [10, 20, 1]
-    assert np.allclose(moved[0], point[:2] / point[2])
+    assert np.allclose(moved[0][0], point[:2] / point[2])
+    assert geometry.transform([], matrix) == []
+
+
+def test_a_polygon_moves_alone_as_among_others():
+    rng = np.random.default_rng(0)
+    matrix = np.array([[0.61, 0.2, 5], [-0.1, 0.59, 7], [0, 0, 1]])
+    polygons = [rng.uniform(0, 900, (n, 2)).astype(np.float32) for n in rng.integers(3, 20, 200)]
+    for moved, polygon in zip(geometry.transform(polygons, matrix), polygons, strict=True):
+        assert np.array_equal(moved, geometry.transform([polygon], matrix)[0])
+
+
+def test_clip_keeps_all_points_on_the_image():
+    first, second = geometry.clip([RECTANGLE, RECTANGLE[1:] - 25], 28, 41)
+    assert first.tolist() == [[10, 20], [40, 20], [40, 27], [10, 27]]
+    assert second.tolist() == [[25, 0], [25, 5], [0, 5]]
+    assert first.dtype == np.float32
+    assert geometry.clip([], 28, 41) == []

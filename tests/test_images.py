@@ -146,7 +146,7 @@ def test_a_reduced_jpeg_is_where_its_matrix_says(tmp_path, shape, factor, orient
     for centre in _spots(*full.shape[:2])[1]:
         before = _centre_near(full, centre, 14)
         after = _centre_near(decoded.pixels, (centre + 0.5) / made - 0.5, 14 // made + 1)
-        expected = transform(np.float32([before]), decoded.matrix)[0]
+        expected = transform([np.float32([before])], decoded.matrix)[0][0]
         assert np.abs(np.array(after) - expected).max() < 0.06, "in reduced pixels"
 
 

@@ -58,7 +58,7 @@ def test_pixels_and_polygons_move_together_and_come_back(shape, name):
         out = apply(make, sample_of(image, polygons), seed)
         assert out.image.shape == (320, 320, 3) and out.image.dtype == np.uint8
         for polygon, original in zip(out.polygons, polygons, strict=True):
-            back = transform(polygon, np.linalg.inv(out.matrix))
+            (back,) = transform([polygon], np.linalg.inv(out.matrix))
             assert np.abs(back - original).max() < 1e-3
             cx, cy = polygon.mean(axis=0)
             if not (12 < cx < 307 and 12 < cy < 307):
@@ -81,7 +81,8 @@ def test_letterbox_fits_the_longest_side_and_pads_with_black():
     out = apply(EvalTransform(image_size=128), sample_of(image, []), 0)
     assert (out.image[:, :64] == 255).all() and (out.image[:, 64:] == 0).all()
     # Outer corners of the original land on outer corners of the content.
-    corners = transform(np.float32([[-0.5, -0.5], [199.5, 399.5]]), letterbox((400, 200), 128))
+    corners = [np.float32([[-0.5, -0.5], [199.5, 399.5]])]
+    (corners,) = transform(corners, letterbox((400, 200), 128))
     assert np.allclose(corners, [[-0.5, -0.5], [63.5, 127.5]], atol=1e-4)
 
 

@@ -178,7 +178,7 @@ class ImageCache:
         matrix = letterbox(orig_size, image_size)
         return Sample(
             image=image,
-            polygons=[transform(polygon, matrix) for polygon in record.polygons],
+            polygons=transform(record.polygons, matrix),
             ignored=record.ignored,
             texts=record.texts,
             image_id=record.image_id,

@@ -40,7 +40,7 @@ def cached_maps(sample: Sample, *, cache: TargetCache) -> TargetMaps:
     if flipped:
         mirror = np.array([[-1.0, 0, width - 1], [0, 1, 0], [0, 0, 1]])
         matrix = mirror @ sample.matrix
-        polygons = [transform(polygon, matrix) for polygon in sample.orig_polygons]
+        polygons = transform(sample.orig_polygons, matrix)
     return cache.get(polygons, sample.ignored, height, width, flipped=flipped)
 
 

@@ -35,7 +35,7 @@ def load_sample(record: Record, geometry: Geometry) -> Sample:
     )
     polygons = record.polygons
     if decoded.pixels.shape[:2] != decoded.size:
-        polygons = [transform(polygon, decoded.matrix) for polygon in polygons]
+        polygons = transform(polygons, decoded.matrix)
     return Sample(
         image=decoded.pixels,
         polygons=polygons,

@@ -161,7 +161,7 @@ def warp(sample: Sample, matrix: np.ndarray, size: int) -> Sample:
         canvas = cv2.warpAffine(image, residual[:2], (size, size), flags=cv2.INTER_LINEAR)
     return sample._replace(
         image=canvas,
-        polygons=[transform(polygon, matrix) for polygon in sample.orig_polygons],
+        polygons=transform(sample.orig_polygons, matrix),
         matrix=matrix,
     )
 
@@ -171,7 +171,7 @@ def mirror(sample: Sample) -> Sample:
     matrix = np.array([[-1.0, 0, sample.image.shape[1] - 1], [0, 1, 0], [0, 0, 1]])
     return sample._replace(
         image=np.ascontiguousarray(sample.image[:, ::-1]),
-        polygons=[transform(polygon, matrix) for polygon in sample.polygons],
+        polygons=transform(sample.polygons, matrix),
         matrix=matrix @ sample.matrix,
     )
 

@@ -1,6 +1,6 @@
 """How polygons overlap, many pairs at once: the geometry the metrics share.
 
-Blocks of coordinates are (2, corners, polygons), x and y first, so that numpy works on long rows.
+Coordinates are (2, ...), x and y first, so that numpy works on long rows.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,11 @@ _NEXT = [1, 2, 3, 0]  # corner after each of a quad
 
 @dataclass(frozen=True, eq=False)
 class Polygons:
-    """n outlines in one block. Short ones repeat their last corner, which alters no measure."""
+    """n outlines, all their M corners in a row. Corner m is where edge m starts."""
 
-    corners: np.ndarray  # float64 (2, V, n)
+    corners: np.ndarray  # float64 (2, M)
+    ends: np.ndarray  # (2, M), where the edges end
+    bounds: np.ndarray  # (n + 1,), where in the row each outline starts, and M
     low: np.ndarray  # (2, n), smallest x and y
     high: np.ndarray  # (2, n)
     signed_areas: np.ndarray  # (n,), shoelace: lobes wound the other way count negative
@@ -65,10 +67,39 @@ class Polygons:
             areas[crossed] = shapely.area(self.regions[crossed])
         return areas
 
+    @cached_property
+    def lines(self) -> "_Lines":
+        """The edges as functions y of x; upright ones, below which nothing lies, are left out."""
+        way = self.ends - self.corners
+        sloped = way[0] != 0
+        start, end, way = self.corners[:, sloped], self.ends[:, sloped], way[:, sloped]
+        return _Lines(
+            bounds=np.append(0, np.cumsum(sloped))[self.bounds],
+            left=np.minimum(start[0], end[0]),
+            right=np.maximum(start[0], end[0]),
+            y=np.where(way[0] > 0, start[1], end[1]),
+            slope=way[1] / way[0],
+            sign=np.sign(way[0]),
+        )
+
     def _outlines(self, index: np.ndarray) -> np.ndarray:
         """Some of them as Shapely polygons, valid or not, object (len(index),)."""
-        chosen = self.corners[..., index]
-        return shapely.polygons(np.concatenate([chosen, chosen[:, :1]], axis=1).T)
+        owner, corner = _spans(self.bounds, index)
+        return shapely.polygons(shapely.linearrings(self.corners[:, corner].T, indices=owner))
+
+
+class _Lines(NamedTuple):
+    """L edges that are not upright, those of each of n outlines in a row."""
+
+    bounds: np.ndarray  # (n + 1,)
+    left: np.ndarray  # (L,), smallest x
+    right: np.ndarray  # (L,)
+    y: np.ndarray  # (L,), at the left
+    slope: np.ndarray  # (L,)
+    sign: np.ndarray  # (L,), 1 to the right, -1 to the left
+
+    def at(self, line: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return self.y[line] + self.slope[line] * (x - self.left[line])
 
 
 def checked(polygons: Sequence[np.ndarray], name: str) -> list[np.ndarray]:
@@ -84,23 +115,31 @@ def checked(polygons: Sequence[np.ndarray], name: str) -> list[np.ndarray]:
 
 
 def pack(polygons: Sequence[np.ndarray], *, truncated: bool) -> Polygons:
-    """n (P, 2) arrays in one block and measured, `truncated` to whole pixels or as they are."""
+    """n (P, 2) arrays in a row and measured, `truncated` to whole pixels or as they are."""
     counts = np.fromiter(map(len, polygons), np.intp, len(polygons))
-    corners = np.zeros((2, 4, 0))
+    bounds = np.append(0, np.cumsum(counts))
+    firsts = bounds[:-1]
+    corners = np.zeros((2, 0))
     if len(polygons):
-        rows = np.minimum(np.arange(max(counts.max(), 4))[:, None], counts - 1)
-        flat = np.concatenate(polygons).T.astype(np.float64)
-        flat = np.trunc(flat) if truncated else flat
-        corners = flat[:, rows + np.cumsum(counts) - counts]
-    signed_areas = _cross(corners, np.roll(corners, -1, axis=1)).sum(axis=0) / 2
-    quads = corners[:, :4]
-    turned = np.where(signed_areas < 0, -1, 1) * _sides(quads, quads)
+        corners = np.concatenate(polygons).T.astype(np.float64, order="C")
+        corners = np.trunc(corners) if truncated else corners
+    following = np.arange(1, bounds[-1] + 1)
+    following[bounds[1:] - 1] = firsts
+    ends = corners[:, following]
+    signed_areas = np.add.reduceat(_cross(corners, ends), firsts) / 2
+    short = np.flatnonzero(counts <= 4)
+    quads = corners[:, _four_corners(bounds, short)]
+    turned = np.where(signed_areas[short] < 0, -1, 1) * _sides(quads, quads)
+    convex = np.zeros(len(counts), bool)
+    convex[short] = (turned >= 0).all(axis=(0, 1))
     return Polygons(
         corners=corners,
-        low=corners.min(axis=1),
-        high=corners.max(axis=1),
+        ends=ends,
+        bounds=bounds,
+        low=np.minimum.reduceat(corners, firsts, axis=1),
+        high=np.maximum.reduceat(corners, firsts, axis=1),
         signed_areas=signed_areas,
-        convex=(counts <= 4) & (turned >= 0).all(axis=(0, 1)),
+        convex=convex,
         whole=truncated,
     )
 
@@ -110,20 +149,15 @@ def points_inside(polygons: Polygons, points: np.ndarray) -> tuple[np.ndarray, n
 
     points: float64 (2, C), sorted by y. Borders on the left and on top belong to a polygon.
     """
-    first, last = np.searchsorted(points[1], [polygons.low[1], polygons.high[1]])
-    polygon, point = _ranges(first, last)  # points in the polygon's rows
-    x, y = points[:, point]
-    near = (x >= polygons.low[0, polygon]) & (x < polygons.high[0, polygon])
-    polygon, point, x, y = polygon[near], point[near], x[near], y[near]
-
-    here, before = polygons.corners, np.roll(polygons.corners, 1, axis=1)
-    above = here[1][:, polygon] <= y  # (V, K)
-    edge, pair = np.nonzero(above != np.roll(above, 1, axis=0))  # edges at the point's height
-    x0, y0 = here[:, edge, polygon[pair]]
-    x1, y1 = before[:, edge, polygon[pair]]
-    crossed = x[pair] < (x1 - x0) * (y[pair] - y0) / (y1 - y0) + x0
-    odd = np.bincount(pair[crossed], minlength=len(polygon)) % 2 == 1
-    return polygon[odd], point[odd]
+    x, y = points
+    rows = np.sort([polygons.corners[1], polygons.ends[1]], axis=0)
+    edge, point = _ranges(*np.searchsorted(y, rows))  # points at the edge's height
+    x1, y1 = polygons.corners[:, edge]
+    x0, y0 = polygons.ends[:, edge]
+    crossed = x[point] < (x1 - x0) * (y[point] - y0) / (y1 - y0) + x0
+    owner = np.repeat(np.arange(len(polygons.convex)), np.diff(polygons.bounds))
+    pairs, times = np.unique(owner[edge[crossed]] * len(x) + point[crossed], return_counts=True)
+    return np.divmod(pairs[times % 2 == 1], max(len(x), 1))
 
 
 def boxes_meet(a: Polygons, b: Polygons) -> np.ndarray:
@@ -157,9 +191,19 @@ def overlap_areas(a: Polygons, a_index: np.ndarray, b: Polygons, b_index: np.nda
 
 def _ranges(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The whole numbers from first[i] up to last[i], for all i in a row, after their i."""
-    sizes = np.maximum(last - first, 0)
+    sizes = last - first
     owner = np.repeat(np.arange(len(sizes)), sizes)
-    return owner, np.arange(sizes.sum()) + (first - np.cumsum(sizes) + sizes)[owner]
+    return owner, np.arange(len(owner)) + (first - np.cumsum(sizes) + sizes)[owner]
+
+
+def _spans(bounds: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where in a row the parts of some outlines lie, after the outline's place in `index`."""
+    return _ranges(bounds[index], bounds[index + 1])
+
+
+def _four_corners(bounds: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Where in a row the corners of some short outlines lie, (4, K); triangles repeat the last."""
+    return np.minimum(bounds[index] + np.arange(4)[:, None], bounds[index + 1] - 1)
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -185,25 +229,27 @@ def _outline_overlaps(
     the signed sum over all pairs of edges of what lies under both: an integral of the lower of
     two straight lines.
     """
-    if a.corners.shape[1] < b.corners.shape[1]:  # pairs lie in rows, one row per corner of b
-        a, a_index, b, b_index = b, b_index, a, a_index
-    base = np.minimum(a.low[1, a_index], b.low[1, b_index])  # (K,)
-
-    start = a.corners[..., a_index]
-    end = np.roll(a.corners, -1, axis=1)[..., a_index]  # (2, V, K)
-    reaches = np.maximum(np.minimum(start[0], end[0]), b.low[0, b_index]) < np.minimum(
-        np.maximum(start[0], end[0]), b.high[0, b_index]
-    )
-    edge, pair = np.nonzero(reaches)  # (E,), edges of a above or below b
-    a_line = _line(start[:, edge, pair], end[:, edge, pair], base[pair])
+    pair, edge = _spans(a.lines.bounds, a_index)
     other = b_index[pair]
-    following = np.roll(b.corners, -1, axis=1)
-    b_line = _line(b.corners[..., other], following[..., other], base[pair])  # of (W, E)
+    near = a.lines.left[edge] < b.high[0, other]
+    near &= a.lines.right[edge] > b.low[0, other]
+    pair, edge, other = pair[near], edge[near], other[near]  # edges of a above or below b
+    owner, b_edge = _spans(b.lines.bounds, other)
+    edge = edge[owner]
+    left = np.maximum(a.lines.left[edge], b.lines.left[b_edge])
+    width = np.minimum(a.lines.right[edge], b.lines.right[b_edge]) - left
+    meet = width > 0  # edges above each other
+    pair, edge, b_edge, left, width = (
+        pair[owner[meet]],
+        edge[meet],
+        b_edge[meet],
+        left[meet],
+        width[meet],
+    )
 
-    left = np.maximum(a_line.left, b_line.left)  # (W, E)
-    width = np.maximum(np.minimum(a_line.right, b_line.right) - left, 0)
-    y, b_y = a_line.at(left), b_line.at(left)
-    step, b_step = a_line.slope * width, b_line.slope * width
+    base = np.minimum(a.low[1, a_index], b.low[1, b_index])[pair]
+    y, b_y = a.lines.at(edge, left) - base, b.lines.at(b_edge, left) - base
+    step, b_step = a.lines.slope[edge] * width, b.lines.slope[b_edge] * width
     # The mean of the lower line is the mean of both less half the mean of their distance, which
     # has a corner where they cross.
     first = y - b_y
@@ -212,36 +258,13 @@ def _outline_overlaps(
     with np.errstate(invalid="ignore"):
         crossing = np.where(first * last < 0, (first**2 + last**2) / spread, spread)
     lower = y + b_y + (step + b_step) / 2 - crossing / 2
-    shared = (b_line.sign * width * lower).sum(axis=0) * a_line.sign / 2
+    shared = a.lines.sign[edge] * b.lines.sign[b_edge] * width * lower / 2
     total = np.bincount(pair, shared, len(a_index))
     return np.maximum(total * np.sign(a.signed_areas[a_index] * b.signed_areas[b_index]), 0)
 
 
-class _Line(NamedTuple):
-    """Edges as functions y of x, above a base; upright ones have no slope and no sign."""
-
-    left: np.ndarray
-    right: np.ndarray
-    y: np.ndarray  # at the left
-    slope: np.ndarray
-    sign: np.ndarray  # 1 to the right, -1 to the left, 0 upright
-
-    def at(self, x: np.ndarray) -> np.ndarray:
-        return self.y + self.slope * (x - self.left)
-
-
-def _line(start: np.ndarray, end: np.ndarray, base: np.ndarray) -> _Line:
-    """Edges from `start` to `end`, both (2, ..., E), over a base (E,)."""
-    way = end - start
-    sign = np.sign(way[0])
-    slope = np.divide(way[1], way[0], out=np.zeros_like(way[0]), where=way[0] != 0)
-    forward = sign > 0
-    y = np.where(forward, start[1], end[1]) - base
-    return _Line(np.minimum(start[0], end[0]), np.maximum(start[0], end[0]), y, slope, sign)
-
-
 def _counter_clockwise(polygons: Polygons, index: np.ndarray) -> np.ndarray:
-    quads = polygons.corners[:, :4, index]
+    quads = polygons.corners[:, _four_corners(polygons.bounds, index)]
     return np.where(polygons.signed_areas[index] < 0, quads[:, ::-1], quads)  # (2, 4, K)
 
 
