@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -17,8 +16,17 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 from torch import nn
 
+import profile_val
 import train
-from configs import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
+from configs import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    ProfileConfig,
+    TrainConfig,
+)
 from dbnet import distributed
 from dbnet.checkpoint import load_checkpoint
 from dbnet.data.dataset import EpochSampler
@@ -198,6 +206,28 @@ def test_train_py_on_two_ranks_equals_one_process_with_twice_the_batch(tmp_path)
         expected = {name: pytest.approx(one_line[name], rel=1e-4, abs=1e-6) for name in kept}
         assert {name: other[name] for name in kept} == expected
         assert one_line["val/cleval/hmean"] > 0.1, "there is something to count"
+
+
+def test_profile_val_counts_every_image_once(tmp_path):
+    one = ProfileConfig(
+        checkpoint=ROOT / "weights" / "dbnet-efficientnet_lite0.pt",
+        data=DataConfig(
+            root=write_dataset(tmp_path / "pages", train=1, val=5), image_size=96, batch_size=2,
+            num_workers=0, cache_dir=tmp_path / "cache",
+        ),
+        device="cpu", precision="fp32", warmup=1, train_steps=0, out=tmp_path / "one",
+    )  # fmt: skip
+    alone = profile_val.main(one)
+    shared, other = on_ranks(profile_val.main, 2, replace(one, out=tmp_path / "two"))
+    assert other == {}, "rank 0 tells and writes"
+    assert shared["metrics"] == pytest.approx(alone["metrics"], rel=1e-5)
+    assert shared["metrics"]["cleval/hmean"] > 0.1, "there is something to count"
+    assert (shared["images"], shared["ranks"]) == (5, 2)
+    assert shared["cache"] == alone["cache"]
+    assert shared["performance/val_num_batches"] == 2, "rank 0 has three images, in twos"
+    rate = 5 / shared["performance/val_epoch_time"]
+    assert shared["performance/images_per_second"] == pytest.approx(rate)
+    assert "Validation of 5 images on 2 ranks" in (tmp_path / "two" / "report.md").read_text()
 
 
 SIZES = "--data.image-size 96 --data.batch-size 2 --data.num-workers 0 --model.fpn-channels 16"
