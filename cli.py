@@ -67,13 +67,11 @@ def parse_evaluate() -> EvaluateConfig:
 
 
 def parse_profile() -> ProfileConfig:
-    """Flags over the settings of the checkpoint to profile, or the defaults where is none.
-
-    Raises:
-        ValueError: torchrun has started several of them; their stages would disturb each other.
-    """
-    _refuse_ranks("profiles one process")
-    return _parse_over_checkpoint(ProfileConfig, required=False)
+    """Flags over the settings of the checkpoint to profile, or the defaults where is none."""
+    cfg = _parse_over_checkpoint(ProfileConfig, required=False)
+    if cfg.compare_naive:
+        _refuse_ranks("--compare-naive times one process")
+    return cfg
 
 
 def parse_predict() -> PredictConfig:

@@ -3,11 +3,13 @@
 python profile_val.py                            # newest best.pt, its data
 python profile_val.py --baseline runs/profile-OLD/profile.json
 python profile_val.py --compare-naive            # the textbook path in the same run
+torchrun --nproc-per-node 8 profile_val.py ...   # on 8 GPUs, each with its share of the images
 """
 
 import json
 import sys
 import time
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,21 @@ from dbnet.errors import InputError
 
 
 def main(cfg: ProfileConfig) -> dict[str, Any]:
-    """Writes profile.json, report.md, stages.png and TensorBoard scalars; returns the profile."""
+    """Writes profile.json, report.md, stages.png and TensorBoard scalars; returns the profile.
+
+    Where there are several ranks, the stages are rank 0's; metrics, caches and images are those of
+    all, and the validation's time is the slowest one's.
+    """
     # torch is imported here and not above, so that --help answers at once.
+    import numpy as np
     import torch
     from torch.utils.tensorboard import SummaryWriter
     from tqdm import tqdm
 
     import build
+    from dbnet import distributed
     from dbnet.checkpoint import build_model, load_checkpoint
+    from dbnet.data.cache import CacheCounts
     from dbnet.device import (
         autocast_dtype,
         keep_freed_memory,
@@ -58,7 +67,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     device = resolve_device(cfg.device)
     precision = resolve_precision(cfg.precision, device)
     where = {"device": device, "dtype": autocast_dtype(precision)}
-    baseline = read_profile(cfg.baseline) if cfg.baseline else None
+    ranks = distributed.world()
     checkpoint = cfg.checkpoint or find_checkpoint()
     if checkpoint:
         payload = load_checkpoint(checkpoint)
@@ -70,14 +79,19 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         print("no checkpoint: RANDOM weights; post-process and metric see noise, not text")
     model.to(device, memory_format=torch.channels_last)
     criterion = DBLoss(**vars(cfg.loss))
-    records = build.load_records(cfg.data, ["val"])["val"]
+    with distributed.main_first():
+        baseline = read_profile(cfg.baseline) if cfg.baseline else None
+        records = build.load_records(cfg.data, ["val"])["val"]
+        images = len(records)
+        if images < ranks:
+            raise InputError(f"{images} images are too few for {ranks} ranks; start fewer")
+        compared = compared_settings(cfg, model_args, str(device), precision, images, ranks)
+        if baseline:
+            check_comparable({"ranks": 1} | baseline["compared"], compared)
     caches = build.open_caches(cfg.data, cfg.targets)
     loader = build.val_loader(records, cfg.data, cfg.targets, caches=caches)
     postprocess = build.postprocessor(cfg.postprocess, cfg.targets)
     metrics = build.metrics(cfg.metric)
-    compared = compared_settings(cfg, model_args, str(device), precision, len(records))
-    if baseline:
-        check_comparable(baseline["compared"], compared)
     naive_parts = None
     if cfg.compare_naive:
         from benchmarks.naive import textbook
@@ -85,8 +99,11 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         naive_parts = textbook(cfg, records)
     print(f"{checkpoint or 'random weights'} on {device} in {precision}", flush=True)
 
+    own = len(distributed.share(records))
+    progress = partial(tqdm, leave=False, disable=not distributed.is_main())
+
     def validate(title, batches, timer, postprocess=postprocess, metrics=metrics):
-        with tqdm(total=len(records), desc=title, unit="image", leave=False) as bar:
+        with progress(total=own, desc=title, unit="image") as bar:
             return evaluate(
                 model,
                 criterion,
@@ -99,7 +116,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
             )
 
     # ---- Warm-up: workers start, caches fill; then allocators and kernels
-    for _ in tqdm(loader, desc="fill caches", unit="batch", leave=False):
+    for _ in progress(loader, desc="fill caches", unit="batch"):
         pass
     resident = build.first_samples(loader, cfg.data.batch_size)
     if cfg.warmup:
@@ -111,19 +128,24 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     timer = StageTimer(synchronize=None)
     started = time.perf_counter()
     figures = validate("validation", loader, timer)
-    epoch_time = time.perf_counter() - started
+    epoch_time = max(distributed.gather(time.perf_counter() - started))
     memory = memory_figures(device)
-    cache = {
-        name: {key: value - getattr(served[name], key) for key, value in now._asdict().items()}
-        for name, now in caches.counts().items()
-    }
+    asked = {name: np.subtract(now, served[name]) for name, now in caches.counts().items()}
+    asked = {name: distributed.total(counts).astype(int) for name, counts in asked.items()}
+    cache = {name: CacheCounts(*counts.tolist())._asdict() for name, counts in asked.items()}
     if wait_for(device):
         timer = StageTimer(synchronize=wait_for(device))
         validate("stages", loader, timer)
+    out = cfg.out or Path("runs") / time.strftime("profile-%Y%m%d-%H%M%S")
+    if cfg.trace:
+        trace = partial(validate, "trace", islice(loader, 3), StageTimer(synchronize=None))
+        write_trace(out / "trace.json", trace) if distributed.is_main() else trace()
+    if not distributed.is_main():
+        return {}
 
     # ---- Beside it: the forward pass alone, a training step, the textbook path
     forward = forward_seconds(model, resident, **where, repeats=7)
-    forward_alone = forward * len(records) / len(resident.images)
+    forward_alone = forward * own / len(resident.images)
     train_step = 0.0
     if cfg.train_steps:
         train_step = training_step_seconds(
@@ -156,13 +178,14 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         "performance/gpu_memory_peak_gb": memory.get("gpu_peak_gb", 0.0),
         "performance/cpu_memory_percent": memory["rss_peak_percent"],
         "performance/rss_peak_gb": memory["rss_peak_gb"],
-        "performance/images_per_second": len(records) / epoch_time,
+        "performance/images_per_second": images / epoch_time,
         "performance/forward_alone_s": forward_alone,
         "performance/over_forward": epoch_time / forward_alone,
         "performance/train_step_s": train_step,
         "performance/timer_overhead_s": timer_seconds(device) * sum(s.count for s in host.values()),
         "bottleneck": max(host, key=lambda name: host[name].total),
-        "images": len(records),
+        "images": images,
+        "ranks": ranks,
         "cache": cache,
         "metrics": figures,
         "stages": {name: s._asdict() for name, s in stages.items()},
@@ -176,7 +199,6 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     # ---- Tell and keep
     report = profile_report(profile)
     print(report)
-    out = cfg.out or Path("runs") / time.strftime("profile-%Y%m%d-%H%M%S")
     write_json(out / "profile.json", profile)
     write_text(out / "report.md", f"{report}\n\n![stages](stages.png)\n")
     bar = draw_stages({name: s.mean for name, s in host.items()})
@@ -188,9 +210,6 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         for name, s in stages.items():
             writer.add_scalar(f"stages/{name}", s.mean, 0)
         writer.add_image("stages", bar, 0, dataformats="HWC")
-    if cfg.trace:
-        untimed = StageTimer(synchronize=None)
-        write_trace(out / "trace.json", lambda: validate("trace", islice(loader, 3), untimed))
     print(f"{out}: profile.json, report.md, stages.png{', trace.json' if cfg.trace else ''}")
 
     # ---- Yesterday
@@ -223,7 +242,12 @@ def read_profile(path: Path) -> dict[str, Any]:
 
 
 def compared_settings(
-    cfg: ProfileConfig, model_args: dict[str, Any], device: str, precision: str, images: int
+    cfg: ProfileConfig,
+    model_args: dict[str, Any],
+    device: str,
+    precision: str,
+    images: int,
+    ranks: int,
 ) -> dict[str, Any]:
     """What two profiles must share to be compared."""
     data = to_dict(cfg.data)
@@ -231,7 +255,7 @@ def compared_settings(
     settings = {f"data.{name}": data[name] for name in names}
     for section in ("targets", "postprocess", "metric"):
         settings[section] = to_dict(getattr(cfg, section))
-    where = {"device": device, "precision": precision, "images": images}
+    where = {"device": device, "precision": precision, "images": images, "ranks": ranks}
     return settings | model_args | where
 
 

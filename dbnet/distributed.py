@@ -7,6 +7,8 @@ nccl.
 
 import os
 import sys
+import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import (
@@ -44,7 +46,14 @@ def process_group() -> Iterator[None]:
     when this process has said its last line and is gone.
     """
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo", timeout=_TIMEOUT)
+    store, rank, world = next(dist.rendezvous("env://", timeout=_TIMEOUT))
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if on_gpus else "gloo",
+        store=of_this_start(store, rank, world),
+        rank=rank,
+        world_size=world,
+        timeout=_TIMEOUT,
+    )
     with Path(os.devnull).open("w") as nowhere:
         try:
             with nullcontext() if is_main() else redirect_stdout(nowhere):
@@ -62,6 +71,27 @@ def process_group() -> Iterator[None]:
                 raise
             sys.exit(1)
     dist.destroy_process_group()
+
+
+def of_this_start(store: dist.Store, rank: int, world: int) -> dist.Store:
+    """A part of the store that only the ranks started together know; all have to ask for it.
+
+    torchrun keeps one store over its restarts. In it a rank would find addresses of ranks that are
+    gone, and its count of restarts differs between machines.
+    """
+    name = uuid.uuid4().hex
+    if rank:
+        store.set(f"rank {rank}", name)
+        name = store.get(f"part for {name}").decode()  # waits for rank 0
+        store.add(f"{name} known", 1)
+        return dist.PrefixStore(name, store)
+    others = [f"rank {other}" for other in range(1, world)]
+    while store.add(f"{name} known", 0) < len(others):
+        for other in others:  # again and again: what is there may be an earlier start's
+            if store.check([other]):
+                store.set(f"part for {store.get(other).decode()}", name)
+        time.sleep(0.01)
+    return dist.PrefixStore(name, store)
 
 
 def rank() -> int:

@@ -125,14 +125,16 @@ def profile_report(profile: dict[str, Any]) -> str:
     rows = [row(name, s, f"{s.total / total:.1%}") for name, s in host.items()]
     rows.append(["**batch**", f"{total:.2f}", "", *(f"{1000 * value:.1f}" for value in batch)])
     rows += [row(name, s, "") for name, s in stages.items() if name not in host]
+    several = f" on {profile['ranks']} ranks" if profile["ranks"] > 1 else ""
     lines = [
-        f"## Validation of {profile['images']} images, {p['val_num_batches']} batches: "
+        f"## Validation of {profile['images']} images{several}, {p['val_num_batches']} batches: "
         f"{p['val_epoch_time']:.2f} s, {p['images_per_second']:.1f} images/s",
         "",
         table(header, rows),
         "",
         "Milliseconds are per batch. The stages under worker/ are those of the loader's processes, "
-        "where it has some: they run beside the rest, which waits for them in data_wait.",
+        "where it has some: they run beside the rest, which waits for them in data_wait."
+        + (" Stages, batches and memory are those of rank 0." if several else ""),
         "",
         f"- Bottleneck: **{profile['bottleneck']}**, "
         f"{host[profile['bottleneck']].total / total:.0%} of the time.",

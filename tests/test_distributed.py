@@ -4,6 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +14,28 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
+from torch import nn
 
+import profile_val
+import train
+from configs import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    ProfileConfig,
+    TrainConfig,
+)
 from dbnet import distributed
+from dbnet.checkpoint import load_checkpoint
 from dbnet.data.dataset import EpochSampler
 from dbnet.engine import evaluate, train_one_epoch
+from dbnet.errors import NonFiniteError, OtherRankError
 from dbnet.profiler import StageTimer
 from dbnet.structures import Detections
 from tests.drawing import write_dataset
+from tests.faults.scripts import CONTEXT
 from tests.test_engine import CPU, Count, Dot, Square, batch_of
 
 ROOT = Path(__file__).parents[1]
@@ -27,8 +45,9 @@ VALUES = [100, 200, 50, 250, 220, 30, 90]
 def on_ranks(work, world: int, *args) -> list:
     """What `work` returns on each of so many ranks."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    queue = multiprocessing.get_context("spawn").SimpleQueue()
-    multiprocessing.spawn(_rank, (world, store.port, queue, work, args), nprocs=world)
+    queue = CONTEXT.SimpleQueue()
+    given = (world, store.port, queue, work, args)
+    multiprocessing.start_processes(_rank, given, nprocs=world, start_method="forkserver")
     return [value for _, value in sorted(queue.get() for _ in range(world))]
 
 
@@ -94,6 +113,121 @@ def test_every_image_is_validated_once(count):
     for figures in on_ranks(validated, 2, count):
         assert figures == pytest.approx(expected, rel=1e-6)
         assert (figures["images"], figures["count/hmean"]) == (count, count)
+
+
+def refused(values: list[int]) -> tuple[str, float]:
+    """What ends a pass over batches of one image, and the weight it leaves; 7 is no number."""
+    batches = [batch_of([value]) for value in distributed.share(values)]
+    model = Dot()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises((NonFiniteError, OtherRankError)) as ended:
+        train_one_epoch(
+            distributed.parallel(model, CPU), Poisoned(), batches, optimizer,
+            torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0),
+            torch.amp.GradScaler("cpu", enabled=False), batch_sizes=[2] * len(batches),
+            device=CPU, dtype=None, accumulate=1, clip=0.0, ema=None,
+            timer=StageTimer(synchronize=None), on_step=lambda _: None,
+        )  # fmt: skip
+    return f"{ended.type.__name__}: {ended.value}", model.weight.item()
+
+
+class Poisoned(Square):
+    def forward(self, outputs, batch):
+        losses = super().forward(outputs, batch)
+        return losses._replace(total=losses.total * (np.nan if "7.png" in batch.image_ids else 1))
+
+
+def test_a_loss_that_is_no_number_ends_all_ranks_before_they_share_it():
+    (here, weight), (there, other) = on_ranks(refused, 2, [100, 50, 200, 7])
+    assert here.startswith("OtherRankError") and there.startswith("NonFiniteError")
+    assert "7.png" in there
+    assert weight == other and np.isfinite(weight) and weight != Dot().weight.item()
+
+
+def test_a_restart_finds_nothing_of_the_start_before():
+    server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    found: dict[int, list[bytes]] = {}
+
+    def start(rank: int, mark: str, delay: float) -> None:
+        time.sleep(delay)
+        store = dist.TCPStore("127.0.0.1", server.port, is_master=False)
+        own = distributed.of_this_start(store, rank, 3)
+        own.set(f"at {rank}", mark)
+        found[rank] = [own.get(f"at {other}") for other in range(3)]
+
+    for mark in ("first", "again", "last"):
+        delays = [0.3 * (mark == "again"), 0.1, 0.3 * (mark == "last")]  # who comes first varies
+        ranks = [threading.Thread(target=start, args=(n, mark, delays[n])) for n in range(3)]
+        for thread in ranks:
+            thread.start()
+        for thread in ranks:
+            thread.join()
+        assert list(found.values()) == [[mark.encode()] * 3] * 3
+        found.clear()
+
+
+def frozen(cfg: Config) -> Path:
+    """A run with batch norms that keep their statistics: those in use are each rank's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.BatchNorm2d, "train", lambda norm, _=True: nn.Module.train(norm, False))
+        return train.main(cfg)
+
+
+def test_train_py_on_two_ranks_equals_one_process_with_twice_the_batch(tmp_path):
+    pages = write_dataset(tmp_path / "pages", train=7, val=5)
+    one = Config(
+        data=DataConfig(
+            root=pages, image_size=96, batch_size=2, num_workers=0, cache_dir=tmp_path / "cache"
+        ),
+        augment=AugmentConfig(rotate=5.0, color=0.3),
+        model=ModelConfig(
+            encoder="efficientnet_lite0", fpn_channels=96,
+            weights=ROOT / "weights" / "dbnet-efficientnet_lite0.pt",
+        ),
+        optim=OptimConfig(lr=3e-4, eps=1e-3),  # by 1e-8, noise is worth a full step
+        train=TrainConfig(
+            epochs=2, accumulate=2, ema=0.9, precision="fp32", device="cpu", out=tmp_path,
+            name="one",
+        ),
+    )  # fmt: skip
+    two = replace(one, data=replace(one.data, batch_size=1), train=replace(one.train, name="two"))
+    whole, (shared, _) = frozen(one), on_ranks(frozen, 2, two)
+    a, b = (load_checkpoint(folder / "last.pt") for folder in (whole, shared))
+    start = load_checkpoint(one.model.weights)["model"]
+    for part in ("model", "ema"):
+        moved = sum((a[part][n].float() - start[n].float()).abs().sum() for n in start)
+        apart = sum((a[part][n].float() - b[part][n].float()).abs().sum() for n in start)
+        assert apart < 1e-3 * moved
+    lines = [(folder / "metrics.jsonl").read_text().splitlines() for folder in (whole, shared)]
+    for one_line, other in zip(*lines, strict=True):
+        one_line, other = json.loads(one_line), json.loads(other)
+        kept = [n for n in one_line if n.startswith(("epoch", "step", "train/loss", "val/"))]
+        kept.remove("val/seconds")
+        expected = {name: pytest.approx(one_line[name], rel=1e-4, abs=1e-6) for name in kept}
+        assert {name: other[name] for name in kept} == expected
+        assert one_line["val/cleval/hmean"] > 0.1, "there is something to count"
+
+
+def test_profile_val_counts_every_image_once(tmp_path):
+    one = ProfileConfig(
+        checkpoint=ROOT / "weights" / "dbnet-efficientnet_lite0.pt",
+        data=DataConfig(
+            root=write_dataset(tmp_path / "pages", train=1, val=5), image_size=96, batch_size=2,
+            num_workers=0, cache_dir=tmp_path / "cache",
+        ),
+        device="cpu", precision="fp32", warmup=1, train_steps=0, out=tmp_path / "one",
+    )  # fmt: skip
+    alone = profile_val.main(one)
+    shared, other = on_ranks(profile_val.main, 2, replace(one, out=tmp_path / "two"))
+    assert other == {}, "rank 0 tells and writes"
+    assert shared["metrics"] == pytest.approx(alone["metrics"], rel=1e-5)
+    assert shared["metrics"]["cleval/hmean"] > 0.1, "there is something to count"
+    assert (shared["images"], shared["ranks"]) == (5, 2)
+    assert shared["cache"] == alone["cache"]
+    assert shared["performance/val_num_batches"] == 2, "rank 0 has three images, in twos"
+    rate = 5 / shared["performance/val_epoch_time"]
+    assert shared["performance/images_per_second"] == pytest.approx(rate)
+    assert "Validation of 5 images on 2 ranks" in (tmp_path / "two" / "report.md").read_text()
 
 
 SIZES = "--data.image-size 96 --data.batch-size 2 --data.num-workers 0 --model.fpn-channels 16"
