@@ -236,11 +236,13 @@ RUN = "--train.epochs 1 --train.accumulate 1 --train.device cpu --train.name run
 FLAGS = f"{SIZES} {NETWORK} {RUN}".split()
 
 
-def torchrun(script: str, *words: str) -> subprocess.CompletedProcess:
+def torchrun(script: str, *words: str, restarts: int = 0) -> subprocess.CompletedProcess:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher += ["--nproc-per-node", "2", "--max-restarts", str(restarts)]
     return subprocess.run(
-        [*launcher, "--nproc-per-node", "2", str(ROOT / script), *words],
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240,
+        [*launcher, str(ROOT / script), *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=240,
     )  # fmt: skip
 
 
@@ -265,3 +267,38 @@ def test_the_scripts_run_and_evaluate_the_same_on_two_ranks(tmp_path):
     refused = torchrun("train.py", *data, *FLAGS, "--train.out", str(tmp_path))
     assert refused.returncode != 0
     assert refused.stderr.count("exists; choose another --train.name") == 1
+
+
+def test_a_killed_rank_ends_the_run_or_is_started_again(tmp_path):
+    pages = write_dataset(tmp_path / "pages", train=7, val=2)
+    words = ["--data.root", str(pages), "--data.cache-dir", str(tmp_path / "cache"), *FLAGS]
+    words += ["--train.epochs", "2", "--train.save-minutes", "0", "--train.out"]
+
+    ended = torchrun("tests/mortal.py", *words, str(tmp_path / "dead"))
+    assert ended.returncode != 0
+    assert "Signal 9 (SIGKILL)" in ended.stderr, "torchrun names the cause"
+    assert ended.stderr.count("another rank has ended") == 1, "rank 0 ends too, and says so"
+    left = load_checkpoint(tmp_path / "dead" / "run" / "last.pt")
+    assert (left["step"], left["epoch"]) == (2, 1)
+
+    ended = torchrun("tests/mortal.py", *words, str(tmp_path / "risen"), restarts=1)
+    assert ended.returncode == 0, ended.stderr
+    ended = torchrun("train.py", *words, str(tmp_path / "whole"))
+    assert ended.returncode == 0, ended.stderr
+    whole, risen = (load_checkpoint(tmp_path / n / "run" / "last.pt") for n in ("whole", "risen"))
+    assert (risen["step"], risen["epoch"]) == (whole["step"], whole["epoch"]) == (4, 2)
+    trained = {n for n, t in whole["model"].items() if t.is_floating_point() and "running" not in n}
+    assert {n for n in trained if torch.equal(whole["model"][n], left["model"][n])} == set()
+    for name in trained:
+        torch.testing.assert_close(risen["model"][name], whole["model"][name])
+
+    ranks = ["--train.resume", str(tmp_path / "dead" / "run"), "--train.name", "run"]
+    script = [sys.executable, str(ROOT / "train.py"), *ranks]
+    refused = subprocess.run(script, capture_output=True, text=True)
+    assert "an optimizer step was over 4 images, now it is 1 ranks x 2 x 1 = 2" in refused.stderr
+    script += ["--train.accumulate", "2"]
+    resumed = subprocess.run(script, capture_output=True, text=True)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed with ranks: 2 -> 1" in resumed.stdout
+    alone = load_checkpoint(tmp_path / "dead" / "run" / "last.pt")
+    assert (alone["step"], alone["epoch"]) == (6, 2), "4 batches of an epoch, two of them a step"
