@@ -80,14 +80,15 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     model.to(device, memory_format=torch.channels_last)
     criterion = DBLoss(**vars(cfg.loss))
     with distributed.main_first():
-        baseline = read_profile(cfg.baseline) if cfg.baseline else None
+        # Other ranks have other devices: only rank 0 compares.
+        baseline = read_profile(cfg.baseline) if cfg.baseline and distributed.is_main() else None
         records = build.load_records(cfg.data, ["val"])["val"]
         images = len(records)
         if images < ranks:
             raise InputError(f"{images} images are too few for {ranks} ranks; start fewer")
         compared = compared_settings(cfg, model_args, str(device), precision, images, ranks)
         if baseline:
-            check_comparable({"ranks": 1} | baseline["compared"], compared)
+            check_comparable(baseline["compared"], compared)
     caches = build.open_caches(cfg.data, cfg.targets)
     loader = build.val_loader(records, cfg.data, cfg.targets, caches=caches)
     postprocess = build.postprocessor(cfg.postprocess, cfg.targets)
@@ -125,6 +126,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     # ---- As it really runs. On the host every stage ends before the next begins; a device that
     # works on its own must be waited for at each border, which needs a pass of its own.
     served = caches.counts()
+    distributed.barrier()  # nobody's time holds that of others who still fill
     timer = StageTimer(synchronize=None)
     started = time.perf_counter()
     figures = validate("validation", loader, timer)
@@ -139,7 +141,10 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     out = cfg.out or Path("runs") / time.strftime("profile-%Y%m%d-%H%M%S")
     if cfg.trace:
         trace = partial(validate, "trace", islice(loader, 3), StageTimer(synchronize=None))
-        write_trace(out / "trace.json", trace) if distributed.is_main() else trace()
+        if distributed.is_main():
+            write_trace(out / "trace.json", trace)
+        else:
+            trace()
     if not distributed.is_main():
         return {}
 
@@ -238,7 +243,8 @@ def read_profile(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read as a profile ({error})") from None
     if not isinstance(profile, dict) or "stages" not in profile or "compared" not in profile:
         raise InputError(f"{path}: not a profile.json of profile_val.py")
-    return profile
+    compared = {"ranks": 1} | profile["compared"]  # earlier versions knew of one only
+    return profile | {"compared": compared}
 
 
 def compared_settings(

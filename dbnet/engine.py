@@ -13,10 +13,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
-from dbnet import distributed
+from dbnet import distributed, geometry
 from dbnet.data.collate import to_device
 from dbnet.errors import InputError, NonFiniteError, OtherRankError
-from dbnet.geometry import clip, transform
 from dbnet.profiler import StageTimer
 from dbnet.structures import Batch, Detections
 
@@ -322,8 +321,8 @@ def to_original(
     detections: Detections, matrix: np.ndarray, orig_size: tuple[int, int]
 ) -> Detections:
     """Undo the sample's matrix and clip to the original image (height, width)."""
-    polygons = transform(detections.polygons, np.linalg.inv(matrix))
-    return detections._replace(polygons=clip(polygons, *orig_size))
+    polygons = geometry.transform(detections.polygons, np.linalg.inv(matrix))
+    return detections._replace(polygons=geometry.clip(polygons, *orig_size))
 
 
 def compute_all(metrics: dict[str, Metric]) -> dict[str, Any]:

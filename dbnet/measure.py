@@ -74,4 +74,5 @@ def write_trace(path: Path, work: Callable[[], Any]) -> None:
     """Run `work` under torch.profiler; the file opens in chrome://tracing or Perfetto."""
     with profile(record_shapes=True) as recorded:
         work()
+    path.parent.mkdir(parents=True, exist_ok=True)  # torch says nothing where it is not there
     recorded.export_chrome_trace(str(path))

@@ -107,9 +107,8 @@ def _least_turn(turns: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def _clip(outlines: list[np.ndarray], distances: np.ndarray) -> list[np.ndarray]:
     if not outlines:
         return []
-    points = (
-        np.concatenate(outlines) * _CLIPPER_SCALE
-    )  # pyclipper cuts off decimals: there are none
+    # pyclipper cuts off decimals: there are none.
+    points = np.concatenate(outlines) * _CLIPPER_SCALE
     largest = []
     for path, distance in zip(split(points.tolist(), outlines), distances.tolist(), strict=True):
         clipper = pyclipper.PyclipperOffset(miter_limit=_MITER_LIMIT)

@@ -215,7 +215,8 @@ def test_profile_val_counts_every_image_once(tmp_path):
             root=write_dataset(tmp_path / "pages", train=1, val=5), image_size=96, batch_size=2,
             num_workers=0, cache_dir=tmp_path / "cache",
         ),
-        device="cpu", precision="fp32", warmup=1, train_steps=0, out=tmp_path / "one",
+        device="cpu", precision="fp32", warmup=1, train_steps=1, trace=True,
+        out=tmp_path / "one",
     )  # fmt: skip
     alone = profile_val.main(one)
     shared, other = on_ranks(profile_val.main, 2, replace(one, out=tmp_path / "two"))

@@ -89,6 +89,10 @@ def test_baseline_passes_fails_and_is_refused(cfg, first, tmp_path, capsys):
         against("fast", stages=fast)
     with pytest.raises(ValueError, match=r"data\.image_size: 64 -> 96"):
         against("other", compared=saved["compared"] | {"data.image_size": 64})
+    without = {name: value for name, value in saved["compared"].items() if name != "ranks"}
+    against("before there were ranks", compared=without)
+    with pytest.raises(ValueError, match="ranks: 8 -> 1"):
+        against("ranks", compared=saved["compared"] | {"ranks": 8})
     with pytest.raises(ValueError, match="nowhere"):
         profile_val.main(replace(cfg, baseline=tmp_path / "nowhere.json"))
 
@@ -102,5 +106,5 @@ def test_the_textbook_path_runs_beside(cfg, tmp_path):
 
 
 def test_trace_on_request(cfg, tmp_path):
-    profile_val.main(replace(cfg, trace=True, out=tmp_path, train_steps=0))
-    assert "traceEvents" in json.loads((tmp_path / "trace.json").read_text())
+    profile_val.main(replace(cfg, trace=True, out=tmp_path / "new", train_steps=0))
+    assert "traceEvents" in json.loads((tmp_path / "new" / "trace.json").read_text())

@@ -6,8 +6,8 @@
 #
 # Stopped, it goes on where it was when it is started again.
 set -euo pipefail
+root=$(realpath "${1:?the folder of the data is missing}")
 cd "$(dirname "$0")/.."
-root=$(realpath "$1")
 
 common=(
   --model.encoder efficientnet_lite0 --model.fpn-channels 96
