@@ -208,6 +208,31 @@ def test_train_py_on_two_ranks_equals_one_process_with_twice_the_batch(tmp_path)
         assert one_line["val/cleval/hmean"] > 0.1, "there is something to count"
 
 
+def launched(cfg: Config, restarts: list[int]) -> Path:
+    """A run under torchrun, each rank with the count of restarts of a machine of its own."""
+    os.environ["TORCHELASTIC_RUN_ID"] = "big"
+    os.environ["TORCHELASTIC_RESTART_COUNT"] = str(restarts[distributed.rank()])
+    return train.main(cfg)
+
+
+def test_a_run_goes_on_when_another_machine_than_rank_0s_has_lost_a_rank(tmp_path):
+    pages = write_dataset(tmp_path / "pages", train=4, val=2)
+    cfg = Config(
+        data=DataConfig(
+            root=pages, image_size=96, batch_size=2, num_workers=0, cache_dir=tmp_path / "cache"
+        ),
+        model=ModelConfig(encoder="mobilenetv3_small_050", fpn_channels=16, pretrained=False),
+        train=TrainConfig(
+            epochs=1, accumulate=1, precision="fp32", device="cpu", out=tmp_path, name="run"
+        ),
+    )
+    on_ranks(launched, 2, cfg, [0, 0])
+    longer = replace(cfg, train=replace(cfg.train, epochs=2))
+    on_ranks(launched, 2, longer, [0, 1])
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
+
+
 def test_profile_val_counts_every_image_once(tmp_path):
     one = ProfileConfig(
         checkpoint=ROOT / "weights" / "dbnet-efficientnet_lite0.pt",
