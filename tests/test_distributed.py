@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -157,13 +158,22 @@ def test_a_restart_finds_nothing_of_the_start_before():
 
     for mark in ("first", "again", "last"):
         delays = [0.3 * (mark == "again"), 0.1, 0.3 * (mark == "last")]  # who comes first varies
-        ranks = [threading.Thread(target=start, args=(n, mark, delays[n])) for n in range(3)]
+        ranks = [
+            threading.Thread(target=start, args=(n, mark, delays[n]), daemon=True) for n in range(3)
+        ]
         for thread in ranks:
             thread.start()
         for thread in ranks:
-            thread.join()
+            thread.join(60)
         assert list(found.values()) == [[mark.encode()] * 3] * 3
         found.clear()
+
+
+def test_rank_0_does_not_wait_for_ever(monkeypatch):
+    monkeypatch.setattr(distributed, "_TIMEOUT", timedelta(seconds=0.1))
+    store = dist.HashStore()
+    with pytest.raises(TimeoutError, match="not all of the 2 ranks have come within 0:00:00"):
+        distributed.of_this_start(store, 0, 2)
 
 
 def frozen(cfg: Config) -> Path:
