@@ -39,10 +39,11 @@ RESUME_MAY_CHANGE = {
 }
 
 
-def new_run_folder(cfg: Config) -> Path:
+def new_run_folder(cfg: Config, *, restarts: int) -> Path:
     """Make the folder; an existing one is never written into.
 
     It may be that of the same run, which torchrun has started again before its first checkpoint.
+    `restarts` as for `after_restart`.
 
     Raises:
         ValueError: it exists, or cannot be made.
@@ -51,7 +52,7 @@ def new_run_folder(cfg: Config) -> Path:
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
-        if _is_restarted(folder):
+        if restarts and _is_of_this_launch(folder):
             return folder
         go_on = f"go on with --train.resume {folder}"
         if not (folder / "last.pt").exists():
@@ -62,18 +63,21 @@ def new_run_folder(cfg: Config) -> Path:
     return folder
 
 
-def after_restart(cfg: Config) -> Config:
+def after_restart(cfg: Config, *, restarts: int) -> Config:
     """Where torchrun has started the ranks again (--max-restarts): go on with their run.
+
+    Args:
+        restarts: the most that a rank knows of; the machines that lost none count none.
 
     Raises:
         ValueError: the run has no fixed name, so that its folder cannot be known.
     """
-    if not _restarts() or cfg.train.resume:
+    if not restarts or cfg.train.resume:
         return cfg
     if not cfg.train.name:
         raise InputError("torchrun --max-restarts: needs --train.name, to find the run again")
     folder = cfg.train.out / cfg.train.name
-    if not (folder / "last.pt").exists() or not _is_restarted(folder):
+    if not (folder / "last.pt").exists() or not _is_of_this_launch(folder):
         return cfg
     print(f"{folder}: torchrun has started the ranks again", flush=True)
     return dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, resume=folder))
@@ -85,17 +89,18 @@ def launch() -> str | None:
     return f"{socket.gethostname()}:{os.getppid()}" if name == "none" else name
 
 
-def _restarts() -> int:
+def own_restarts() -> int:
+    """How often torchrun has started ranks again because one of this machine was lost."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
 
 
-def _is_restarted(folder: Path) -> bool:
+def _is_of_this_launch(folder: Path) -> bool:
     """Whether this very call of torchrun has begun or resumed the run before.
 
     A folder that was refused at first must not be taken after a restart.
     """
     path = folder / "config.json"
-    return _restarts() > 0 and path.exists() and read_built(folder).get("launch") == launch()
+    return path.exists() and read_built(folder).get("launch") == launch()
 
 
 def read_built(folder: Path) -> dict[str, Any]:

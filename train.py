@@ -21,6 +21,7 @@ from resume import (
     flat,
     launch,
     new_run_folder,
+    own_restarts,
     refuse_other_run,
     resumable,
     where_it_stands,
@@ -64,7 +65,8 @@ def main(cfg: Config) -> Path:
 
     # ---- Device and seeds
     keep_freed_memory()
-    cfg = distributed.on_main(partial(after_restart, cfg))
+    restarts = distributed.largest(own_restarts())
+    cfg = distributed.on_main(partial(after_restart, cfg, restarts=restarts))
     with distributed.main_first():
         device = resolve_device(cfg.train.device)
     precision = resolve_precision(cfg.train.precision, device)
@@ -145,7 +147,7 @@ def main(cfg: Config) -> Path:
     else:
         with distributed.main_first():
             check_room(cfg.train.out, training)
-        folder = distributed.on_main(partial(new_run_folder, cfg))
+        folder = distributed.on_main(partial(new_run_folder, cfg, restarts=restarts))
         parameters = sum(p.numel() for p in model.parameters())
         built = {
             "weights": weights,

@@ -78,6 +78,9 @@ def of_this_start(store: dist.Store, rank: int, world: int) -> dist.Store:
 
     torchrun keeps one store over its restarts. In it a rank would find addresses of ranks that are
     gone, and its count of restarts differs between machines.
+
+    Raises:
+        TimeoutError: a rank has not asked within an hour.
     """
     name = uuid.uuid4().hex
     if rank:
@@ -86,10 +89,13 @@ def of_this_start(store: dist.Store, rank: int, world: int) -> dist.Store:
         store.add(f"{name} known", 1)
         return dist.PrefixStore(name, store)
     others = [f"rank {other}" for other in range(1, world)]
+    latest = time.monotonic() + _TIMEOUT.total_seconds()
     while store.add(f"{name} known", 0) < len(others):
         for other in others:  # again and again: what is there may be an earlier start's
             if store.check([other]):
                 store.set(f"part for {store.get(other).decode()}", name)
+        if time.monotonic() > latest:
+            raise TimeoutError(f"not all of the {world} ranks have come within {_TIMEOUT}")
         time.sleep(0.01)
     return dist.PrefixStore(name, store)
 

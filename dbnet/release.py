@@ -26,7 +26,14 @@ def main(*, checkpoint: Path, out: Path) -> None:
     """
     if out.exists():
         raise InputError(f"{out}: is there already; delete it or choose another --out")
-    save_checkpoint(out, released(load_checkpoint(checkpoint)))
+    payload = load_checkpoint(checkpoint)
+    try:
+        payload = released(payload)
+    except (KeyError, TypeError):
+        raise InputError(
+            f"{checkpoint}: lacks its settings; use a checkpoint that train.py wrote"
+        ) from None
+    save_checkpoint(out, payload)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 
 

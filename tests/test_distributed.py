@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -157,13 +158,22 @@ def test_a_restart_finds_nothing_of_the_start_before():
 
     for mark in ("first", "again", "last"):
         delays = [0.3 * (mark == "again"), 0.1, 0.3 * (mark == "last")]  # who comes first varies
-        ranks = [threading.Thread(target=start, args=(n, mark, delays[n])) for n in range(3)]
+        ranks = [
+            threading.Thread(target=start, args=(n, mark, delays[n]), daemon=True) for n in range(3)
+        ]
         for thread in ranks:
             thread.start()
         for thread in ranks:
-            thread.join()
+            thread.join(60)
         assert list(found.values()) == [[mark.encode()] * 3] * 3
         found.clear()
+
+
+def test_rank_0_does_not_wait_for_ever(monkeypatch):
+    monkeypatch.setattr(distributed, "_TIMEOUT", timedelta(seconds=0.1))
+    store = dist.HashStore()
+    with pytest.raises(TimeoutError, match="not all of the 2 ranks have come within 0:00:00"):
+        distributed.of_this_start(store, 0, 2)
 
 
 def frozen(cfg: Config) -> Path:
@@ -206,6 +216,31 @@ def test_train_py_on_two_ranks_equals_one_process_with_twice_the_batch(tmp_path)
         expected = {name: pytest.approx(one_line[name], rel=1e-4, abs=1e-6) for name in kept}
         assert {name: other[name] for name in kept} == expected
         assert one_line["val/cleval/hmean"] > 0.1, "there is something to count"
+
+
+def launched(cfg: Config, restarts: list[int]) -> Path:
+    """A run under torchrun, each rank with the count of restarts of a machine of its own."""
+    os.environ["TORCHELASTIC_RUN_ID"] = "big"
+    os.environ["TORCHELASTIC_RESTART_COUNT"] = str(restarts[distributed.rank()])
+    return train.main(cfg)
+
+
+def test_a_run_goes_on_when_another_machine_than_rank_0s_has_lost_a_rank(tmp_path):
+    pages = write_dataset(tmp_path / "pages", train=4, val=2)
+    cfg = Config(
+        data=DataConfig(
+            root=pages, image_size=96, batch_size=2, num_workers=0, cache_dir=tmp_path / "cache"
+        ),
+        model=ModelConfig(encoder="mobilenetv3_small_050", fpn_channels=16, pretrained=False),
+        train=TrainConfig(
+            epochs=1, accumulate=1, precision="fp32", device="cpu", out=tmp_path, name="run"
+        ),
+    )
+    on_ranks(launched, 2, cfg, [0, 0])
+    longer = replace(cfg, train=replace(cfg.train, epochs=2))
+    on_ranks(launched, 2, longer, [0, 1])
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
 
 
 def test_profile_val_counts_every_image_once(tmp_path):

@@ -67,3 +67,12 @@ def test_a_file_that_is_there_stays(trained, tmp_path):
     with pytest.raises(InputError, match="is there already"):
         release.main(checkpoint=trained, out=out)
     assert out.read_bytes() == b"precious"
+
+
+def test_a_checkpoint_without_settings_is_refused(trained, tmp_path):
+    bare = tmp_path / "bare.pt"
+    payload = load_checkpoint(trained)
+    save_checkpoint(bare, {name: payload[name] for name in ("model_args", "model", "ema")})
+    with pytest.raises(InputError, match=r"bare\.pt: lacks its settings"):
+        release.main(checkpoint=bare, out=tmp_path / "small.pt")
+    assert not (tmp_path / "small.pt").exists()
