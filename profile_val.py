@@ -75,6 +75,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         model = build_model(payload)
     else:
         model_args = {"encoder": cfg.model.encoder, "fpn_channels": cfg.model.fpn_channels}
+        torch.manual_seed(0)  # all ranks draw the same
         model = DBNet(**model_args)
         print("no checkpoint: RANDOM weights; post-process and metric see noise, not text")
     model.to(device, memory_format=torch.channels_last)
