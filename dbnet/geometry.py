@@ -1,6 +1,6 @@
 """Polygons: float32 (P, 2) arrays, xy in pixels, P >= 3, either orientation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -59,7 +59,7 @@ def transform(polygons: list[np.ndarray], matrix: np.ndarray) -> list[np.ndarray
         return []
     x, y = np.concatenate(polygons).T.astype(np.float64)
     moved = matrix[:, :1] * x + matrix[:, 1:2] * y + matrix[:, 2:]  # (3, M)
-    return split((moved[:2] / moved[2]).T.astype(np.float32, order="C"), polygons)
+    return split((moved[:2] / moved[2]).T.astype(np.float32, order="C"), map(len, polygons))
 
 
 def clip(polygons: list[np.ndarray], height: int, width: int) -> list[np.ndarray]:
@@ -67,10 +67,9 @@ def clip(polygons: list[np.ndarray], height: int, width: int) -> list[np.ndarray
     if not polygons:
         return []
     limit = np.array([width - 1, height - 1], np.float32)
-    return split(np.clip(np.concatenate(polygons), 0, limit), polygons)
+    return split(np.clip(np.concatenate(polygons), 0, limit), map(len, polygons))
 
 
-def split(points: Sequence[Any], polygons: Sequence[Sequence[Any]]) -> list[Any]:
-    """Cut what was made of all points in a row into parts as long as those of `polygons`."""
-    bounds = accumulate(map(len, polygons), initial=0)
-    return [points[start:end] for start, end in pairwise(bounds)]
+def split(points: Sequence[Any], lengths: Iterable[int]) -> list[Any]:
+    """Cut what was made of all points in a row into parts of these lengths."""
+    return [points[start:end] for start, end in pairwise(accumulate(lengths, initial=0))]

@@ -22,6 +22,7 @@ from dbnet.geometry import split
 _CLIPPER_SCALE = 1e5  # pyclipper works in integers, fastest below 2^30
 _MITER_LIMIT = 2.0  # length of the sharpest corner's tip, in distances
 _SHARPEST = 2 / _MITER_LIMIT**2 - 1  # cosine of that corner's turning angle
+_NEEDLE = -0.9999  # cosine of a corner that turns back, to which side rounding may say
 
 
 def exact_distance(area: np.ndarray, perimeter: np.ndarray, shrink_ratio: float) -> np.ndarray:
@@ -50,10 +51,10 @@ def grow(outlines: list[np.ndarray], distances: np.ndarray) -> list[np.ndarray]:
     sharp; beyond, they are cut off. Of several pieces the largest; (0, 2) where an outline has
     fewer than three points that differ.
 
-    Where all corners stay sharp, all edges outlast the move and no two parts can meet, each
-    corner moves along its bisector, all corners of all outlines at once. Parts that meet enclose
-    a pocket: up to there, the outline has turned backwards by half a turn or more. The few
-    outlines that are not so simple go through the clipper.
+    Where all edges outlast the move and no two parts can meet, each corner moves along its
+    bisector, all corners of all outlines at once. Parts that meet enclose a pocket: up to there,
+    the outline has turned backwards by half a turn or more. The few outlines that are not so
+    simple go through the clipper.
     """
     if not outlines:
         return []
@@ -72,16 +73,33 @@ def grow(outlines: list[np.ndarray], distances: np.ndarray) -> list[np.ndarray]:
     turns = np.angle(turned)
     clockwise = np.add.reduceat(turns, firsts) > 0  # (n,), on screen
     side = np.repeat(np.where(clockwise, 1, -1), counts)
-    bisectors = -1j * side * (before + after) / np.maximum(1 + turned.real, 1e-9)
-    moved = points + np.repeat(distances, counts) * bisectors
-
     turns *= side
-    outlasts = ((moved[following] - moved) * after.conj()).real > 0
-    sharp = (turned.real >= _SHARPEST) | (turns < 0)
-    simple = np.logical_and.reduceat(outlasts & sharp, firsts)
+    plain = turned.real > _NEEDLE
+    simple = np.logical_and.reduceat(plain, firsts)
+
+    # A corner that is cut off is two corners at one place, each with half the turn.
+    cut = plain & (turned.real < _SHARPEST) & (turns > 0)
+    copies = 1 + cut
+    turned[cut] = np.sqrt(turned[cut])
+    turns[cut] /= 2
+    points, before, turned, turns, side = (
+        np.repeat(each, copies) for each in (points, before, turned, turns, side)
+    )
+    second = np.cumsum(copies)[cut] - 1
+    before[second] *= turned[second]
+    counts = np.add.reduceat(copies, firsts)
+    ends = np.cumsum(counts)
+    firsts = ends - counts
+    following = np.arange(1, len(points) + 1)
+    following[ends - 1] = firsts
+
+    bisectors = -1j * side * before * (1 + turned) / np.maximum(1 + turned.real, 1e-9)
+    moved = points + np.repeat(distances, counts) * bisectors
+    outlasts = ((moved[following] - moved) * (before * turned).conj()).real > 0
+    simple &= np.logical_and.reduceat(outlasts, firsts)
     simple &= _least_turn(turns, counts) > -np.pi
     moved = moved.view(np.float64).reshape(-1, 2).astype(np.float32)
-    grown = split(moved, outlines)
+    grown = split(moved, counts.tolist())
     others = np.flatnonzero(~simple).tolist()
     clipped = _clip([outlines[k] for k in others], distances[others])
     for k, polygon in zip(others, clipped, strict=True):
@@ -107,11 +125,10 @@ def _least_turn(turns: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def _clip(outlines: list[np.ndarray], distances: np.ndarray) -> list[np.ndarray]:
     if not outlines:
         return []
-    points = (
-        np.concatenate(outlines) * _CLIPPER_SCALE
-    )  # pyclipper cuts off decimals: there are none
+    points = np.concatenate(outlines) * _CLIPPER_SCALE  # whole numbers
+    paths = split(points.tolist(), map(len, outlines))
     largest = []
-    for path, distance in zip(split(points.tolist(), outlines), distances.tolist(), strict=True):
+    for path, distance in zip(paths, distances.tolist(), strict=True):
         clipper = pyclipper.PyclipperOffset(miter_limit=_MITER_LIMIT)
         try:
             clipper.AddPath(path, pyclipper.JT_MITER, pyclipper.ET_CLOSEDPOLYGON)
@@ -123,4 +140,4 @@ def _clip(outlines: list[np.ndarray], distances: np.ndarray) -> list[np.ndarray]
     # Numbers one by one: numpy takes ten times as long over lists of pairs.
     numbers = chain.from_iterable(chain.from_iterable(largest))
     points = np.fromiter(numbers, np.float64).reshape(-1, 2) / _CLIPPER_SCALE
-    return split(points.astype(np.float32), largest)
+    return split(points.astype(np.float32), map(len, largest))

@@ -119,7 +119,8 @@ def test_simple_outlines_need_no_clipper(monkeypatch):
     texts = [arc(bend, radius=150, height=8) for bend in (0.2, 1.0, 2.0)]
     bent = np.array([[0, 0], [50, 0], [50, 50], [40, 50], [40, 10], [0, 10]])
     dented = np.array([[0, 0], [60, 0], [60, 40], [36, 40], [30, 25], [24, 40], [0, 40]])
-    shapes = (*texts, bent, dented, rectangle(30, 4))
+    needle = np.array([[0, 0], [100, 4], [0, 8]])  # cut off at its tip
+    shapes = (*texts, bent, dented, needle, rectangle(30, 4))
     outlines = [shape.round().astype(np.int32) for shape in shapes]
     outlines += [outline[::-1] for outline in outlines]
     outlines = [np.roll(outline, i, axis=0) for i, outline in enumerate(outlines)]
