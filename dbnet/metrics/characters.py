@@ -14,7 +14,8 @@ import numpy as np
 import shapely
 
 from dbnet.geometry import min_area_quad
-from dbnet.metrics.overlap import Polygons, boxes_meet, overlap_areas, pack
+from dbnet.metrics.overlap import boxes_meet, overlap_areas
+from dbnet.metrics.polygons import Polygons, pack
 
 _MAX_GUESSED = 10  # longest text that is guessed from an aspect ratio
 
