@@ -12,8 +12,9 @@ def points_inside(polygons: Polygons, points: np.ndarray) -> tuple[np.ndarray, n
     points: float64 (2, C), sorted by y. Borders on the left and on top belong to a polygon.
     """
     x, y = points
-    rows = np.sort([polygons.corners[1], polygons.ends[1]], axis=0)
-    edge, point = ranges(*np.searchsorted(y, rows))  # points at the edge's height
+    above = np.searchsorted(y, polygons.corners[1])  # points above each corner
+    start, end = above, above[polygons.following]
+    edge, point = ranges(np.minimum(start, end), np.maximum(start, end))  # at the edge's height
     x1, y1 = polygons.corners[:, edge]
     x0, y0 = polygons.ends[:, edge]
     crossed = x[point] < (x1 - x0) * (y[point] - y0) / (y1 - y0) + x0

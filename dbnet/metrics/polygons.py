@@ -20,6 +20,7 @@ class Polygons:
     """n outlines, all their M corners in a row. Corner m is where edge m starts."""
 
     corners: np.ndarray  # float64 (2, M)
+    following: np.ndarray  # (M,), the corner at which edge m ends
     ends: np.ndarray  # (2, M), where the edges end
     bounds: np.ndarray  # (n + 1,), where in the row each outline starts, and M
     low: np.ndarray  # (2, n), smallest x and y
@@ -160,6 +161,7 @@ def pack(polygons: Sequence[np.ndarray], *, truncated: bool) -> Polygons:
     convex[short] = (turned >= 0).all(axis=(0, 1))
     return Polygons(
         corners=corners,
+        following=following,
         ends=ends,
         bounds=bounds,
         low=np.minimum.reduceat(corners, firsts, axis=1),
