@@ -74,7 +74,8 @@ def clip(polygons: list[np.ndarray], height: int, width: int) -> list[np.ndarray
     if not polygons:
         return []
     limit = np.array([width - 1, height - 1], np.float32)
-    return split(np.clip(np.concatenate(polygons), 0, limit), map(len, polygons))
+    points = np.minimum(np.maximum(np.concatenate(polygons), 0), limit)
+    return split(points, map(len, polygons))
 
 
 def split(points: Sequence[Any], lengths: Iterable[int]) -> list[Any]:
