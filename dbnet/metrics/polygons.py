@@ -154,11 +154,12 @@ def pack(polygons: Sequence[np.ndarray], *, truncated: bool) -> Polygons:
     following[bounds[1:] - 1] = firsts
     ends = corners[:, following]
     signed_areas = np.add.reduceat(cross(corners, ends), firsts) / 2
-    short = np.flatnonzero(counts <= 4)
-    quads = corners[:, four_corners(bounds, short)]
-    turned = np.where(signed_areas[short] < 0, -1, 1) * sides(quads, quads)
-    convex = np.zeros(len(counts), bool)
-    convex[short] = (turned >= 0).all(axis=(0, 1))
+    convex = counts <= 4
+    if convex.any():
+        short = np.flatnonzero(convex)
+        quads = corners[:, four_corners(bounds, short)]
+        turned = np.where(signed_areas[short] < 0, -1, 1) * sides(quads, quads)
+        convex[short] = (turned >= 0).all(axis=(0, 1))
     return Polygons(
         corners=corners,
         following=following,
