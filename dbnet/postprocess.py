@@ -108,7 +108,7 @@ class DBPostprocessor:
         is_text = prob_map > self.bin_thresh
         x, y, width, height = cv2.boundingRect(is_text.view(np.uint8))  # leaves out the padding
         inside = np.s_[y : y + height, x : x + width]
-        prob = prob_map.ravel()[np.flatnonzero(is_text)].astype(np.float64)  # (T,), text pixels
+        prob = prob_map[inside][is_text[inside]].astype(np.float64)  # (T,), text pixels
         if not (prob_map.min() >= 0 and prob.max(initial=0) <= 1):  # false for NaN too
             raise ValueError("prob_map has values that are not in 0..1: apply the sigmoid first")
         # A row above and a column beside it: each run of text pixels starts and ends in its row.
