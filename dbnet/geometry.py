@@ -1,6 +1,6 @@
 """Polygons: float32 (P, 2) arrays, xy in pixels, P >= 3, either orientation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -46,11 +46,18 @@ def shrink_distance(polygon: np.ndarray, shrink_ratio: float) -> float:
 
 def min_area_quad(polygon: np.ndarray) -> np.ndarray:
     """Smallest enclosing rectangle, float32 (4, 2), clockwise on screen from the top left."""
-    corners = cv2.boxPoints(cv2.minAreaRect(np.asarray(polygon, np.float32)))
-    centre = corners.mean(axis=0)
-    order = np.argsort(np.arctan2(corners[:, 1] - centre[1], corners[:, 0] - centre[0]))
-    corners = corners[order]
-    return np.roll(corners, -int(np.argmin(corners.sum(axis=1))), axis=0).astype(np.float32)
+    return min_area_quads([polygon])[0]
+
+
+def min_area_quads(polygons: Sequence[np.ndarray]) -> np.ndarray:
+    """The same of n polygons, float32 (n, 4, 2)."""
+    boxes = [cv2.boxPoints(cv2.minAreaRect(np.asarray(p, np.float32))) for p in polygons]
+    corners = np.array(boxes, np.float32).reshape(-1, 4, 2)
+    x, y = (corners - corners.mean(axis=1, keepdims=True)).T  # (4, n)
+    order = np.argsort(np.arctan2(y, x).T, axis=1)
+    corners = np.take_along_axis(corners, order[..., None], axis=1)
+    order = corners.sum(axis=2).argmin(axis=1, keepdims=True) + np.arange(4)
+    return np.take_along_axis(corners, order[..., None] % 4, axis=1)
 
 
 def transform(polygons: list[np.ndarray], matrix: np.ndarray) -> list[np.ndarray]:
@@ -59,7 +66,7 @@ def transform(polygons: list[np.ndarray], matrix: np.ndarray) -> list[np.ndarray
         return []
     x, y = np.concatenate(polygons).T.astype(np.float64)
     moved = matrix[:, :1] * x + matrix[:, 1:2] * y + matrix[:, 2:]  # (3, M)
-    return split((moved[:2] / moved[2]).T.astype(np.float32, order="C"), polygons)
+    return split((moved[:2] / moved[2]).T.astype(np.float32, order="C"), map(len, polygons))
 
 
 def clip(polygons: list[np.ndarray], height: int, width: int) -> list[np.ndarray]:
@@ -67,10 +74,10 @@ def clip(polygons: list[np.ndarray], height: int, width: int) -> list[np.ndarray
     if not polygons:
         return []
     limit = np.array([width - 1, height - 1], np.float32)
-    return split(np.clip(np.concatenate(polygons), 0, limit), polygons)
+    points = np.minimum(np.maximum(np.concatenate(polygons), 0), limit)
+    return split(points, map(len, polygons))
 
 
-def split(points: Sequence[Any], polygons: Sequence[Sequence[Any]]) -> list[Any]:
-    """Cut what was made of all points in a row into parts as long as those of `polygons`."""
-    bounds = accumulate(map(len, polygons), initial=0)
-    return [points[start:end] for start, end in pairwise(bounds)]
+def split(points: Sequence[Any], lengths: Iterable[int]) -> list[Any]:
+    """Cut what was made of all points in a row into parts of these lengths."""
+    return [points[start:end] for start, end in pairwise(accumulate(lengths, initial=0))]

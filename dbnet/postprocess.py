@@ -123,23 +123,23 @@ class DBPostprocessor:
         label = labels.ravel()[borders[::2]]  # (R,)
         pixels = np.bincount(label, lengths, count)
         scores = np.bincount(label, np.add.reduceat(prob, starts), count) / np.maximum(pixels, 1)
-        missing = np.bincount(label, np.add.reduceat(1 - self._share(prob), starts), count)
+        missing = np.bincount(label, np.add.reduceat(self._lacking(prob), starts), count)
         # No region with an area has fewer than three pixels; label 0, the background, has none.
         candidate = (scores >= self.box_thresh) & (pixels >= 3)
-        if not candidate[1:].all():
-            shown = np.zeros(len(borders) + 1, bool)
-            shown[1::2] = candidate[label]
-            flat[:] = np.repeat(shown, np.diff(borders, prepend=0, append=flat.size))
+        gone = ~candidate[label]
+        sizes = lengths[gone]
+        shift = borders[::2][gone] - (np.cumsum(sizes) - sizes)
+        flat[np.repeat(shift, sizes) + np.arange(sizes.sum())] = False
 
         contours, areas = _outer_contours(window.view(np.uint8), (x, y - 1))
-        first = np.array([contour[0, 0] for contour in contours], int).reshape(-1, 2)
+        first = np.concatenate([np.zeros((0, 2), int), *(contour[0] for contour in contours)])
         label = labels[first[:, 1] - y + 1, first[:, 0] - x]
         return _Regions(contours, areas, scores[label], missing[label])
 
-    def _share(self, prob: np.ndarray) -> np.ndarray:
-        """How much of a pixel is kernel: from 0 at bin_thresh by way of 1/2 at 0.5 to 1."""
+    def _lacking(self, prob: np.ndarray) -> np.ndarray:
+        """How much of a pixel is no kernel: from 1 at bin_thresh by way of 1/2 at 0.5 to 0."""
         span = 1 - 2 * self.bin_thresh
-        return np.clip((prob - self.bin_thresh) / span, 0, 1) if span > 0 else np.ones_like(prob)
+        return np.clip((1 - self.bin_thresh - prob) / span, 0, 1) if span > 0 else 0 * prob
 
     def _distances(self, kernels: _Kernels, missing: np.ndarray) -> np.ndarray:
         """How far each outline moves, (n,) pixels, never inwards."""

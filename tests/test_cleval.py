@@ -9,6 +9,7 @@ import shapely
 
 from dbnet.metrics import cleval, overlap
 from dbnet.metrics.cleval import CLEval, Counts
+from dbnet.metrics.polygons import pack
 from tests.reference import cleval_pinned, cleval_plain
 from tests.reference.cleval_scenes import KINDS, scene
 
@@ -385,7 +386,7 @@ def test_overlap_areas_equal_the_slab_sums():
     quads += [box(*rng.integers(0, 9, 4)) for _ in range(60)]
     quads += [polygon[[0, 1, 2, 2]] for polygon in quads[60:70]] + quads[60:70]
     a, b = quads[0::2], quads[1::2]
-    packed_a, packed_b = overlap.pack(a, truncated=True), overlap.pack(b, truncated=True)
+    packed_a, packed_b = pack(a, truncated=True), pack(b, truncated=True)
     i, j = (index.ravel() for index in np.indices((len(a), len(b))))
     chosen = rng.permutation(len(i))[:900]
     areas = overlap.overlap_areas(packed_a, i[chosen], packed_b, j[chosen])
@@ -411,14 +412,19 @@ def test_overlaps_of_wiggly_outlines_equal_shapely(whole):
         )
     polygons += [box(*rng.integers(1, 60, 4)) for _ in range(20)]
     polygons += [rng.uniform(0, 90, (6, 2)) for _ in range(20)]
+    for _ in range(40):  # bands, some so thin that their long sides cross or touch
+        there = np.stack([np.sort(rng.integers(0, 90, 7)), rng.integers(40, 50, 7)], axis=1)
+        back = np.stack([np.sort(rng.integers(0, 90, 6)), rng.integers(46, 60, 6)], axis=1)
+        polygons.append(np.concatenate([there, back[::-1]])[:: int(rng.choice([-1, 1]))])
     polygons = [np.float32(polygon) for polygon in polygons]
-    packed = overlap.pack(polygons, truncated=whole)
+    packed = pack(polygons, truncated=whole)
     i, j = (index.ravel() for index in np.indices((len(polygons), len(polygons))))
     areas = overlap.overlap_areas(packed, i, packed, j)
     shapes = packed.regions
     expected = shapely.area(shapely.intersection(shapes[i], shapes[j]))
     assert np.abs(areas - expected).max() < 1e-8
-    assert packed.simple[:100].sum() > 60 and not packed.simple[100:].all()
+    assert packed.simple[:100].sum() > 60 and not packed.simple[100:120].all()
+    assert 5 < packed.simple[120:].sum() < 35
     assert np.abs(packed.region_areas - shapely.area(shapes)).max() < 1e-9
 
 
@@ -427,7 +433,7 @@ def test_points_inside_equals_the_ray():
     polygons = [rng.integers(0, 9, (int(rng.integers(3, 9)), 2)) for _ in range(60)]
     points = rng.integers(0, 17, (2, 80)) / 2  # on corners and edges too
     points = points[:, np.argsort(points[1])]
-    packed = overlap.pack(polygons, truncated=True)
+    packed = pack(polygons, truncated=True)
     indices = overlap.points_inside(packed, points)
     found = set(zip(*map(np.ndarray.tolist, indices), strict=True))
     expected = {

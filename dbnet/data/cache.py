@@ -55,6 +55,7 @@ class TargetCache:
         self.shrink_ratio = shrink_ratio
         self.thresh_min = thresh_min
         self.thresh_max = thresh_max
+        self._thresholds = np.linspace(thresh_min, thresh_max, _LEVELS + 1, dtype=np.float32)
 
     def get(
         self,
@@ -134,17 +135,16 @@ class TargetCache:
             left = width - left - columns
             levels = cv2.flip(levels, 1)
             binary = [cv2.flip(plane, 1) for plane in binary]
-        thresholds = np.linspace(self.thresh_min, self.thresh_max, _LEVELS + 1, dtype=np.float32)
 
         maps = TargetMaps(
             shrink_map=np.zeros((height, width), np.uint8),
             shrink_mask=np.ones((height, width), np.uint8),
-            thresh_map=np.full((height, width), thresholds[0]),
+            thresh_map=np.full((height, width), self._thresholds[0]),
             thresh_mask=np.zeros((height, width), np.uint8),
         )
         inside = np.s_[top : top + rows, left : left + columns]
         maps.shrink_map[inside], maps.shrink_mask[inside], maps.thresh_mask[inside] = binary
-        maps.thresh_map[inside] = cv2.LUT(levels, thresholds)
+        maps.thresh_map[inside] = cv2.LUT(levels, self._thresholds)
         return maps
 
 

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 import shapely
 
-from dbnet.geometry import min_area_quad
-from dbnet.metrics.overlap import Polygons, boxes_meet, overlap_areas, pack
+from dbnet.geometry import min_area_quads
+from dbnet.metrics.overlap import boxes_meet, overlap_areas
+from dbnet.metrics.polygons import Polygons, pack
 
 _MAX_GUESSED = 10  # longest text that is guessed from an aspect ratio
 
@@ -87,7 +88,8 @@ def _rounded_length(ratios: np.ndarray) -> np.ndarray:
 
 def _axis_quads(polygons: Sequence[np.ndarray]) -> np.ndarray:
     """Quads that run along the texts, float32 (n, 4, 2): quads as they are, boxes of the rest."""
-    quads = [p if len(p) == 4 else min_area_quad(p) for p in polygons]
+    boxes = iter(min_area_quads([p for p in polygons if len(p) != 4]))
+    quads = [p if len(p) == 4 else next(boxes) for p in polygons]
     return np.array(quads, np.float32).reshape(-1, 4, 2)
 
 

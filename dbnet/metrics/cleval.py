@@ -14,14 +14,8 @@ import numpy as np
 import shapely
 
 from dbnet.metrics.characters import GroundTruth, SizeView, false_characters, ground_truth
-from dbnet.metrics.overlap import (
-    Polygons,
-    boxes_meet,
-    checked,
-    overlap_areas,
-    pack,
-    points_inside,
-)
+from dbnet.metrics.overlap import boxes_meet, overlap_areas, points_inside
+from dbnet.metrics.polygons import Polygons, checked, pack
 from dbnet.metrics.rates import RATES, counted, named
 
 _MAX_CACHED_IMAGES = 2048  # some 20 kB each

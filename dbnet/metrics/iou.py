@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dbnet.metrics.overlap import Polygons, checked, overlap_areas, pack
+from dbnet.metrics.overlap import overlap_areas
+from dbnet.metrics.polygons import Polygons, checked, pack
 from dbnet.metrics.rates import RATES, counted, named
 
 _DC_SHARE = 0.5  # a detection with more of its own area on a don't-care region is left out

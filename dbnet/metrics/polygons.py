@@ -1,0 +1,203 @@
+"""Polygons of one image, all in a row and measured: what the metrics start from.
+
+Coordinates are (2, ...), x and y first, so that numpy works on long rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import shapely
+
+NEXT = [1, 2, 3, 0]  # corner after each of a quad
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Polygons:
+    """n outlines, all their M corners in a row. Corner m is where edge m starts."""
+
+    corners: np.ndarray  # float64 (2, M)
+    following: np.ndarray  # (M,), the corner at which edge m ends
+    ends: np.ndarray  # (2, M), where the edges end
+    bounds: np.ndarray  # (n + 1,), where in the row each outline starts, and M
+    low: np.ndarray  # (2, n), smallest x and y
+    high: np.ndarray  # (2, n)
+    signed_areas: np.ndarray  # (n,), shoelace: lobes wound the other way count negative
+    convex: np.ndarray  # bool (n,), at most four corners, none reflex; may have no area
+    whole: bool  # all coordinates are whole numbers
+
+    @property
+    def areas(self) -> np.ndarray:
+        return np.abs(self.signed_areas)  # (n,)
+
+    @property
+    def flat(self) -> np.ndarray:
+        """Which are short outlines without any area, bool (n,)."""
+        return self.convex & (self.signed_areas == 0)
+
+    @cached_property
+    def simple(self) -> np.ndarray:
+        """Which outlines have an area and wind around no point twice, bool (n,)."""
+        simple = self.convex & ~self.flat
+        if not simple.all():
+            simple |= self._once_across()
+            others = np.flatnonzero(~simple)
+            simple[others] = shapely.is_valid(self._outlines(others))
+        return simple
+
+    @cached_property
+    def regions(self) -> np.ndarray:
+        """The outlines as valid Shapely geometries, object (n,).
+
+        A self-crossing outline becomes the points it winds around an odd number of times
+        (shapely.make_valid); what has no area becomes an empty polygon.
+        """
+        geometries = self._outlines(np.arange(len(self.convex)))
+        for index in np.flatnonzero(~shapely.is_valid(geometries)):
+            parts = shapely.get_parts(shapely.make_valid(geometries[index]))
+            areal = parts[shapely.get_dimensions(parts) == 2]
+            geometries[index] = shapely.union_all(areal) if len(areal) else shapely.Polygon()
+        return geometries
+
+    @cached_property
+    def region_areas(self) -> np.ndarray:
+        """Areas of the regions, (n,)."""
+        areas = self.areas
+        crossed = ~self.simple
+        if crossed.any():
+            areas[crossed] = shapely.area(self.regions[crossed])
+        return areas
+
+    @cached_property
+    def lines(self) -> "_Lines":
+        """The edges as functions y of x; upright ones, below which nothing lies, are left out."""
+        way = self.ends - self.corners
+        sloped = way[0] != 0
+        start, end, way = self.corners[:, sloped], self.ends[:, sloped], way[:, sloped]
+        return _Lines(
+            bounds=np.append(0, np.cumsum(sloped))[self.bounds],
+            left=np.minimum(start[0], end[0]),
+            right=np.maximum(start[0], end[0]),
+            y=np.where(way[0] > 0, start[1], end[1]),
+            slope=way[1] / way[0],
+            sign=np.sign(way[0]),
+        )
+
+    def _once_across(self) -> np.ndarray:
+        """Which outlines run over each x once to the right, and on one side of it back, (n,)."""
+        lines = self.lines
+        owner = np.repeat(np.arange(len(self.convex)), np.diff(lines.bounds))
+        apart = owner * (np.ptp(self.corners[0]) + 1)  # no two outlines over the same x
+        left, right = apart + lines.left, apart + lines.right
+        there, back = np.flatnonzero(lines.sign > 0), np.flatnonzero(lines.sign < 0)
+        run = (lines.right - lines.left)[there]
+        across = np.bincount(owner[there], run, len(self.convex))
+        once = across <= (self.high[0] - self.low[0]) * (1 + _ROUNDING)
+
+        back = back[np.argsort(left[back])]
+        first = np.searchsorted(left[back], left[there], "right") - 1
+        pair, beside = ranges(np.maximum(first, 0), np.searchsorted(left[back], right[there]))
+        there, back = there[pair], back[beside]
+        start = np.maximum(lines.left[there], lines.left[back])
+        end = np.minimum(lines.right[there], lines.right[back])
+        distance = [lines.at(back, x) - lines.at(there, x) for x in (start, end)]
+        side = np.sign(self.signed_areas)[owner[there]]
+        crossed = (np.min(distance * side, axis=0) < -_ROUNDING) & (start < end)
+        once[owner[there[crossed]]] = False
+        return once & (self.signed_areas != 0)
+
+    def _outlines(self, index: np.ndarray) -> np.ndarray:
+        """Some of them as Shapely polygons, valid or not, object (len(index),)."""
+        owner, corner = spans(self.bounds, index)
+        return shapely.polygons(shapely.linearrings(self.corners[:, corner].T, indices=owner))
+
+
+class _Lines(NamedTuple):
+    """L edges that are not upright, those of each of n outlines in a row."""
+
+    bounds: np.ndarray  # (n + 1,)
+    left: np.ndarray  # (L,), smallest x
+    right: np.ndarray  # (L,)
+    y: np.ndarray  # (L,), at the left
+    slope: np.ndarray  # (L,)
+    sign: np.ndarray  # (L,), 1 to the right, -1 to the left
+
+    def at(self, line: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return self.y[line] + self.slope[line] * (x - self.left[line])
+
+
+def checked(polygons: Sequence[np.ndarray], name: str) -> list[np.ndarray]:
+    """The polygons as float32 (P, 2) arrays; ValueError says which `name` polygon is none."""
+    arrays = [np.asarray(polygon, np.float32) for polygon in polygons]
+    for index, array in enumerate(arrays):
+        if array.ndim != 2 or array.shape[1] != 2 or len(array) < 3:
+            raise ValueError(f"{name} polygon {index} has shape {array.shape}: need (P >= 3, 2)")
+    if arrays and not np.isfinite(np.concatenate(arrays)).all():
+        index = next(i for i, array in enumerate(arrays) if not np.isfinite(array).all())
+        raise ValueError(f"{name} polygon {index} has a coordinate that is not finite")
+    return arrays
+
+
+def pack(polygons: Sequence[np.ndarray], *, truncated: bool) -> Polygons:
+    """n (P, 2) arrays in a row and measured, `truncated` to whole pixels or as they are."""
+    counts = np.fromiter(map(len, polygons), np.intp, len(polygons))
+    bounds = np.append(0, np.cumsum(counts))
+    firsts = bounds[:-1]
+    corners = np.zeros((2, 0))
+    if len(polygons):
+        corners = np.concatenate(polygons).T.astype(np.float64, order="C")
+        corners = np.trunc(corners) if truncated else corners
+    following = np.arange(1, bounds[-1] + 1)
+    following[bounds[1:] - 1] = firsts
+    ends = corners[:, following]
+    signed_areas = np.add.reduceat(cross(corners, ends), firsts) / 2
+    convex = counts <= 4
+    if convex.any():
+        short = np.flatnonzero(convex)
+        quads = corners[:, four_corners(bounds, short)]
+        turned = np.where(signed_areas[short] < 0, -1, 1) * sides(quads, quads)
+        convex[short] = (turned >= 0).all(axis=(0, 1))
+    return Polygons(
+        corners=corners,
+        following=following,
+        ends=ends,
+        bounds=bounds,
+        low=np.minimum.reduceat(corners, firsts, axis=1),
+        high=np.maximum.reduceat(corners, firsts, axis=1),
+        signed_areas=signed_areas,
+        convex=convex,
+        whole=truncated,
+    )
+
+
+def ranges(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The whole numbers from first[i] up to last[i], for all i in a row, after their i."""
+    sizes = last - first
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    return owner, np.arange(len(owner)) + (first - np.cumsum(sizes) + sizes)[owner]
+
+
+def spans(bounds: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where in a row the parts of some outlines lie, after the outline's place in `index`."""
+    return ranges(bounds[index], bounds[index + 1])
+
+
+def four_corners(bounds: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Where in a row the corners of some short outlines lie, (4, K); triangles repeat the last."""
+    return np.minimum(bounds[index] + np.arange(4)[:, None], bounds[index + 1] - 1)
+
+
+def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a[0] * b[1] - a[1] * b[0]
+
+
+def sides(points: np.ndarray, windows: np.ndarray) -> np.ndarray:
+    """Which side of window edge e point p lies on: positive inside, 0 on its line.
+
+    points (2, P, K), windows (2, 4, K) -> (4, P, K).
+    """
+    edges = windows[:, NEXT] - windows
+    return cross(edges[:, :, None], points[:, None] - windows[:, :, None])
