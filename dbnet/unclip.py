@@ -81,7 +81,7 @@ def grow(outlines: list[np.ndarray], distances: np.ndarray) -> list[np.ndarray]:
     simple = np.logical_and.reduceat(outlasts & sharp, firsts)
     simple &= _least_turn(turns, counts) > -np.pi
     moved = moved.view(np.float64).reshape(-1, 2).astype(np.float32)
-    grown = split(moved, outlines)
+    grown = split(moved, counts)
     others = np.flatnonzero(~simple).tolist()
     clipped = _clip([outlines[k] for k in others], distances[others])
     for k, polygon in zip(others, clipped, strict=True):
@@ -110,7 +110,9 @@ def _clip(outlines: list[np.ndarray], distances: np.ndarray) -> list[np.ndarray]
     # pyclipper cuts off decimals: there are none.
     points = np.concatenate(outlines) * _CLIPPER_SCALE
     largest = []
-    for path, distance in zip(split(points.tolist(), outlines), distances.tolist(), strict=True):
+    for path, distance in zip(
+        split(points.tolist(), map(len, outlines)), distances.tolist(), strict=True
+    ):
         clipper = pyclipper.PyclipperOffset(miter_limit=_MITER_LIMIT)
         try:
             clipper.AddPath(path, pyclipper.JT_MITER, pyclipper.ET_CLOSEDPOLYGON)
@@ -122,4 +124,4 @@ def _clip(outlines: list[np.ndarray], distances: np.ndarray) -> list[np.ndarray]
     # Numbers one by one: numpy takes ten times as long over lists of pairs.
     numbers = chain.from_iterable(chain.from_iterable(largest))
     points = np.fromiter(numbers, np.float64).reshape(-1, 2) / _CLIPPER_SCALE
-    return split(points.astype(np.float32), largest)
+    return split(points.astype(np.float32), map(len, largest))
