@@ -70,16 +70,20 @@ def walk(folder: Path | str, below: str = "") -> Iterator[tuple[str, os.DirEntry
 
     Hidden files and folders, linked folders and those that cannot be read are left out.
     """
+    folders = []
     try:
         with os.scandir(folder) as listing:
-            found = [entry for entry in listing if entry.name[0] != "."]
+            for entry in listing:
+                if entry.name[0] == ".":
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry)
+                elif entry.is_file():
+                    yield f"{below}{entry.name}", entry
     except OSError:
         return
-    for entry in found:
-        if entry.is_dir(follow_symlinks=False):
-            yield from walk(entry.path, f"{below}{entry.name}/")
-        elif entry.is_file():
-            yield f"{below}{entry.name}", entry
+    for entry in folders:
+        yield from walk(entry.path, f"{below}{entry.name}/")
 
 
 def list_files(folder: Path, suffixes: Collection[str]) -> list[str]:
