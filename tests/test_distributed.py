@@ -25,6 +25,7 @@ from configs import (
     DataConfig,
     ModelConfig,
     OptimConfig,
+    PostprocessConfig,
     ProfileConfig,
     TrainConfig,
 )
@@ -213,7 +214,8 @@ def test_train_py_on_two_ranks_equals_one_process_with_twice_the_batch(tmp_path)
         one_line, other = json.loads(one_line), json.loads(other)
         kept = [n for n in one_line if n.startswith(("epoch", "step", "train/loss", "val/"))]
         kept.remove("val/seconds")
-        expected = {name: pytest.approx(one_line[name], rel=1e-4, abs=1e-6) for name in kept}
+        # As near as the weights: k makes the binary map 50 times as steep.
+        expected = {name: pytest.approx(one_line[name], rel=1e-3, abs=1e-6) for name in kept}
         assert {name: other[name] for name in kept} == expected
         assert one_line["val/cleval/hmean"] > 0.1, "there is something to count"
 
@@ -250,6 +252,7 @@ def test_profile_val_counts_every_image_once(tmp_path):
             root=write_dataset(tmp_path / "pages", train=1, val=5), image_size=96, batch_size=2,
             num_workers=0, cache_dir=tmp_path / "cache",
         ),
+        postprocess=PostprocessConfig(box_thresh=0.1),  # the pages are drawn very small
         device="cpu", precision="fp32", warmup=1, train_steps=1, trace=True,
         out=tmp_path / "one",
     )  # fmt: skip
