@@ -1,7 +1,11 @@
 """Loaders: order, seeds, workers, batches."""
 
+import multiprocessing
+import sys
 from functools import partial
 from itertools import chain
+from multiprocessing import resource_sharer
+from multiprocessing.connection import Client
 
 import cv2
 import numpy as np
@@ -237,3 +241,20 @@ def test_a_reduced_letterbox_is_where_the_full_one_is(tmp_path, size, factor):
         weights = np.maximum(image[:, :width] - 95, 0)
         centres.append([np.average(axis, weights=weights) for axis in np.indices(weights.shape)])
     assert np.abs(np.subtract(*centres)).max() < 0.03
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tensors travel otherwise")
+def test_a_hand_over_that_breaks_off_is_not_told(records, monkeypatch, capfd):
+    fetch, left = resource_sharer.DupFd.detach, []
+
+    def leave_and_come_back(handle):
+        Client(handle._id[0], authkey=multiprocessing.current_process().authkey).close()
+        left.append(handle)
+        return fetch(handle)
+
+    loader = loader_of(records, workers=1)
+    expected = epoch_of(loader, 0)
+    monkeypatch.setattr(resource_sharer.DupFd, "detach", leave_and_come_back)
+    for a, b in zip(expected, epoch_of(loader, 0), strict=True):
+        assert torch.equal(a.images, b.images)
+    assert left and capfd.readouterr().err == ""
