@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import shapely
 
-from dbnet.metrics import cleval, overlap
+from dbnet.metrics import cleval, kept, overlap
 from dbnet.metrics.cleval import CLEval, Counts
 from dbnet.metrics.polygons import pack
 from tests.reference import cleval_pinned, cleval_plain
@@ -369,7 +369,7 @@ def test_what_is_kept_is_never_stale(prepared):
 
 
 def test_what_is_kept_is_bounded(prepared, monkeypatch):
-    monkeypatch.setattr(cleval, "_MAX_CACHED_IMAGES", 3)
+    monkeypatch.setattr(kept, "_MAX_IMAGES", 3)
     score = metric()
     for _ in range(2):
         for seed in range(8, 13):

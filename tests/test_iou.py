@@ -5,7 +5,9 @@ import copy
 import numpy as np
 import pytest
 
+from dbnet.metrics import iou
 from dbnet.metrics.iou import IoUCounts, IoUMetric
+from dbnet.metrics.polygons import pack
 from tests.reference import iou as plain
 from tests.reference.cleval_scenes import scene
 
@@ -149,3 +151,32 @@ def test_bad_input_is_named():
         metric().update([box(0, 0, 9, 9), box(0, 0, 9, 9)[:2]], [], [])
     with pytest.raises(ValueError, match="1 ground truth polygons, 2 ignored flags"):
         metric().update([], [box(0, 0, 9, 9)], [True, False])
+
+
+def test_ground_truth_is_measured_once(monkeypatch):
+    measured = []
+    monkeypatch.setattr(iou, "pack", lambda p, **how: measured.append(p) or pack(p, **how))
+    score = metric()
+    first = [score.update(*scene(seed)) for seed in range(5)]
+    score.reset()
+    assert [score.update(*copy.deepcopy(scene(seed))) for seed in range(5)] == first
+    assert len(measured) == 5 + 2 * 5  # ground truths, detections
+
+
+def test_what_is_kept_is_never_stale():
+    score = metric()
+    dets, gts, ignored, texts = scene(6)
+
+    def check():
+        result = score.update(dets, gts, ignored, texts)
+        assert result == metric().update(dets, gts, ignored, texts)
+        return result
+
+    results = [check()]
+    gts[0] += 30  # in place: the same objects, another content
+    results.append(check())
+    ignored[1] = ~ignored[1]
+    results.append(check())
+    gts[1], gts[2] = np.concatenate([gts[1], gts[2][:1]]), gts[2][1:]  # same bytes, split elsewhere
+    results.append(check())
+    assert len({str(result) for result in results}) > 2

@@ -78,6 +78,8 @@ def ground_truth(
 
 def false_characters(polygons: Sequence[np.ndarray]) -> int:
     """Characters claimed by detections that match nothing: one each, more for upright ones."""
+    if not polygons:
+        return 0
     ratios = _aspect_ratios(_axis_quads(polygons))
     return int(_rounded_length(1 / (1e-5 + ratios)).sum())
 

@@ -6,7 +6,6 @@ included: areas and insides are those of corners truncated to whole pixels, cent
 """
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,11 +13,10 @@ import numpy as np
 import shapely
 
 from dbnet.metrics.characters import GroundTruth, SizeView, false_characters, ground_truth
+from dbnet.metrics.kept import KeptByContent
 from dbnet.metrics.overlap import boxes_meet, overlap_areas, points_inside
 from dbnet.metrics.polygons import Polygons, checked, pack
 from dbnet.metrics.rates import RATES, counted, named
-
-_MAX_CACHED_IMAGES = 2048  # some 20 kB each
 
 
 class Counts(NamedTuple):
@@ -81,7 +79,7 @@ class CLEval:
         self._vertical_aspect_ratio_thresh = vertical_aspect_ratio_thresh
         self._max_polygons = max_polygons
         self._bins = list(pairwise(scale_bins)) if scale_wise else []
-        self._ground_truths: dict[bytes, GroundTruth] = {}
+        self._ground_truths = KeptByContent[GroundTruth]()
         self.reset()
 
     def reset(self) -> None:
@@ -164,23 +162,17 @@ class CLEval:
         corners = np.fromiter(map(len, polygons), np.int64, len(polygons))
         lengths = np.fromiter(map(len, texts), np.int64, len(polygons))
         header = np.array([len(polygons), longest_side])
-        content = [header, corners, lengths, ignored, *polygons]
-        key = blake2b(b"".join(part.tobytes() for part in content)).digest()
-        truth = self._ground_truths.get(key)
-        if truth is None:
-            truth = ground_truth(
+        return self._ground_truths.get(
+            [header, corners, lengths, ignored, *polygons],
+            lambda: ground_truth(
                 polygons,
                 ignored,
                 lengths,
                 vertical_aspect_ratio_thresh=self._vertical_aspect_ratio_thresh,
                 longest_side=longest_side,
                 size_ranges=self._bins,
-            )
-            # A full cache keeps what it has: every validation goes through the images in one
-            # order, so that dropping the oldest would always drop what is needed next.
-            if len(self._ground_truths) < _MAX_CACHED_IMAGES:
-                self._ground_truths[key] = truth
-        return truth
+            ),
+        )
 
     def _evaluate(
         self, detections: list[np.ndarray], truth: GroundTruth, capped: int

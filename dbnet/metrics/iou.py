@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dbnet.metrics.kept import KeptByContent
 from dbnet.metrics.overlap import overlap_areas
 from dbnet.metrics.polygons import Polygons, checked, pack
 from dbnet.metrics.rates import RATES, counted, named
@@ -36,14 +37,18 @@ class IoUMetric:
 
     Polygons are taken as they are; one that crosses itself stands for the points that it winds
     around an odd number of times (shapely.make_valid).
+
+    What depends on the ground truth alone is kept, by content, for the next validation, and
+    survives `reset`.
     """
 
     def __init__(self, *, iou_thresh: float) -> None:
         self._iou_thresh = iou_thresh
+        self._ground_truths = KeptByContent[Polygons]()
         self.reset()
 
     def reset(self) -> None:
-        """Forget all images."""
+        """Forget all images, but not what is known about ground truths."""
         # The counts, then the sums of the images' own rates.
         self._totals = np.zeros(len(IoUCounts._fields) + len(RATES))
 
@@ -64,7 +69,7 @@ class IoUMetric:
         Raises ValueError for shapes, lengths or numbers that cannot be.
         """
         dets = pack(checked(det_polygons, "detected"), truncated=False)
-        gts = pack(checked(gt_polygons, "ground truth"), truncated=False)
+        gts = self._ground_truth(gt_polygons)
         gt_areas, det_areas = gts.region_areas, dets.region_areas
         ignored = np.asarray(ignored, bool).reshape(-1)
         if len(ignored) != len(gt_areas):
@@ -110,6 +115,12 @@ class IoUMetric:
         if state.shape != self._totals.shape:
             raise ValueError(f"IoU state has shape {state.shape}, not {self._totals.shape}")
         self._totals = state
+
+    def _ground_truth(self, polygons: Sequence[np.ndarray]) -> Polygons:
+        """The measured annotation, from an earlier call with the same content if there was one."""
+        polygons = checked(polygons, "ground truth")
+        header = np.array([len(polygons), *map(len, polygons)])
+        return self._ground_truths.get([header, *polygons], lambda: pack(polygons, truncated=False))
 
 
 def _overlaps(

@@ -1,0 +1,35 @@
+"""What the metrics make of a ground truth, kept for the next validation."""
+
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Generic, TypeVar
+
+import numpy as np
+
+Value = TypeVar("Value")
+
+_MAX_IMAGES = 2048  # some 20 kB each
+
+
+class KeptByContent(Generic[Value]):
+    """Values under the content of the arrays that they were made of, never stale.
+
+    A full one keeps what it has: every validation goes through the images in one order, so that
+    dropping the oldest would always drop what is needed next.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[bytes, Value] = {}
+
+    def get(self, content: Sequence[np.ndarray], make: Callable[[], Value]) -> Value:
+        """What was made of the same content before, else what `make()` gives.
+
+        The first arrays must tell the shapes of those that follow.
+        """
+        key = blake2b(b"".join(part.tobytes() for part in content)).digest()
+        value = self._values.get(key)
+        if value is None:
+            value = make()
+            if len(self._values) < _MAX_IMAGES:
+                self._values[key] = value
+        return value
