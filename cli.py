@@ -111,6 +111,8 @@ def _parse_over_checkpoint(cls: type[T], *, required: bool) -> T:
         f.name for f in dataclasses.fields(Config)
     }
     sections = {name: getattr(trained, name) for name in shared}
+    # Drawn receipts were for training: figures are those of the images of root alone.
+    sections["data"] = dataclasses.replace(trained.data, drawn_mix=0)
     return tyro.cli(cls, default=cls(checkpoint=checkpoint, **sections))
 
 
@@ -140,6 +142,8 @@ def read_run_config(folder: Path) -> Config:
     Raises:
         ValueError: the folder holds no run, or its config.json cannot be read.
     """
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file; give the run's folder, {folder.parent}")
     path = folder / "config.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -190,10 +194,11 @@ def _asks_for_help() -> bool:
 
 
 def _value_of(flag: str) -> str | None:
-    """The value behind `flag` on the command line, before the rest is parsed."""
-    for index, word in enumerate(sys.argv):
-        if word == flag and index + 1 < len(sys.argv):
-            return sys.argv[index + 1]
-        if word.startswith(f"{flag}="):
-            return word.removeprefix(f"{flag}=")
-    return None
+    """The last value behind `flag` on the command line, before the rest is parsed."""
+    value = None
+    for word, following in zip(sys.argv, [*sys.argv[1:], None], strict=True):
+        if word == flag:
+            value = following
+        elif word.startswith(f"{flag}="):
+            value = word.removeprefix(f"{flag}=")
+    return value

@@ -1,6 +1,7 @@
 """The folder of a new run, and going on with a stopped one: what may change, how to say it."""
 
 import dataclasses
+import fcntl
 import json
 import os
 import shlex
@@ -10,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from configs import Config, to_dict
 from dbnet.errors import InputError, NonFiniteError, one_line
@@ -32,11 +33,11 @@ RESUME_MAY_CHANGE = {
     "train.save_minutes",
     "train.val_every",
     "train.device",
-    "train.out",
     "train.recompute_encoder",
-    "train.name",
     "train.resume",
 }
+
+_LOCK = ".lock"  # its name in a run's folder
 
 
 def new_run_folder(cfg: Config, *, restarts: int) -> Path:
@@ -57,10 +58,29 @@ def new_run_folder(cfg: Config, *, restarts: int) -> Path:
         go_on = f"go on with --train.resume {folder}"
         if not (folder / "last.pt").exists():
             go_on = "delete it, it holds no checkpoint"
+        if (folder / _LOCK).exists():
+            claim(folder).close()
         raise InputError(f"{folder}: exists; choose another --train.name, or {go_on}") from None
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror})") from None
     return folder
+
+
+def claim(folder: Path) -> IO[str]:
+    """Let no other process train in the folder until this is closed, or this process ends.
+
+    Raises:
+        ValueError: another one does.
+    """
+    file = (folder / _LOCK).open("a")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # forked workers do not share it
+    except (BlockingIOError, PermissionError):
+        file.close()
+        raise InputError(f"{folder}: another process is training it") from None
+    except OSError:  # a file system without locks
+        pass
+    return file
 
 
 def after_restart(cfg: Config, *, restarts: int) -> Config:
@@ -104,8 +124,16 @@ def _is_of_this_launch(folder: Path) -> bool:
 
 
 def read_built(folder: Path) -> dict[str, Any]:
-    """What config.json says of what was built."""
-    return json.loads((folder / "config.json").read_text(encoding="utf-8"))["built"]
+    """What config.json says of what was built.
+
+    Raises:
+        ValueError: it says nothing of that.
+    """
+    path = folder / "config.json"
+    built = json.loads(path.read_text(encoding="utf-8")).get("built")
+    if built is None:
+        raise InputError(f"{path}: lacks what was built; use a folder that train.py made")
+    return built
 
 
 def refuse_other_run(

@@ -9,7 +9,7 @@ torchrun --nproc-per-node 8 train.py ...         # on 8 GPUs
 import dataclasses
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from configs import Config, to_dict
 from dbnet.errors import Stopped
 from resume import (
     after_restart,
+    claim,
     flat,
     launch,
     new_run_folder,
@@ -155,6 +156,8 @@ def main(cfg: Config) -> Path:
             "images": images,
             "torch": torch.__version__,
         }
+    with distributed.main_first():
+        claimed = claim(folder) if distributed.is_main() else nullcontext()
     built |= {"ranks": distributed.world(), "launch": launch()}
     distributed.main_only(write_json)(folder / "config.json", to_dict(cfg) | {"built": built})
     print_config(cfg, built)
@@ -204,9 +207,9 @@ def main(cfg: Config) -> Path:
         log.image("examples", draw_predictions(examples, *predict(averaged, examples)))
 
     # ---- Epochs
-    if step == 0:
-        draw_first_batch()
-    with resumable(folder), closing(log), StopSignals() as stop:
+    with claimed, resumable(folder), closing(log), StopSignals() as stop:
+        if step == 0:
+            draw_first_batch()
         for epoch in range(first_epoch, cfg.train.epochs):
             loader.sampler.epoch, loader.sampler.start = epoch, log.images
             batch_sizes = build.batch_sizes(loader)

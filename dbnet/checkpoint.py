@@ -76,10 +76,11 @@ def check_room(folder: Path, training: Training) -> None:
     held = sum(file.stat().st_size for file in files)  # will be replaced
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
+    elsewhere = "" if files else ", or choose another --train.out"  # a run stays where it is
     if free + held < needed:
         raise InputError(
             f"{folder}: {free / 1e6:.0f} MB are free on this disk, but the checkpoints need "
-            f"{(needed - held) / 1e6:.0f} MB; make room, or choose another --train.out"
+            f"{(needed - held) / 1e6:.0f} MB; make room{elsewhere}"
         )
     probe = there / f".probe.{os.getpid()}.tmp"
     try:
@@ -87,8 +88,7 @@ def check_room(folder: Path, training: Training) -> None:
         probe.unlink()
     except OSError as error:
         raise InputError(
-            f"{there}: cannot be written ({error.strerror}); make it writable, or choose another "
-            "--train.out"
+            f"{there}: cannot be written ({error.strerror}); make it writable{elsewhere}"
         ) from None
 
 

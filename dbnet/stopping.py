@@ -2,10 +2,11 @@
 
 import os
 import signal
+import sys
+from pathlib import Path
 from types import FrameType
 
 from dbnet.distributed import is_main
-from dbnet.errors import Stopped
 
 _NOTE = b"\nstopping as soon as the step in hand is done; Ctrl-C again leaves at once\n"
 
@@ -13,14 +14,16 @@ _NOTE = b"\nstopping as soon as the step in hand is done; Ctrl-C again leaves at
 class StopSignals:
     """Within `with StopSignals() as stop:`, the first SIGINT or SIGTERM only sets `stop.received`.
 
-    A second one raises Stopped wherever the program is. Signals that are ignored stay so, as in
-    jobs that a shell runs in the background; the earlier handlers come back at the end.
+    A second one ends the program on the spot, as a kill would, with exit status 128 + its number.
+    Signals that are ignored stay so, as in jobs that a shell runs in the background; the earlier
+    handlers come back at the end.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
 
     def __enter__(self) -> "StopSignals":
+        self._process = os.getpid()
         numbers = (signal.SIGINT, signal.SIGTERM)
         self._earlier = {n: signal.getsignal(n) for n in numbers}
         for number, handler in self._earlier.items():
@@ -33,8 +36,12 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _receive(self, number: int, _: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return  # a loader's worker, forked a moment ago: it ends with its parent
         if self.received is not None:
-            raise Stopped(number, "stopped at once")
+            if is_main():
+                os.write(2, f"\n{Path(sys.argv[0]).name}: stopped at once\n".encode())
+            os._exit(128 + number)  # an exception might meet what is half made, or be swallowed
         self.received = number
         if number == signal.SIGINT and is_main():
             os.write(2, _NOTE)  # print() must not be entered twice

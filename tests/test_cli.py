@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cli import parse_train
-from configs import Config, to_dict
+from cli import parse_evaluate, parse_train
+from configs import Config, DataConfig, PostprocessConfig, to_dict
+from dbnet.checkpoint import save_checkpoint
+from dbnet.errors import InputError
 from dbnet.report import write_json
 
 ROOT = Path(__file__).parent.parent
@@ -82,3 +84,39 @@ def test_resume_takes_the_run_s_own_settings(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", words)
     cfg = parse_train()
     assert (cfg.data.batch_size, cfg.train.epochs, cfg.train.resume) == (5, 7, tmp_path)
+
+
+def test_resume_wants_the_folder(tmp_path, monkeypatch):
+    (tmp_path / "last.pt").write_bytes(b"")
+    monkeypatch.setattr(sys, "argv", ["train.py", "--train.resume", str(tmp_path / "last.pt")])
+    with pytest.raises(InputError, match=f"last.pt: is a file; give the run's folder, {tmp_path}"):
+        parse_train()
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    """Two runs that differ in a setting, each with drawn receipts among its own images."""
+    for name, box_thresh in (("a", 0.3), ("b", 0.7)):
+        cfg = Config(
+            data=DataConfig(root=tmp_path, drawn_mix=2),
+            postprocess=PostprocessConfig(box_thresh=box_thresh),
+        )
+        payload = {"model_args": {}, "model": {}, "ema": None, "config": to_dict(cfg)}
+        save_checkpoint(tmp_path / f"{name}.pt", payload)
+    return [str(tmp_path / f"{name}.pt") for name in "ab"]
+
+
+def test_the_last_of_a_flag_counts(checkpoints, monkeypatch):
+    a, b = checkpoints
+    for words in (["--checkpoint", a, "--checkpoint", b], [f"--checkpoint={a}", "--checkpoint", b]):
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", *words])
+        cfg = parse_evaluate()
+        assert (str(cfg.checkpoint), cfg.postprocess.box_thresh) == (b, 0.7)
+
+
+def test_drawn_receipts_of_the_training_are_not_evaluated(checkpoints, tmp_path, monkeypatch):
+    words = ["evaluate.py", "--checkpoint", checkpoints[0], "--data.root"]
+    monkeypatch.setattr(sys, "argv", [*words, str(tmp_path)])
+    assert parse_evaluate().data == DataConfig(root=tmp_path)
+    monkeypatch.setattr(sys, "argv", [*words, "None"])
+    assert parse_evaluate().data == DataConfig()

@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,14 @@ def test_a_run_on_a_full_disk(pages, tmp_path, monkeypatch):
     assert_equal_runs(whole, train.main(small(pages, tmp_path, resume=folder)))
 
 
+@pytest.mark.parametrize("moved", [{"name": "other"}, {"out": Path("elsewhere")}])
+def test_a_resumed_run_stays_where_it_is(pages, tmp_path, moved):
+    folder = train.main(small(pages, tmp_path, epochs=1))
+    cfg = small(pages, tmp_path, epochs=2, resume=folder)
+    with pytest.raises(InputError, match=f"keeps its settings, but train.{next(iter(moved))}: "):
+        train.main(replace(cfg, train=replace(cfg.train, **moved)))
+
+
 @pytest.mark.faults("too little disk for the checkpoints", "refused before the first epoch")
 def test_too_little_disk(pages, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
@@ -96,8 +105,10 @@ def test_an_unwritable_folder(pages, tmp_path, monkeypatch, resumed):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(Path, "touch", read_only)
-    with pytest.raises(InputError, match=r"cannot be written \(Read-only file system\); make it"):
+    with pytest.raises(InputError, match=r"cannot be written \(Read-only file system\)") as refusal:
         train.main(small(pages, tmp_path, epochs=2, **changes))
+    advice = "; make it writable" + (", or choose another --train.out" if not resumed else "")
+    assert str(refusal.value).endswith(advice)
 
 
 @pytest.mark.faults("a file where the run folder should be", "refused before the first epoch")

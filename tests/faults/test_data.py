@@ -265,3 +265,14 @@ def test_damaged_image_files(tmp_path, suffix):
                 assert str(error).startswith(f"{path}: ")
 
     check()
+
+
+@pytest.mark.faults("a first image cut off", "one line with its name and what to do")
+def test_a_damaged_first_image(tmp_path):
+    root = write_dataset(tmp_path / "pages", train=4, val=1)
+    for path in (root / "images" / "train").iterdir():
+        path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(
+        InputError, match=r"images/train/.*; no checkpoint was due yet: delete .*/run"
+    ):
+        train.main(small(root, tmp_path))

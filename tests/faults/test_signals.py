@@ -13,6 +13,7 @@ import torch
 
 import train
 from dbnet.checkpoint import load_checkpoint, save_checkpoint
+from dbnet.errors import InputError
 from tests.drawing import write_dataset
 from tests.faults.runs import assert_equal_runs, small
 from tests.faults.scripts import CONTEXT, Script, flags
@@ -86,6 +87,20 @@ def test_killed_and_resumed(pages, tmp_path):
     assert_equal_runs(whole, folder)
     left = [name for name in os.listdir("/dev/shm") if f"_{script.pid}_" in name]  # noqa: PTH208
     assert left == []
+
+
+@pytest.mark.faults("a second process in a run's folder", "refused, until the first has ended")
+def test_two_processes_do_not_train_one_run(pages, tmp_path):
+    cfg, folder = small(pages, tmp_path, workers=2, epochs=500), tmp_path / "run"
+    script = Script(*flags(cfg), output=tmp_path / "told")
+    script.wait_for((folder / "last.pt").exists)
+    for again in (cfg, small(pages, tmp_path, epochs=600, resume=folder)):
+        with pytest.raises(InputError, match="run: another process is training it"):
+            train.main(again)
+    script.process.kill()
+    with pytest.raises(InputError, match="run: exists; choose another"):
+        train.main(cfg)
+    script.end()
 
 
 def save_for_ever(folder: Path) -> None:
