@@ -169,8 +169,8 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     # ---- Put together
     stages = {name: summarize(values) for name, values in timer.durations.items()}
     host = {name: s for name, s in stages.items() if not name.startswith("worker/")}
-    batches = [timer.durations[name][: len(timer.durations["forward"])] for name in host]
-    batch = summarize([sum(parts) for parts in zip(*batches, strict=True)])
+    batches = zip(*(timer.durations[name] for name in host), strict=True)
+    batch = summarize([*map(sum, batches)])
     profile = {
         "performance/val_batch_mean": batch.mean,
         "performance/val_batch_median": batch.median,

@@ -348,13 +348,15 @@ def compute_all(metrics: dict[str, Metric]) -> dict[str, Any]:
 def timed(loader: Iterable[Batch], timer: StageTimer) -> Iterator[Batch]:
     """The loader's batches; waiting for each is the stage "data_wait".
 
-    What its workers needed for a batch, beside everything else, goes to "worker/...".
+    What its workers needed for a batch, beside everything else, goes to "worker/...". The last
+    wait, in which the loader ends, is that of no batch and left out.
     """
     batches = iter(loader)
     while True:
         with timer("data_wait"):
             batch = next(batches, None)
         if batch is None:
+            timer.durations["data_wait"].pop()
             return
         for stage, seconds in batch.seconds.items():
             timer.add(f"worker/{stage}", seconds)
