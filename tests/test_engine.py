@@ -151,7 +151,7 @@ def test_a_detection_in_the_padding_is_dropped_with_its_score():
     size = (1000, 500)
     matrix = letterbox(size, 640)  # the image ends at x = 319
     box = np.float32([[0, 0], [60, 0], [60, 30], [0, 30]])
-    found = [box + (400, 100), box + (290, 100), box + (500, 100), box + (20, 200)]
+    found = list(box + np.float32([[[400, 100]], [[290, 100]], [[500, 100]], [[20, 200]]]))
     scores = np.float32([0.9, 0.8, 0.7, 0.6])
     kept = to_original(Detections(found, scores, 5), matrix, size)
     # x = (column + 1/2) / 0.64 - 1/2
@@ -214,8 +214,9 @@ def test_one_ahead_starts_the_next_before_it_gives_the_current(count):
 def test_stages_are_timed_batch_by_batch():
     timer = StageTimer(synchronize=None)
     evaluate(
-        Dot(), Square(), [batch_of([1]), batch_of([2])], lambda _: Detections([], np.zeros(0, np.float32), 0),
-        {}, device=CPU, dtype=None, timer=timer,
+        Dot(), Square(), [batch_of([1]), batch_of([2])],
+        lambda _: Detections([], np.zeros(0, np.float32), 0), {},
+        device=CPU, dtype=None, timer=timer,
     )  # fmt: skip
     stages = [
         "data_wait",

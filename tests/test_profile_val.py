@@ -92,7 +92,7 @@ def test_without_a_checkpoint_the_network_can_be_chosen_but_not_its_weights(monk
     model = parse_profile().model
     assert (model.encoder, model.fpn_channels) == ("resnet50", 32)
     monkeypatch.setattr(sys, "argv", [*words, "--model.weights", "best.pt"])
-    with pytest.raises(ValueError, match="--model.weights: without a checkpoint"):
+    with pytest.raises(ValueError, match=r"--model\.weights: without a checkpoint"):
         parse_profile()
 
 
