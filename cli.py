@@ -71,6 +71,12 @@ def parse_profile() -> ProfileConfig:
     cfg = _parse_over_checkpoint(ProfileConfig, required=False)
     if cfg.compare_naive:
         _refuse_ranks("--compare-naive times one process")
+    words = [word for word in sys.argv if word.startswith("--model.")]
+    flags = {word.split("=")[0].replace("_", "-") for word in words}
+    if flags and cfg.checkpoint:
+        raise InputError(f"{min(flags)}: {cfg.checkpoint} has its own network; leave the flag out")
+    if unused := flags - {"--model.encoder", "--model.fpn-channels"}:
+        raise InputError(f"{min(unused)}: without a checkpoint weights are random; leave it out")
     return cfg
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import types
 import typing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -222,6 +223,12 @@ class OptimConfig:
         _require(self.step_size >= 1, f"--optim.step-size {self.step_size}: must be at least 1")
         _require(self.warmup_epochs >= 0, "--optim.warmup-epochs must be 0 or more")
         _require(self.weight_decay >= 0, "--optim.weight-decay must be 0 or more")
+        _require(
+            all(0 <= beta < 1 for beta in self.betas),
+            f"--optim.betas {self.betas[0]} {self.betas[1]}: must lie in 0..1, below 1",
+        )
+        _require(self.eps > 0, f"--optim.eps {self.eps}: must be above 0")
+        _require(0 <= self.gamma <= 1, f"--optim.gamma {self.gamma}: must lie in 0..1")
 
 
 @dataclass(frozen=True)
@@ -321,6 +328,29 @@ class CLEvalConfig:
     """Also report results by text size."""
     scale_bins: tuple[float, ...] = (0.0, 0.005, 0.01, 0.015, 0.02, 0.025, 0.1, 0.5, 1.0)
     """Borders of the size bins: character height over the image's longest side."""
+
+    def __post_init__(self) -> None:
+        _require(
+            0 <= self.ap_constraint <= 1,
+            f"--metric.cleval.ap-constraint {self.ap_constraint}: must lie in 0..1",
+        )
+        for name in (
+            "recall_granularity_penalty",
+            "precision_granularity_penalty",
+            "vertical_aspect_ratio_thresh",
+        ):
+            flag = f"--metric.cleval.{name.replace('_', '-')}"
+            _require(getattr(self, name) >= 0, f"{flag}: must be 0 or more")
+        _require(
+            self.max_polygons >= 1,
+            f"--metric.cleval.max-polygons {self.max_polygons}: must be at least 1",
+        )
+        _require(
+            len(self.scale_bins) >= 2
+            and all(low < high for low, high in pairwise(self.scale_bins)),
+            f"--metric.cleval.scale-bins {' '.join(map(str, self.scale_bins))}: must be two or "
+            "more borders that rise",
+        )
 
 
 @dataclass(frozen=True)

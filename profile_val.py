@@ -169,8 +169,8 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     # ---- Put together
     stages = {name: summarize(values) for name, values in timer.durations.items()}
     host = {name: s for name, s in stages.items() if not name.startswith("worker/")}
-    batches = [timer.durations[name][: len(timer.durations["forward"])] for name in host]
-    batch = summarize([sum(parts) for parts in zip(*batches, strict=True)])
+    batches = zip(*(timer.durations[name] for name in host), strict=True)
+    batch = summarize([*map(sum, batches)])
     profile = {
         "performance/val_batch_mean": batch.mean,
         "performance/val_batch_median": batch.median,
@@ -197,7 +197,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         "stages": {name: s._asdict() for name, s in stages.items()},
         "naive": naive,
         "compared": compared,
-        "config": to_dict(cfg),
+        "config": to_dict(cfg) | {"model": model_args},
         "checkpoint": str(checkpoint) if checkpoint else None,
         "torch": torch.__version__,
     }
@@ -242,9 +242,11 @@ def read_profile(path: Path) -> dict[str, Any]:
         profile = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a profile ({error})") from None
-    if not isinstance(profile, dict) or "stages" not in profile or "compared" not in profile:
+    if not isinstance(profile, dict) or not {"stages", "compared", "config"} <= profile.keys():
         raise InputError(f"{path}: not a profile.json of profile_val.py")
-    compared = {"ranks": 1} | profile["compared"]  # earlier versions knew of one only
+    # Earlier versions knew of one rank only, and did not compare what was drawn.
+    level = profile["config"]["data"].get("drawn_level", "words")
+    compared = {"ranks": 1, "data.drawn_level": level} | profile["compared"]
     return profile | {"compared": compared}
 
 
@@ -258,7 +260,8 @@ def compared_settings(
 ) -> dict[str, Any]:
     """What two profiles must share to be compared."""
     data = to_dict(cfg.data)
-    names = ("image_size", "batch_size", "num_workers", "cache", "root", "drawn_val", "drawn_seed")
+    names = ("image_size", "batch_size", "num_workers", "cache", "root")
+    names += ("drawn_val", "drawn_seed", "drawn_level")
     settings = {f"data.{name}": data[name] for name in names}
     for section in ("targets", "postprocess", "metric"):
         settings[section] = to_dict(getattr(cfg, section))

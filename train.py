@@ -214,8 +214,7 @@ def main(cfg: Config) -> Path:
             loader.sampler.epoch, loader.sampler.start = epoch, log.images
             batch_sizes = build.batch_sizes(loader)
             asked_before = caches.counts()
-            timer = StageTimer(synchronize=None)
-            log.start_epoch(epoch, len(batch_sizes), timer)
+            log.start_epoch(epoch, len(batch_sizes))
             train_one_epoch(
                 network,
                 criterion,
@@ -229,7 +228,7 @@ def main(cfg: Config) -> Path:
                 accumulate=cfg.train.accumulate,
                 clip=cfg.train.clip,
                 ema=ema,
-                timer=timer,
+                timer=log.timer,
                 on_step=on_step,
             )
             record = log.end_training()

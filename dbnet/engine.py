@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator
+from itertools import compress
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -320,9 +321,17 @@ def score_batch(
 def to_original(
     detections: Detections, matrix: np.ndarray, orig_size: tuple[int, int]
 ) -> Detections:
-    """Undo the sample's matrix and clip to the original image (height, width)."""
+    """Undo the sample's matrix and clip to the original image (height, width).
+
+    What lies in the padding would become a line on the image's border: it is dropped.
+    """
     polygons = geometry.transform(detections.polygons, np.linalg.inv(matrix))
-    return detections._replace(polygons=geometry.clip(polygons, *orig_size))
+    polygons = geometry.clip(polygons, *orig_size)
+    inside = geometry.extents(polygons).all(axis=1)
+    if not inside.all():
+        polygons = list(compress(polygons, inside))
+        detections = detections._replace(scores=detections.scores[inside])
+    return detections._replace(polygons=polygons)
 
 
 def compute_all(metrics: dict[str, Metric]) -> dict[str, Any]:
@@ -339,13 +348,15 @@ def compute_all(metrics: dict[str, Metric]) -> dict[str, Any]:
 def timed(loader: Iterable[Batch], timer: StageTimer) -> Iterator[Batch]:
     """The loader's batches; waiting for each is the stage "data_wait".
 
-    What its workers needed for a batch, beside everything else, goes to "worker/...".
+    What its workers needed for a batch, beside everything else, goes to "worker/...". The last
+    wait, in which the loader ends, is that of no batch and left out.
     """
     batches = iter(loader)
     while True:
         with timer("data_wait"):
             batch = next(batches, None)
         if batch is None:
+            timer.durations["data_wait"].pop()
             return
         for stage, seconds in batch.seconds.items():
             timer.add(f"worker/{stage}", seconds)

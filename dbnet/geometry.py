@@ -78,6 +78,15 @@ def clip(polygons: list[np.ndarray], height: int, width: int) -> list[np.ndarray
     return split(points, map(len, polygons))
 
 
+def extents(polygons: list[np.ndarray]) -> np.ndarray:
+    """Width and height of each one's upright bounding box, in pixels: (n, 2)."""
+    if not polygons:
+        return np.zeros((0, 2), np.float32)
+    points = np.concatenate(polygons).T  # (2, M)
+    starts = [0, *accumulate(map(len, polygons[:-1]))]
+    return (np.maximum.reduceat(points, starts, 1) - np.minimum.reduceat(points, starts, 1)).T
+
+
 def split(points: Sequence[Any], lengths: Iterable[int]) -> list[Any]:
     """Cut what was made of all points in a row into parts of these lengths."""
     return [points[start:end] for start, end in pairwise(accumulate(lengths, initial=0))]

@@ -14,7 +14,7 @@ from dbnet.engine import StepReport
 from dbnet.profiler import StageTimer
 from dbnet.report import write_picture, write_text
 
-NOTHING_YET = {"images": 0, "seconds": 0.0, "sums": {}}
+NOTHING_YET = {"images": 0, "seconds": 0.0, "sums": {}, "stages": {}}
 
 
 class RunLog:
@@ -40,7 +40,7 @@ class RunLog:
         self._open(folder)
         self.started = time.perf_counter()
         self.bar: tqdm | None = None
-        self._begin(**(running or NOTHING_YET))
+        self._begin(**NOTHING_YET | (running or {}))  # earlier versions kept no stages
 
     @main_only
     def _open(self, folder: Path) -> None:
@@ -52,18 +52,28 @@ class RunLog:
         write_text(self.path, "".join(kept))
         self.writer = SummaryWriter(folder, purge_step=self.step + 1 if self.step else None)
 
-    def _begin(self, *, images: int, seconds: float, sums: dict[str, float]) -> None:
+    def _begin(
+        self, *, images: int, seconds: float, sums: dict[str, float], stages: dict[str, float]
+    ) -> None:
         self.images = images  # of this epoch's training, up to the last step
         self.seconds = seconds
         self.sums = dict(sums)  # of the losses over these images
+        self.timer = StageTimer(synchronize=None)
+        for stage, total in stages.items():
+            self.timer.add(stage, total)
 
     def running(self) -> dict[str, Any]:
         """What the line of the epoch in hand is made of, so far; plain values."""
-        return {"images": self.images, "seconds": self.seconds, "sums": dict(self.sums)}
+        return {
+            "images": self.images,
+            "seconds": self.seconds,
+            "sums": dict(self.sums),
+            "stages": self.timer.totals(),
+        }
 
-    def start_epoch(self, epoch: int, batches: int, timer: StageTimer) -> None:
+    def start_epoch(self, epoch: int, batches: int) -> None:
+        """Its training is to be timed by `timer`, which knows the part before a stop already."""
         self.epoch = epoch
-        self.timer = timer
         self.epoch_started = time.perf_counter() - self.seconds
         title = f"epoch {epoch + 1}/{self.epochs}"
         self.bar = tqdm(total=batches, desc=title, leave=False, disable=not is_main())

@@ -32,6 +32,7 @@ class Sample(NamedTuple):
     orig_polygons: list[np.ndarray]  # n x float32 (P, 2), original pixels, as annotated
     orig_size: tuple[int, int]  # height, width of the upright original
     seconds: dict[str, float] = {}  # what making it took, by stage; never changed in place
+    unmirrored: list[np.ndarray] | None = None  # of a mirrored one, its polygons before that
 
 
 class TargetMaps(NamedTuple):

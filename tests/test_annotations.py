@@ -266,6 +266,29 @@ def test_names_no_file_system_holds_are_missing(tmp_path):
     )
 
 
+def test_names_that_are_not_utf8_are_problems_and_can_be_printed(tmp_path):
+    name = "caf\udce9.png"  # as Python shows the bytes b"caf\xe9.png"
+    _image(tmp_path / "images/train" / name)
+    _image(tmp_path / "images/train/a.png")
+    _ufo(tmp_path, {"a.png": _words(QUAD)})
+    (note,) = load_records(tmp_path, "train", format="auto")[1].notes
+    assert note.endswith("1 images without a readable annotation are not used: caf\\udce9.png")
+
+    _ufo(
+        tmp_path,
+        {"a.png": _words(QUAD), name: _words(QUAD), "\ud800.png": _words(QUAD)},
+        draw=False,
+    )
+    records, report = scan(tmp_path, "train", format="auto")
+    assert [record.image_id for record in records] == ["a.png"]
+    place = f"{tmp_path}/jsons/train.json: images/caf\\udce9.png"
+    assert report.problems == [
+        f"{place}: caf\\udce9.png is not UTF-8; rename the file",
+        f"{tmp_path}/images/train: 1 annotated images missing: \\ud800.png; "
+        "add them, or leave them out with --data.skip-missing",
+    ]
+
+
 @pytest.mark.parametrize("name", ["../a.png", "sub/../a.png", "/etc/passwd"])
 def test_paths_that_leave_the_folder(tmp_path, name):
     _image(tmp_path / "images/train/a.png")

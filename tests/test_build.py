@@ -11,9 +11,9 @@ import build
 import resume
 from configs import AugmentConfig, Config, DataConfig, LossConfig, TargetsConfig
 from dbnet.data import annotations
+from dbnet.engine import StepReport
 from dbnet.losses import DBLoss
-from dbnet.profiler import StageTimer
-from dbnet.runlog import RunLog
+from dbnet.runlog import NOTHING_YET, RunLog
 from dbnet.structures import Batch, DBOutputs
 from tests.drawing import write_dataset
 
@@ -277,7 +277,7 @@ def test_a_resumed_run_may_move_its_cache_but_not_switch_it(root, tmp_path, caps
 
 def test_the_epoch_line_and_the_log_tell_the_hit_rate(tmp_path, capsys):
     log = RunLog(folder=tmp_path, epochs=1, epoch=0, step=0, running=None)
-    log.start_epoch(0, 1, StageTimer(synchronize=None))
+    log.start_epoch(0, 1)
     told = {"train/loss_total": 1.0, "train/images_per_second": 1.0}
     told |= {"cache/targets_hit_rate": 0.5, "cache/targets_bytes": 7, "cache/images_hit_rate": 1.0}
     log.end_epoch(told)
@@ -285,6 +285,35 @@ def test_the_epoch_line_and_the_log_tell_the_hit_rate(tmp_path, capsys):
     assert "| cache hits: targets 50%, images 100%" in capsys.readouterr().out
     (line,) = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert told.items() <= line.items()
+
+
+def test_a_resumed_epoch_tells_the_times_of_both_its_parts(tmp_path):
+    def train_some(log: RunLog, seconds: float) -> None:
+        log.start_epoch(0, 2)
+        for stage in ("data_wait", "forward"):
+            log.timer.add(stage, seconds)
+        log.on_step(StepReport({"total": 1.0, "prob": 0.0, "thresh": 0.0, "binary": 0.0}, 2, 1, 1))
+
+    options = dict(folder=tmp_path, epochs=1, epoch=0, step=0)
+    stopped = RunLog(**options, running=None)
+    train_some(stopped, 3.0)
+    running = stopped.running()
+    stopped.close()
+    assert running["stages"] == {"data_wait": 3.0, "forward": 3.0}
+
+    resumed = RunLog(**options, running=running)
+    train_some(resumed, 4.0)
+    record = resumed.end_training()
+    assert (record["time_train/data_wait"], record["time_train/forward"]) == (7.0, 7.0)
+    assert record["train/seconds"] > running["seconds"]
+    resumed.end_epoch(record)
+    assert resumed.running() == NOTHING_YET
+    resumed.close()
+
+    del running["stages"]  # as earlier versions saved it
+    earlier = RunLog(**options, running=running)
+    assert earlier.images == 2 and earlier.running()["stages"] == {}
+    earlier.close()
 
 
 def test_drawn_receipts_join_the_training_images_only(root, tmp_path, capsys):

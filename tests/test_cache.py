@@ -15,10 +15,11 @@ import pytest
 
 from dbnet.data import cache as cache_module
 from dbnet.data.cache import Caches, ImageCache, TargetCache
+from dbnet.data.collate import cached_maps
 from dbnet.data.dataset import load_sample
 from dbnet.data.store import CacheCounts
 from dbnet.data.targets import make_targets
-from dbnet.data.transforms import EvalTransform, letterbox
+from dbnet.data.transforms import EvalTransform, letterbox, mirror
 from dbnet.structures import Record, Sample
 
 PARAMETERS = {"shrink_ratio": 0.4, "thresh_min": 0.3, "thresh_max": 0.7}
@@ -174,6 +175,34 @@ def test_flipped_maps_are_those_of_the_mirrored_polygons(tmp_path):
     np.testing.assert_array_equal(ours.thresh_mask, expected.thresh_mask)
     for name in ("shrink_map", "shrink_mask"):  # lines are not drawn alike from both ends
         assert np.mean(getattr(ours, name) != getattr(expected, name)) < 2e-3
+
+
+class Asked:
+    """A cache that remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.calls = []
+
+    def get(self, polygons, ignored, height, width, *, flipped):
+        self.calls.append((np.concatenate(polygons).tobytes(), height, width, flipped))
+
+
+def test_every_mirrored_sample_asks_for_the_plain_one_to_the_bit():
+    rng = np.random.default_rng(0)
+    transform = EvalTransform(image_size=640)
+    for _ in range(60):
+        height, width = rng.integers(30, 3000, 2).tolist()
+        quads = (rng.uniform(0, 1, (100, 4, 2)) * (width, height)).astype(np.float32)
+        sample = Sample(
+            np.zeros((1, 1, 3), np.uint8), [], np.zeros(100, bool), [""] * 100, "x",
+            np.diag([1 / width, 1 / height, 1.0]), list(quads), (height, width),
+        )  # fmt: skip
+        plain = transform(sample, transform.geometry(rng), rng)
+        cache = Asked()
+        for asking in (plain, mirror(plain)):
+            cached_maps(asking, cache=cache)
+        (*ours, flipped), (*others, also_flipped) = cache.calls
+        assert ours == others and (flipped, also_flipped) == (False, True)
 
 
 def test_impossible_polygons_are_refused_as_without_the_cache(tmp_path):

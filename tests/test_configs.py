@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 import configs
-from configs import AugmentConfig, Config, DataConfig, OptimConfig, TrainConfig, from_dict, to_dict
+from configs import (
+    AugmentConfig,
+    CLEvalConfig,
+    Config,
+    DataConfig,
+    OptimConfig,
+    TrainConfig,
+    from_dict,
+    to_dict,
+)
 from dbnet.data.transforms import TrainTransform
 from dbnet.losses import DBLoss
 from dbnet.metrics.cleval import CLEval
@@ -69,6 +78,18 @@ def test_an_unknown_setting_is_named():
         (TrainConfig, {"ema": 1.0}, "--train.ema 1.0"),
         (configs.PostprocessConfig, {"bin_thresh": 1.0}, "--postprocess.bin-thresh 1.0"),
         (configs.IoUConfig, {"iou_thresh": 0.0}, "--metric.iou.iou-thresh 0.0"),
+        (OptimConfig, {"gamma": -1.0}, "--optim.gamma -1.0"),
+        (OptimConfig, {"betas": (0.9, 1.0)}, "--optim.betas 0.9 1.0"),
+        (OptimConfig, {"eps": -1.0}, "--optim.eps -1.0"),
+        (CLEvalConfig, {"ap_constraint": 7.0}, "--metric.cleval.ap-constraint 7.0"),
+        (CLEvalConfig, {"max_polygons": -1}, "--metric.cleval.max-polygons -1"),
+        (
+            CLEvalConfig,
+            {"recall_granularity_penalty": -1.0},
+            "--metric.cleval.recall-granularity-penalty",
+        ),
+        (CLEvalConfig, {"scale_bins": (0.5, 0.1, 0.1)}, "--metric.cleval.scale-bins 0.5 0.1 0.1"),
+        (CLEvalConfig, {"scale_bins": (0.5,)}, "--metric.cleval.scale-bins 0.5"),
     ],
 )
 def test_contradictions_name_the_flag(section, values, flag):

@@ -6,11 +6,13 @@ import torch
 from torch import nn
 
 from dbnet.data.collate import Collate
+from dbnet.data.transforms import letterbox
 from dbnet.engine import (
     StepReport,
     evaluate,
     one_ahead,
     score_batch,
+    to_original,
     train_one_epoch,
 )
 from dbnet.errors import NonFiniteError
@@ -145,6 +147,32 @@ def test_predictions_return_to_original_pixels_and_stay_inside():
     assert result.scores == {"count": {"hmean": 1.0}}
 
 
+def test_a_detection_in_the_padding_is_dropped_with_its_score():
+    size = (1000, 500)
+    matrix = letterbox(size, 640)  # the image ends at x = 319
+    box = np.float32([[0, 0], [60, 0], [60, 30], [0, 30]])
+    found = list(box + np.float32([[[400, 100]], [[290, 100]], [[500, 100]], [[20, 200]]]))
+    scores = np.float32([0.9, 0.8, 0.7, 0.6])
+    kept = to_original(Detections(found, scores, 5), matrix, size)
+    # x = (column + 1/2) / 0.64 - 1/2
+    expected = [
+        [[453.40625, 156.53125], [499, 156.53125], [499, 203.40625], [453.40625, 203.40625]],
+        [
+            [31.53125, 312.78125],
+            [125.28125, 312.78125],
+            [125.28125, 359.65625],
+            [31.53125, 359.65625],
+        ],
+    ]
+    assert np.allclose(kept.polygons, expected, atol=1e-4)
+    assert kept.scores.tolist() == np.float32([0.8, 0.6]).tolist() and kept.capped == 5
+
+    none = to_original(Detections(found[:1], scores[:1], 0), matrix, size)
+    assert none.polygons == [] and none.scores.shape == (0,)
+    empty = to_original(Detections([], scores[:0], 0), matrix, size)
+    assert empty.polygons == [] and empty.scores.shape == (0,)
+
+
 def test_evaluate_averages_losses_over_images_not_batches():
     batches = [batch_of([100, 200]), batch_of([50])]
     results = []
@@ -183,11 +211,12 @@ def test_one_ahead_starts_the_next_before_it_gives_the_current(count):
     assert given == list(range(count))
 
 
-def test_stages_are_timed():
+def test_stages_are_timed_batch_by_batch():
     timer = StageTimer(synchronize=None)
     evaluate(
-        Dot(), Square(), [batch_of([1])], lambda _: Detections([], np.zeros(0, np.float32), 0),
-        {}, device=CPU, dtype=None, timer=timer,
+        Dot(), Square(), [batch_of([1]), batch_of([2])],
+        lambda _: Detections([], np.zeros(0, np.float32), 0), {},
+        device=CPU, dtype=None, timer=timer,
     )  # fmt: skip
     stages = [
         "data_wait",
@@ -199,5 +228,7 @@ def test_stages_are_timed():
         "postprocess",
         "metric",
     ]
-    assert list(timer.totals()) == stages
+    assert {stage: len(values) for stage, values in timer.durations.items()} == dict.fromkeys(
+        stages, 2
+    )
     assert all(seconds >= 0 for seconds in timer.totals().values())

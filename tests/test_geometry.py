@@ -28,6 +28,14 @@ def test_shrink_distance_is_the_paper_s_formula():
     assert geometry.shrink_distance(np.float32([[1, 1], [1, 1], [1, 1]]), 0.4) == 0
 
 
+def test_extents_are_those_of_the_bounding_boxes():
+    polygons = [RECTANGLE, rotated(RECTANGLE, 17), RECTANGLE[:3] * (1, 0)]
+    expected = [np.ptp(polygon, axis=0) for polygon in polygons]
+    assert np.array_equal(geometry.extents(polygons), expected)
+    assert expected[0].tolist() == [40, 10] and expected[2].tolist() == [40, 0]
+    assert geometry.extents([]).shape == (0, 2)
+
+
 def test_offset_inwards_keeps_corners_and_outwards_rounds_them():
     (inner,) = geometry.offset(RECTANGLE, -2)
     assert sorted(map(tuple, inner.tolist())) == [(12, 22), (12, 28), (48, 22), (48, 28)]

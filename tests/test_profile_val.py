@@ -1,11 +1,13 @@
 """profile_val.py end to end."""
 
 import json
+import sys
 from dataclasses import replace
 
 import pytest
 
 import profile_val
+from cli import parse_profile, released_weights
 from configs import DataConfig, ModelConfig, ProfileConfig
 from tests.drawing import write_dataset
 
@@ -54,6 +56,7 @@ def first(cfg) -> dict:
 def test_profile_names_every_figure_and_adds_up(cfg, first):
     saved = json.loads((cfg.out / "profile.json").read_text())
     assert saved == json.loads(json.dumps(first))
+    assert saved["config"]["model"] == {"encoder": "mobilenetv3_small_050", "fpn_channels": 16}
     for name in ORIGINAL:
         assert isinstance(saved[f"performance/{name}"], (int, float)), name
     assert saved["performance/val_num_batches"] == 3 and saved["images"] == 5
@@ -64,6 +67,33 @@ def test_profile_names_every_figure_and_adds_up(cfg, first):
     assert {"worker/decode", "worker/transform", "worker/targets"} <= set(saved["stages"])
     filled = {"targets": {"hits": 5, "misses": 0, "bytes_stored": 0}}
     assert saved["cache"] == filled, "before anything is measured"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--model.encoder", "resnet50"], "--model.encoder: .* has its own network"),
+        (["--model.fpn_channels=32"], "--model.fpn-channels: .* has its own network"),
+        (["--model.no-pretrained"], "--model.no-pretrained: .* has its own network"),
+    ],
+)
+def test_the_network_of_a_checkpoint_is_its_own(monkeypatch, words, line):
+    checkpoint = str(released_weights())
+    monkeypatch.setattr(sys, "argv", ["profile_val.py", "--checkpoint", checkpoint, *words])
+    with pytest.raises(ValueError, match=line):
+        parse_profile()
+    monkeypatch.setattr(sys, "argv", ["profile_val.py", "--checkpoint", checkpoint])
+    assert parse_profile().checkpoint == released_weights()
+
+
+def test_without_a_checkpoint_the_network_can_be_chosen_but_not_its_weights(monkeypatch):
+    words = ["profile_val.py", "--model.encoder", "resnet50", "--model.fpn-channels=32"]
+    monkeypatch.setattr(sys, "argv", words)
+    model = parse_profile().model
+    assert (model.encoder, model.fpn_channels) == ("resnet50", 32)
+    monkeypatch.setattr(sys, "argv", [*words, "--model.weights", "best.pt"])
+    with pytest.raises(ValueError, match=r"--model\.weights: without a checkpoint"):
+        parse_profile()
 
 
 def test_report_tells_the_bottleneck_and_the_ceiling(cfg, first):
@@ -93,6 +123,13 @@ def test_baseline_passes_fails_and_is_refused(cfg, first, tmp_path, capsys):
     against("before there were ranks", compared=without)
     with pytest.raises(ValueError, match="ranks: 8 -> 1"):
         against("ranks", compared=saved["compared"] | {"ranks": 8})
+    with pytest.raises(ValueError, match=r"data\.drawn_level: lines -> words"):
+        against("level", compared=saved["compared"] | {"data.drawn_level": "lines"})
+    del without["data.drawn_level"]
+    against("before levels were compared", compared=without)
+    lines = saved["config"] | {"data": saved["config"]["data"] | {"drawn_level": "lines"}}
+    with pytest.raises(ValueError, match=r"data\.drawn_level: lines -> words"):
+        against("other level, not compared", compared=without, config=lines)
     with pytest.raises(ValueError, match="nowhere"):
         profile_val.main(replace(cfg, baseline=tmp_path / "nowhere.json"))
 

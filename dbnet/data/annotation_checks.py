@@ -94,7 +94,10 @@ def _upright_size(root: Path, folder: Path, entry: Entry) -> tuple[int, int] | s
             )
         if not path.is_file():
             return None
+        entry.name.encode()  # results go by names, into UTF-8 files
         size = image_size(path)
+    except UnicodeEncodeError:
+        return f"{entry.place}: {entry.name} is not UTF-8; rename the file"
     except OSError:  # a name that the file system cannot hold
         return None
     except ValueError as error:

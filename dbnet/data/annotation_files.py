@@ -54,6 +54,11 @@ def collecting(problems: list[str]) -> Iterator[None]:
         problems.append(str(error))
 
 
+def printable(line: str) -> str:
+    """On one line, and escaped where it cannot be written: names and keys may hold anything."""
+    return " ".join(line.splitlines()).encode("utf-8", "backslashreplace").decode()
+
+
 def shown(value: Any) -> str:
     """A value for a message, on one line and not too long."""
     text = json.dumps(value, ensure_ascii=False)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from dbnet.data.annotation_checks import check_entries
-from dbnet.data.annotation_files import Findings, inside, list_files, listed
+from dbnet.data.annotation_files import Findings, inside, list_files, listed, printable
 from dbnet.data.annotation_formats import READERS
 from dbnet.data.images import IMAGE_SUFFIXES
 from dbnet.data.records import Records
@@ -112,9 +112,8 @@ def scan(
         missing=len(checked.missing),
         dropped=dict(Counter(reason for _, reason in dropped)),
         text_heights=checked.text_heights,
-        # Names and keys may hold line ends.
-        problems=[" ".join(problem.splitlines()) for problem in problems],
-        notes=[" ".join(note.splitlines()) for note in notes],
+        problems=[*map(printable, problems)],
+        notes=[*map(printable, notes)],
     )
 
 

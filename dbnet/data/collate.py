@@ -9,7 +9,6 @@ from torch import Tensor
 from dbnet.data.cache import TargetCache
 from dbnet.data.targets import make_targets
 from dbnet.errors import InputError
-from dbnet.geometry import transform
 from dbnet.profiler import StageTimer
 from dbnet.structures import Batch, Sample, TargetMaps
 
@@ -34,14 +33,9 @@ def cached_maps(sample: Sample, *, cache: TargetCache) -> TargetMaps:
     A mirrored sample shares the entry of the plain one: it is looked up by its polygons as they
     were before the mirroring.
     """
-    height, width = sample.image.shape[:2]
-    flipped = bool(np.linalg.det(sample.matrix[:2, :2]) < 0)
-    polygons = sample.polygons
-    if flipped:
-        mirror = np.array([[-1.0, 0, width - 1], [0, 1, 0], [0, 0, 1]])
-        matrix = mirror @ sample.matrix
-        polygons = transform(sample.orig_polygons, matrix)
-    return cache.get(polygons, sample.ignored, height, width, flipped=flipped)
+    flipped = sample.unmirrored is not None
+    polygons = sample.unmirrored if flipped else sample.polygons
+    return cache.get(polygons, sample.ignored, *sample.image.shape[:2], flipped=flipped)
 
 
 class Collate:

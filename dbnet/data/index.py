@@ -18,13 +18,13 @@ import PIL
 import shapely
 
 from dbnet.data import annotations
-from dbnet.data.annotation_files import walk
+from dbnet.data.annotation_files import printable, walk
 from dbnet.data.annotations import Report
 from dbnet.data.arrayfile import is_whole, map_arrays, write_arrays
 from dbnet.data.records import Records, map_records
 
 # Raise it when what is read, checked or kept changes.
-_VERSION = 2
+_VERSION = 3
 
 # Nanoseconds. Some file systems keep times to 2 s: a file may change twice within one of them.
 _SETTLED = 2_000_000_000
@@ -131,7 +131,7 @@ def _read(path: Path, root: Path, split: str, key: str) -> tuple[Records, Report
 
 def _prefix(root: Path) -> str:
     """What a note begins with: the root as it was given."""
-    return str(root / "x").removesuffix("x")
+    return printable(str(root / "x")).removesuffix("x")
 
 
 def _moved(notes: list[str], before: str, after: str) -> list[str]:

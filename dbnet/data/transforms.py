@@ -173,6 +173,7 @@ def mirror(sample: Sample) -> Sample:
         image=np.ascontiguousarray(sample.image[:, ::-1]),
         polygons=transform(sample.polygons, matrix),
         matrix=matrix @ sample.matrix,
+        unmirrored=sample.polygons,
     )
 
 
