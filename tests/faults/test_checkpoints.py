@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import shutil
+import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -57,6 +58,18 @@ def test_a_run_on_a_full_disk(pages, tmp_path, monkeypatch):
     assert not list(folder.glob("*.tmp"))
     assert load_checkpoint(folder / "last.pt")["step"] == 4
     assert_equal_runs(whole, train.main(small(pages, tmp_path, resume=folder)))
+
+
+@pytest.mark.faults("half a checkpoint that a kill has left", "the next save removes it")
+def test_what_a_kill_has_left_goes_away(pages, tmp_path):
+    folder = train.main(small(pages, tmp_path, epochs=1))
+    left, young = (folder / f".{name}.tmp" for name in ("left", "young"))
+    for draft in (left, young):
+        draft.write_bytes(b"half a checkpoint")
+    os.utime(left, (time.time() - 3600,) * 2)
+    train.main(small(pages, tmp_path, epochs=2, resume=folder))
+    assert not left.exists()
+    assert young.exists(), "another program may be writing it"
 
 
 @pytest.mark.faults("too little disk for the checkpoints", "refused before the first epoch")
