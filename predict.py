@@ -15,6 +15,7 @@ from pathlib import Path
 from cli import parse_predict, released_weights, run
 from configs import PredictConfig
 from dbnet.errors import InputError
+from dbnet.files import new_folder
 
 
 def main(cfg: PredictConfig) -> Path:
@@ -48,7 +49,7 @@ def main(cfg: PredictConfig) -> Path:
 
     # ---- What to read, where to write
     sources = find_images(named_images(cfg.images))
-    out = cfg.out or Path("runs") / time.strftime("predict-%Y%m%d-%H%M%S")
+    out = cfg.out or new_folder(Path("runs"), "predict")
     refuse_to_overwrite(out)
 
     # ---- The network, and what makes polygons of its maps

@@ -1,5 +1,6 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and folders that nobody else writes to."""
 
+import itertools
 import time
 import uuid
 from collections.abc import Iterator
@@ -41,3 +42,18 @@ def remove_leftovers(folder: Path) -> None:
         with suppress(FileNotFoundError):
             if time.time() - draft.stat().st_mtime > _STALE:
                 draft.unlink()
+
+
+def new_folder(parent: Path, kind: str) -> Path:
+    """Make KIND-DATE-TIME in `parent`; where it is taken, KIND-DATE-TIME-2, -3 and so on.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    name = time.strftime(f"{kind}-%Y%m%d-%H%M%S")
+    for number in itertools.count(1):
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder

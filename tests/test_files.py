@@ -1,4 +1,4 @@
-"""Files are there whole or not at all, whoever else writes them."""
+"""Files are there whole or not at all, whoever else writes them; new folders are nobody else's."""
 
 import errno
 import json
@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
+from dbnet import files
 from dbnet.checkpoint import load_checkpoint, save_checkpoint
 from dbnet.data.arrayfile import map_arrays, write_arrays
 from dbnet.data.store import KEY_BYTES, Store
-from dbnet.files import remove_leftovers, replacing
+from dbnet.files import new_folder, remove_leftovers, replacing
 from dbnet.report import write_json, write_picture
 
 KEY = bytes(KEY_BYTES)
@@ -109,3 +110,20 @@ def test_only_old_drafts_are_leftovers(tmp_path):
             os.utime(path, (time.time() - 3600,) * 2)
     remove_leftovers(tmp_path)
     assert [(tmp_path / name).exists() for name in names] == [False, False, True, True]
+
+
+def test_folders_of_one_second_are_numbered(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.time, "strftime", lambda form: form.replace("%Y%m%d-%H%M%S", "NOW"))
+    made = [new_folder(tmp_path / "runs", "eval") for _ in range(3)]
+    assert [folder.name for folder in made] == ["eval-NOW", "eval-NOW-2", "eval-NOW-3"]
+    assert all(folder.is_dir() for folder in made)
+    assert new_folder(tmp_path / "runs", "profile").name == "profile-NOW"
+
+
+def test_folders_that_cannot_be_made_are_told(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "none")
+    (tmp_path / "file").touch()
+    for parent in ("link", "file"):
+        with pytest.raises(FileExistsError) as caught:
+            new_folder(tmp_path / parent, "eval")
+        assert str(caught.value.filename) == str(tmp_path / parent)

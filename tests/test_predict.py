@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -287,6 +288,26 @@ def test_without_out_a_new_folder_is_made(cfg, pages, tmp_path, monkeypatch):
     out = predict.main(replace(cfg, images=(page,), out=None))
     assert out.parent == Path("runs") and out.name.startswith("predict-")
     assert sorted(path.name for path in out.iterdir()) == ["predictions.csv", "predictions.json"]
+
+
+def test_two_starts_in_one_second_do_not_share_a_folder(cfg, pages, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda form: form.split("-")[0] + "-NOW")
+    page = str(pages / "images" / "val" / "page_0.png")
+    first, second = (predict.main(replace(cfg, images=(page,), out=None)) for _ in range(2))
+    assert (first, second) == (Path("runs/predict-NOW"), Path("runs/predict-NOW-2"))
+    assert_same(words_of(first), words_of(second), atol=0)
+
+
+def test_two_evaluations_in_one_second_do_not_share_a_folder(cfg, pages, tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "strftime", lambda form: form.split("-")[0] + "-NOW")
+    checkpoint = tmp_path / "best.pt"
+    shutil.copy(cfg.checkpoint, checkpoint)
+    (tmp_path / "eval-NOW").mkdir()
+    data = DataConfig(root=pages, image_size=SIZE, num_workers=0, cache="none")
+    evaluate.main(EvaluateConfig(checkpoint=checkpoint, data=data, device="cpu", draw_worst=0))
+    assert list((tmp_path / "eval-NOW").iterdir()) == []
+    assert len(words_of(tmp_path / "eval-NOW-2")) == 5
 
 
 # ---- What is read

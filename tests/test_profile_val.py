@@ -1,7 +1,9 @@
 """profile_val.py end to end."""
 
 import json
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +66,15 @@ def test_profile_names_every_figure_and_adds_up(cfg, first):
     assert {"worker/decode", "worker/transform", "worker/targets"} <= set(saved["stages"])
     filled = {"targets": {"hits": 5, "misses": 0, "bytes_stored": 0}}
     assert saved["cache"] == filled, "before anything is measured"
+
+
+def test_another_start_of_the_same_second_gets_a_folder_of_its_own(cfg, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda form: form.split("-")[0] + "-NOW")
+    (tmp_path / "runs" / "profile-NOW").mkdir(parents=True)
+    profile_val.main(replace(cfg, out=None))
+    assert list(Path("runs/profile-NOW").iterdir()) == []
+    assert Path("runs/profile-NOW-2/profile.json").is_file()
 
 
 def test_report_tells_the_bottleneck_and_the_ceiling(cfg, first):
