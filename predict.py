@@ -79,10 +79,11 @@ def main(cfg: PredictConfig) -> Path:
         failures += 1
         tqdm.write(str(error).splitlines()[0], file=sys.stderr)
 
+    names = {source.name for source in sources}
+
     def draw(path: Path, name: str, polygons: list) -> None:
-        is_jpeg = name.lower().endswith((".jpg", ".jpeg"))
         picture = draw_found(decode_image(path), polygons)
-        write_picture(out / "drawings" / (name if is_jpeg else f"{name}.jpg"), picture)
+        write_picture(out / "drawings" / drawing_name(name, names), picture)
 
     started = time.perf_counter()
     with (
@@ -147,6 +148,17 @@ def named_images(words: tuple[str, ...]) -> list[str]:
     if not named:
         raise InputError("the list of images is empty")
     return named
+
+
+def drawing_name(name: str, names: set[str]) -> str:
+    """A JPEG is drawn under its own name, another image under its name with .jpg behind it: as
+    often as it takes to be no other image's name."""
+    if Path(name).suffix.lower() in (".jpg", ".jpeg"):
+        return name
+    drawing = f"{name}.jpg"
+    while drawing in names:
+        drawing += ".jpg"
+    return drawing
 
 
 def refuse_to_overwrite(folder: Path) -> None:

@@ -272,6 +272,37 @@ def test_a_drawing_is_the_image_and_its_polygons_alone(cfg, pages):
     assert np.abs(saved - draw_found(image, found)).mean() < 8, "but for JPEG"
 
 
+def test_every_image_has_a_drawing_of_its_own(cfg, pages, tmp_path):
+    shapes = {
+        "a.png": (40, 60),
+        "a.png.jpg": (50, 60),
+        "a.png.jpg.jpg": (60, 60),
+        "a.JPG": (70, 60),
+    }
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for name, shape in shapes.items():
+        cv2.imwrite(str(scans / name), np.full(shape, 255, np.uint8))
+    predict.main(replace(cfg, images=(str(scans),), draw=True))
+    drawn = {path.name: decode_image(path).shape[:2] for path in (cfg.out / "drawings").iterdir()}
+    shapes["a.png.jpg.jpg.jpg"] = shapes.pop("a.png")
+    assert drawn == shapes
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "expected"),
+    [
+        ("a.png", (), "a.png.jpg"),
+        ("a.png", ("b.png.jpg", "a.jpg"), "a.png.jpg"),
+        ("a.png", ("a.png.jpg",), "a.png.jpg.jpg"),
+        ("a.jpeg", ("a.jpeg.jpg", "a.png"), "a.jpeg"),
+        (".jpg", (), ".jpg.jpg"),  # a name without a suffix
+    ],
+)
+def test_drawings_are_called_after_their_images(name, others, expected):
+    assert predict.drawing_name(name, {name, *others}) == expected
+
+
 @pytest.mark.parametrize("name", ["predictions.json", "predictions.csv", "drawings"])
 def test_what_is_there_is_not_overwritten(cfg, pages, name):
     cfg.out.mkdir()
