@@ -6,6 +6,7 @@ find . -name "*.jpg" | python predict.py                # a list of files
 python predict.py scans/ --onnx FILE.onnx               # by onnxruntime
 """
 
+import codecs
 import os
 import sys
 import time
@@ -16,6 +17,8 @@ from cli import parse_predict, released_weights, run
 from configs import PredictConfig
 from dbnet.errors import InputError
 from dbnet.files import new_folder
+
+LINE_ENDS = {ord("\n"): r"\n", ord("\r"): r"\r"}
 
 
 def main(cfg: PredictConfig) -> Path:
@@ -77,7 +80,8 @@ def main(cfg: PredictConfig) -> Path:
     def report(error: Exception) -> None:
         nonlocal failures
         failures += 1
-        tqdm.write(str(error).splitlines()[0], file=sys.stderr)
+        line = str(error).rstrip().translate(LINE_ENDS)  # a file's name may hold some
+        tqdm.write(line, file=sys.stderr)
 
     names = {source.name for source in sources}
 
@@ -141,7 +145,7 @@ def named_images(words: tuple[str, ...]) -> list[str]:
     named = []
     for word in words or ("-",):
         if word == "-":
-            lines = sys.stdin.buffer.read().splitlines()
+            lines = sys.stdin.buffer.read().removeprefix(codecs.BOM_UTF8).splitlines()
             named += [os.fsdecode(line) for line in lines if line.strip()]
         else:
             named.append(word)

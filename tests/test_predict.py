@@ -360,6 +360,14 @@ def test_a_broken_image_is_one_line_and_the_rest_goes_on(cfg, pages, tmp_path, c
     assert "images: 2, " in told.out and "failures: 3, " in told.out
 
 
+def test_line_ends_in_a_name_do_not_hide_the_reason(cfg, tmp_path, capsys):
+    (tmp_path / "bad\nna\rme.jpg").write_bytes(b"")
+    with pytest.raises(SystemExit):
+        predict.main(replace(cfg, images=(str(tmp_path / "bad\nna\rme.jpg"),)))
+    told = capsys.readouterr().err
+    assert rf"{tmp_path}/bad\nna\rme.jpg: the file is empty (0 bytes)" in told.splitlines()
+
+
 def test_files_folders_and_globs_are_the_same_images(tmp_path):
     for name in ("b.png", "a.JPG", "deep/c.png", "notes.txt", ".hidden.png", "d[1].png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -395,6 +403,11 @@ def test_two_files_of_one_name_are_told_apart_or_refused(tmp_path):
 def test_a_piped_list_is_read(words, monkeypatch):
     stdin(monkeypatch, "scans/a b.png\r\n\nscans/für.png\n".encode())
     assert predict.named_images(words) == ["scans/a b.png", "scans/für.png"]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(monkeypatch):
+    stdin(monkeypatch, b"\xef\xbb\xbfscans/a.png\r\nscans/b.png\r\n")
+    assert predict.named_images(()) == ["scans/a.png", "scans/b.png"]
 
 
 def test_no_image_at_all_is_one_line(monkeypatch):
