@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from dbnet.checkpoint import build_model, load_checkpoint
 from dbnet.data.synthetic import draw_receipt
-from dbnet.errors import InputError
+from dbnet.errors import InputError, one_line
 from dbnet.files import replacing
 from dbnet.model.dbnet import DBNet
 from dbnet.model.runtime import SETTINGS, OnnxNetwork, optional
@@ -152,5 +152,5 @@ def _receipts(count: int, height: int, width: int) -> np.ndarray:
 if __name__ == "__main__":
     try:
         tyro.cli(main)
-    except InputError as error:
-        sys.exit(f"dbnet.export: {error}")
+    except (InputError, OSError) as error:
+        sys.exit(f"dbnet.export: {one_line(error)}")

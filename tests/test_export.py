@@ -124,6 +124,19 @@ def test_a_missing_checkpoint_is_one_line(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_made_is_one_line(checkpoint, tmp_path):
+    (tmp_path / "file").touch()
+    out = str(tmp_path / "file" / "deep" / "net.onnx")
+    done = subprocess.run(
+        [sys.executable, "-m", "dbnet.export", "--checkpoint", str(checkpoint), "--out", out],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"dbnet.export: {tmp_path}/file/deep: Not a directory\n"
+
+
 def test_a_missing_package_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match="pip install onnx onnxruntime"):
