@@ -5,13 +5,13 @@ python evaluate.py --checkpoint FILE --data.root DIR
 torchrun --nproc-per-node 8 evaluate.py ...      # on 8 GPUs
 """
 
-import time
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
 from cli import newest_checkpoint, parse_evaluate, run
 from configs import EvaluateConfig, to_dict
+from dbnet.files import new_folder
 
 
 def main(cfg: EvaluateConfig) -> dict[str, float]:
@@ -93,7 +93,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     )
 
     # ---- Keep
-    out = cfg.out or checkpoint.parent / time.strftime("eval-%Y%m%d-%H%M%S")
+    out = cfg.out or new_folder(checkpoint.parent, "eval")
     write_json(
         out / "metrics.json",
         figures

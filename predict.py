@@ -6,6 +6,7 @@ find . -name "*.jpg" | python predict.py                # a list of files
 python predict.py scans/ --onnx FILE.onnx               # by onnxruntime
 """
 
+import codecs
 import os
 import sys
 import time
@@ -15,6 +16,9 @@ from pathlib import Path
 from cli import parse_predict, released_weights, run
 from configs import PredictConfig
 from dbnet.errors import InputError
+from dbnet.files import new_folder
+
+LINE_ENDS = {ord("\n"): r"\n", ord("\r"): r"\r"}
 
 
 def main(cfg: PredictConfig) -> Path:
@@ -48,7 +52,7 @@ def main(cfg: PredictConfig) -> Path:
 
     # ---- What to read, where to write
     sources = find_images(named_images(cfg.images))
-    out = cfg.out or Path("runs") / time.strftime("predict-%Y%m%d-%H%M%S")
+    out = cfg.out or new_folder(Path("runs"), "predict")
     refuse_to_overwrite(out)
 
     # ---- The network, and what makes polygons of its maps
@@ -76,12 +80,14 @@ def main(cfg: PredictConfig) -> Path:
     def report(error: Exception) -> None:
         nonlocal failures
         failures += 1
-        tqdm.write(str(error).splitlines()[0], file=sys.stderr)
+        line = str(error).rstrip().translate(LINE_ENDS)  # a file's name may hold some
+        tqdm.write(line, file=sys.stderr)
+
+    names = {source.name for source in sources}
 
     def draw(path: Path, name: str, polygons: list) -> None:
-        is_jpeg = name.lower().endswith((".jpg", ".jpeg"))
         picture = draw_found(decode_image(path), polygons)
-        write_picture(out / "drawings" / (name if is_jpeg else f"{name}.jpg"), picture)
+        write_picture(out / "drawings" / drawing_name(name, names), picture)
 
     started = time.perf_counter()
     with (
@@ -139,13 +145,24 @@ def named_images(words: tuple[str, ...]) -> list[str]:
     named = []
     for word in words or ("-",):
         if word == "-":
-            lines = sys.stdin.buffer.read().splitlines()
+            lines = sys.stdin.buffer.read().removeprefix(codecs.BOM_UTF8).splitlines()
             named += [os.fsdecode(line) for line in lines if line.strip()]
         else:
             named.append(word)
     if not named:
         raise InputError("the list of images is empty")
     return named
+
+
+def drawing_name(name: str, names: set[str]) -> str:
+    """A JPEG is drawn under its own name, another image under its name with .jpg behind it: as
+    often as it takes to be no other image's name."""
+    if Path(name).suffix.lower() in (".jpg", ".jpeg"):
+        return name
+    drawing = f"{name}.jpg"
+    while drawing in names:
+        drawing += ".jpg"
+    return drawing
 
 
 def refuse_to_overwrite(folder: Path) -> None:

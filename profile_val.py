@@ -17,6 +17,7 @@ from typing import Any
 from cli import newest_checkpoint, parse_profile, run
 from configs import ProfileConfig, to_dict
 from dbnet.errors import InputError
+from dbnet.files import new_folder
 
 
 def main(cfg: ProfileConfig) -> dict[str, Any]:
@@ -139,7 +140,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     if wait_for(device):
         timer = StageTimer(synchronize=wait_for(device))
         validate("stages", loader, timer)
-    out = cfg.out or Path("runs") / time.strftime("profile-%Y%m%d-%H%M%S")
+    out = distributed.on_main(lambda: cfg.out or new_folder(Path("runs"), "profile"))
     if cfg.trace:
         trace = partial(validate, "trace", islice(loader, 3), StageTimer(synchronize=None))
         if distributed.is_main():

@@ -53,6 +53,7 @@ def main(cfg: Config) -> Path:
         seed_other_ranks,
     )
     from dbnet.engine import StepReport, evaluate, train_one_epoch
+    from dbnet.files import remove_leftovers
     from dbnet.losses import DBLoss
     from dbnet.model.backbone import load_imagenet, sync_batchnorm
     from dbnet.model.compiled import FullBatchesCompiled
@@ -179,6 +180,7 @@ def main(cfg: Config) -> Path:
         position = {"epoch": epoch, "seen": seen, "step": log.step, "running": log.running()}
         state = training.state_dict() | {"best": best}
         log.flush()  # what the resumed run will not log again
+        remove_leftovers(folder)
         save_checkpoint(folder / "last.pt", described | position | state)
         saved = time.monotonic()
 

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import uuid
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from dbnet.device import rng_state, set_rng_state
 from dbnet.errors import InputError
+from dbnet.files import replacing
 from dbnet.model.dbnet import DBNet
 
 FORMAT = 1
@@ -82,7 +84,7 @@ def check_room(folder: Path, training: Training) -> None:
             f"{folder}: {free / 1e6:.0f} MB are free on this disk, but the checkpoints need "
             f"{(needed - held) / 1e6:.0f} MB; make room{elsewhere}"
         )
-    probe = there / f".probe.{os.getpid()}.tmp"
+    probe = there / f".{uuid.uuid4().hex}.tmp"
     try:
         probe.touch()
         probe.unlink()
@@ -93,18 +95,16 @@ def check_room(folder: Path, training: Training) -> None:
 
 
 def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
-    """Write to a temporary name beside `path`, flush to disk, then rename over it.
+    """Write a draft beside `path`, flush it to disk, then rename it to `path`.
 
     Raises:
         ValueError: it could not be written; an earlier file is as it was.
     """
-    temporary = path.with_suffix(".tmp")
     try:
-        with temporary.open("wb") as file:
+        with replacing(path) as draft, draft.open("wb") as file:
             torch.save({"format": FORMAT, **payload}, file)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
     except (OSError, RuntimeError) as error:
         cause: BaseException | None = error  # torch's archive writer hides it behind its own
         while cause is not None and not isinstance(cause, OSError):
@@ -112,8 +112,6 @@ def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
         if cause is None:
             raise
         raise InputError(f"{path}: cannot be written ({cause.strerror or cause})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from dbnet.checkpoint import build_model, load_checkpoint
 from dbnet.data.synthetic import draw_receipt
-from dbnet.errors import InputError
+from dbnet.errors import InputError, one_line
+from dbnet.files import replacing
 from dbnet.model.dbnet import DBNet
 from dbnet.model.runtime import SETTINGS, OnnxNetwork, optional
 
@@ -81,21 +82,17 @@ def write(out: Path, model: DBNet, settings: dict[str, Any]) -> float:
         ValueError: the difference is above TOLERANCE.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f"{out.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
+    with replacing(out) as draft:
+        with draft.open("wb") as file:
             file.write(to_onnx(model, settings))
             file.flush()
             os.fsync(file.fileno())
-        difference = largest_difference(model, OnnxNetwork(path=temporary))
+        difference = largest_difference(model, OnnxNetwork(path=draft))
         if not difference <= TOLERANCE:  # true for NaN too
             raise InputError(
                 f"{out}: not written, for its probabilities differ from PyTorch's by "
                 f"{difference:.1e}, more than {TOLERANCE:.0e}"
             )
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
     return difference
 
 
@@ -155,5 +152,5 @@ def _receipts(count: int, height: int, width: int) -> np.ndarray:
 if __name__ == "__main__":
     try:
         tyro.cli(main)
-    except InputError as error:
-        sys.exit(f"dbnet.export: {error}")
+    except (InputError, OSError) as error:
+        sys.exit(f"dbnet.export: {one_line(error)}")

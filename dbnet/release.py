@@ -10,7 +10,7 @@ from typing import Any
 import tyro
 
 from dbnet.checkpoint import load_checkpoint, save_checkpoint
-from dbnet.errors import InputError
+from dbnet.errors import InputError, one_line
 
 # What using the weights depends on; the rest of the training's settings is left out.
 _DATA = ("image_size", "drawn_level")
@@ -58,5 +58,5 @@ def released(payload: dict[str, Any]) -> dict[str, Any]:
 if __name__ == "__main__":
     try:
         tyro.cli(main)
-    except InputError as error:
-        sys.exit(f"dbnet.release: {error}")
+    except (InputError, OSError) as error:
+        sys.exit(f"dbnet.release: {one_line(error)}")

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from dbnet.files import replacing
 from dbnet.profiler import Change, StageStats
 from dbnet.structures import Detections
 
@@ -18,24 +18,22 @@ from dbnet.structures import Detections
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
-    """JPEG or PNG, by the suffix, of uint8 (H, W, 3) RGB; whole or not at all."""
+    """JPEG or PNG, by the suffix, of uint8 (H, W, 3) RGB; whole or not at all.
+
+    Raises:
+        OSError: it could not be written, or has too many pixels on a side for its type.
+    """
+    encodes, content = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    if not encodes:
+        raise OSError(f"{path}: cannot be written")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        if not cv2.imwrite(str(temporary), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-            raise OSError(f"{path}: cannot be written")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as draft:
+        draft.write_bytes(content)
 
 
 def write_json(path: Path, value: Any) -> None:

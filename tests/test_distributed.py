@@ -245,6 +245,11 @@ def test_a_run_goes_on_when_another_machine_than_rank_0s_has_lost_a_rank(tmp_pat
     assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
 
 
+def _profile_in(folder: Path, cfg: ProfileConfig) -> dict:
+    os.chdir(folder)
+    return profile_val.main(cfg)
+
+
 def test_profile_val_counts_every_image_once(tmp_path):
     one = ProfileConfig(
         checkpoint=ROOT / "weights" / "dbnet-efficientnet_lite0.pt",
@@ -257,7 +262,8 @@ def test_profile_val_counts_every_image_once(tmp_path):
         out=tmp_path / "one",
     )  # fmt: skip
     alone = profile_val.main(one)
-    shared, other = on_ranks(profile_val.main, 2, replace(one, out=tmp_path / "two"))
+    shared, other = on_ranks(_profile_in, 2, tmp_path, replace(one, out=None))
+    [out] = (tmp_path / "runs").iterdir()
     assert other == {}, "rank 0 tells and writes"
     assert shared["metrics"] == pytest.approx(alone["metrics"], rel=1e-5)
     assert shared["metrics"]["cleval/hmean"] > 0.1, "there is something to count"
@@ -266,7 +272,8 @@ def test_profile_val_counts_every_image_once(tmp_path):
     assert shared["performance/val_num_batches"] == 2, "rank 0 has three images, in twos"
     rate = 5 / shared["performance/val_epoch_time"]
     assert shared["performance/images_per_second"] == pytest.approx(rate)
-    assert "Validation of 5 images on 2 ranks" in (tmp_path / "two" / "report.md").read_text()
+    assert "Validation of 5 images on 2 ranks" in (out / "report.md").read_text()
+    assert (out / "trace.json").is_file()
 
 
 SIZES = "--data.image-size 96 --data.batch-size 2 --data.num-workers 0 --model.fpn-channels 16"

@@ -85,6 +85,21 @@ def test_a_file_that_fails_the_check_is_not_left(model, tmp_path, monkeypatch, w
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_exports_to_one_file_do_not_meet(model, tmp_path, monkeypatch):
+    out = tmp_path / "net.onnx"
+
+    def let_another_pass(*_) -> float:
+        monkeypatch.setattr(export, "largest_difference", lambda *_: 0.0)
+        export.write(out, model, SETTINGS | {"image_size": 640})
+        assert OnnxNetwork(path=out).settings["image_size"] == 640
+        return 0.0
+
+    monkeypatch.setattr(export, "largest_difference", let_another_pass)
+    export.write(out, model, SETTINGS)
+    assert OnnxNetwork(path=out).settings == SETTINGS
+    assert list(tmp_path.iterdir()) == [out]
+
+
 def test_the_command_prints_the_difference_and_never_overwrites(checkpoint, tmp_path, capsys):
     out = tmp_path / "new" / "net.onnx"
     export.main(out=out, checkpoint=checkpoint)
@@ -107,6 +122,19 @@ def test_a_missing_checkpoint_is_one_line(tmp_path):
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and "none.pt: no such checkpoint" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(checkpoint, tmp_path):
+    (tmp_path / "file").touch()
+    out = str(tmp_path / "file" / "deep" / "net.onnx")
+    done = subprocess.run(
+        [sys.executable, "-m", "dbnet.export", "--checkpoint", str(checkpoint), "--out", out],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"dbnet.export: {tmp_path}/file/deep: Not a directory\n"
 
 
 def test_a_missing_package_is_one_line(monkeypatch, tmp_path):

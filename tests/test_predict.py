@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -271,6 +272,37 @@ def test_a_drawing_is_the_image_and_its_polygons_alone(cfg, pages):
     assert np.abs(saved - draw_found(image, found)).mean() < 8, "but for JPEG"
 
 
+def test_every_image_has_a_drawing_of_its_own(cfg, pages, tmp_path):
+    shapes = {
+        "a.png": (40, 60),
+        "a.png.jpg": (50, 60),
+        "a.png.jpg.jpg": (60, 60),
+        "a.JPG": (70, 60),
+    }
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for name, shape in shapes.items():
+        cv2.imwrite(str(scans / name), np.full(shape, 255, np.uint8))
+    predict.main(replace(cfg, images=(str(scans),), draw=True))
+    drawn = {path.name: decode_image(path).shape[:2] for path in (cfg.out / "drawings").iterdir()}
+    shapes["a.png.jpg.jpg.jpg"] = shapes.pop("a.png")
+    assert drawn == shapes
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "expected"),
+    [
+        ("a.png", (), "a.png.jpg"),
+        ("a.png", ("b.png.jpg", "a.jpg"), "a.png.jpg"),
+        ("a.png", ("a.png.jpg",), "a.png.jpg.jpg"),
+        ("a.jpeg", ("a.jpeg.jpg", "a.png"), "a.jpeg"),
+        (".jpg", (), ".jpg.jpg"),  # a name without a suffix
+    ],
+)
+def test_drawings_are_called_after_their_images(name, others, expected):
+    assert predict.drawing_name(name, {name, *others}) == expected
+
+
 @pytest.mark.parametrize("name", ["predictions.json", "predictions.csv", "drawings"])
 def test_what_is_there_is_not_overwritten(cfg, pages, name):
     cfg.out.mkdir()
@@ -287,6 +319,26 @@ def test_without_out_a_new_folder_is_made(cfg, pages, tmp_path, monkeypatch):
     out = predict.main(replace(cfg, images=(page,), out=None))
     assert out.parent == Path("runs") and out.name.startswith("predict-")
     assert sorted(path.name for path in out.iterdir()) == ["predictions.csv", "predictions.json"]
+
+
+def test_two_starts_in_one_second_do_not_share_a_folder(cfg, pages, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda form: form.split("-")[0] + "-NOW")
+    page = str(pages / "images" / "val" / "page_0.png")
+    first, second = (predict.main(replace(cfg, images=(page,), out=None)) for _ in range(2))
+    assert (first, second) == (Path("runs/predict-NOW"), Path("runs/predict-NOW-2"))
+    assert_same(words_of(first), words_of(second), atol=0)
+
+
+def test_two_evaluations_in_one_second_do_not_share_a_folder(cfg, pages, tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "strftime", lambda form: form.split("-")[0] + "-NOW")
+    checkpoint = tmp_path / "best.pt"
+    shutil.copy(cfg.checkpoint, checkpoint)
+    (tmp_path / "eval-NOW").mkdir()
+    data = DataConfig(root=pages, image_size=SIZE, num_workers=0, cache="none")
+    evaluate.main(EvaluateConfig(checkpoint=checkpoint, data=data, device="cpu", draw_worst=0))
+    assert list((tmp_path / "eval-NOW").iterdir()) == []
+    assert len(words_of(tmp_path / "eval-NOW-2")) == 5
 
 
 # ---- What is read
@@ -306,6 +358,14 @@ def test_a_broken_image_is_one_line_and_the_rest_goes_on(cfg, pages, tmp_path, c
     assert [Path(line.split(":")[0]).name for line in lines] == ["b.png", "c.png", "e.png"]
     assert "0 bytes" in lines[1] and "No such file" in lines[2]
     assert "images: 2, " in told.out and "failures: 3, " in told.out
+
+
+def test_line_ends_in_a_name_do_not_hide_the_reason(cfg, tmp_path, capsys):
+    (tmp_path / "bad\nna\rme.jpg").write_bytes(b"")
+    with pytest.raises(SystemExit):
+        predict.main(replace(cfg, images=(str(tmp_path / "bad\nna\rme.jpg"),)))
+    told = capsys.readouterr().err
+    assert rf"{tmp_path}/bad\nna\rme.jpg: the file is empty (0 bytes)" in told.splitlines()
 
 
 def test_files_folders_and_globs_are_the_same_images(tmp_path):
@@ -343,6 +403,11 @@ def test_two_files_of_one_name_are_told_apart_or_refused(tmp_path):
 def test_a_piped_list_is_read(words, monkeypatch):
     stdin(monkeypatch, "scans/a b.png\r\n\nscans/für.png\n".encode())
     assert predict.named_images(words) == ["scans/a b.png", "scans/für.png"]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(monkeypatch):
+    stdin(monkeypatch, b"\xef\xbb\xbfscans/a.png\r\nscans/b.png\r\n")
+    assert predict.named_images(()) == ["scans/a.png", "scans/b.png"]
 
 
 def test_no_image_at_all_is_one_line(monkeypatch):

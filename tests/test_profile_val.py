@@ -2,7 +2,9 @@
 
 import json
 import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +96,15 @@ def test_without_a_checkpoint_the_network_can_be_chosen_but_not_its_weights(monk
     monkeypatch.setattr(sys, "argv", [*words, "--model.weights", "best.pt"])
     with pytest.raises(ValueError, match=r"--model\.weights: without a checkpoint"):
         parse_profile()
+
+
+def test_another_start_of_the_same_second_gets_a_folder_of_its_own(cfg, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda form: form.split("-")[0] + "-NOW")
+    (tmp_path / "runs" / "profile-NOW").mkdir(parents=True)
+    profile_val.main(replace(cfg, out=None))
+    assert list(Path("runs/profile-NOW").iterdir()) == []
+    assert Path("runs/profile-NOW-2/profile.json").is_file()
 
 
 def test_report_tells_the_bottleneck_and_the_ceiling(cfg, first):

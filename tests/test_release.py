@@ -1,5 +1,7 @@
 """A released checkpoint is the same detector, smaller, and tells nothing of its machine."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,15 @@ def test_a_file_that_is_there_stays(trained, tmp_path):
     with pytest.raises(InputError, match="is there already"):
         release.main(checkpoint=trained, out=out)
     assert out.read_bytes() == b"precious"
+
+
+def test_a_name_too_long_for_a_file_is_one_line(tmp_path):
+    words = ["--checkpoint", "none.pt", "--out", "n" * 300]
+    done = subprocess.run(
+        [sys.executable, "-m", "dbnet.release", *words], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"dbnet.release: {'n' * 300}: File name too long\n"
 
 
 def test_a_checkpoint_without_settings_is_refused(trained, tmp_path):

@@ -9,7 +9,6 @@ arrays    each at a multiple of 64 bytes
 
 import json
 import struct
-import uuid
 import zlib
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from dbnet.errors import InputError
+from dbnet.files import replacing
 
 _MAGIC = b"dbnetarr"
 _HEAD = struct.Struct("<8sQ")
@@ -36,17 +36,12 @@ def write_arrays(path: Path, key: str, info: Any, arrays: dict[str, np.ndarray])
     for array in arrays.values():
         pieces += [array.reshape(-1).view(np.uint8), bytes(_padded(array.nbytes) - array.nbytes)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        checksum = 0
-        with temporary.open("wb") as file:
-            for piece in pieces:
-                checksum = zlib.crc32(piece, checksum)
-                file.write(piece)
-            file.write(_CHECKSUM.pack(checksum))
-        temporary.replace(path)
-    finally:  # also where somebody stops the program
-        temporary.unlink(missing_ok=True)
+    checksum = 0
+    with replacing(path) as draft, draft.open("wb") as file:
+        for piece in pieces:
+            checksum = zlib.crc32(piece, checksum)
+            file.write(piece)
+        file.write(_CHECKSUM.pack(checksum))
 
 
 def is_whole(path: Path) -> bool:

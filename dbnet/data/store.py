@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dbnet.files import replacing
+
 KEY_BYTES = 16
 
 _CHECKSUM = struct.Struct("<I")  # CRC-32 of all before it; 0.15 ms per MB
@@ -57,20 +59,16 @@ class Store:
         if self.is_off:
             return
         path = self._path(key)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         checksum = _CHECKSUM.pack(zlib.crc32(content, zlib.crc32(key)))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(b"".join([key, content, checksum]))
-            temporary.replace(path)
+            with replacing(path) as draft:
+                draft.write_bytes(b"".join([key, content, checksum]))
         except OSError as error:
             self._shared[-1] = 1
             logger.warning("Cache %s is off, nothing more is stored: %s", self.folder, error)
         else:
             self._count(bytes_stored=KEY_BYTES + len(content) + _CHECKSUM.size)
-        finally:  # also where somebody stops the program
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
     @property
     def is_off(self) -> bool:

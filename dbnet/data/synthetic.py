@@ -9,8 +9,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
-import uuid
 from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
@@ -24,13 +22,13 @@ from dbnet.data.receipts.photo import photograph
 from dbnet.data.receipts.sheet import Level, typeset
 from dbnet.data.receipts.text import write_receipt
 from dbnet.errors import InputError
+from dbnet.files import remove_leftovers, replacing
 
 VERSION = 1
 """Part of the folder's name: count it up with every change to what is drawn."""
 
 _STREAMS = {"train": 0, "val": 1}
 _START, _COMMENT, _END = b"\xff\xd8", b"\xff\xfe", b"\xff\xd9"  # JPEG markers
-_STALE = 60.0  # seconds; writing a file takes milliseconds
 
 
 def draw_receipt(
@@ -66,8 +64,7 @@ def build(
             raise InputError(f"drawn receipts: {name} is {value}, must be 0 or more")
     family = f"v{VERSION}-seed{seed}" + ("-lines" if level == "lines" else "")
     folder = root / f"{family}-train{train}-val{val}"
-    for stale in folder.rglob("*.tmp"):
-        _remove_stale(stale)
+    remove_leftovers(folder)
     for split, count in (("train", train), ("val", val)):
         names = [f"drawn_{i:05d}.jpg" for i in range(count)]
         notes = _fill(folder / "images" / split, names, family, seed, workers, level)
@@ -168,18 +165,5 @@ def _annotation(path: Path) -> str | None:
 def _write(path: Path, content: bytes) -> None:
     """The file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with replacing(path) as draft:
         draft.write_bytes(content)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _remove_stale(draft: Path) -> None:
-    """Remove what a killed process left; another one may still write the younger ones."""
-    try:
-        if time.time() - draft.stat().st_mtime > _STALE:
-            draft.unlink()
-    except FileNotFoundError:
-        pass

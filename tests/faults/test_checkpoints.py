@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import shutil
+import time
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,18 @@ def test_a_resumed_run_stays_where_it_is(pages, tmp_path, moved):
     cfg = small(pages, tmp_path, epochs=2, resume=folder)
     with pytest.raises(InputError, match=f"keeps its settings, but train.{next(iter(moved))}: "):
         train.main(replace(cfg, train=replace(cfg.train, **moved)))
+
+
+@pytest.mark.faults("half a checkpoint that a kill has left", "the next save removes it")
+def test_what_a_kill_has_left_goes_away(pages, tmp_path):
+    folder = train.main(small(pages, tmp_path, epochs=1))
+    left, young = (folder / f".{name}.tmp" for name in ("left", "young"))
+    for draft in (left, young):
+        draft.write_bytes(b"half a checkpoint")
+    os.utime(left, (time.time() - 3600,) * 2)
+    train.main(small(pages, tmp_path, epochs=2, resume=folder))
+    assert not left.exists()
+    assert young.exists(), "another program may be writing it"
 
 
 @pytest.mark.faults("too little disk for the checkpoints", "refused before the first epoch")
