@@ -59,7 +59,7 @@ def photograph(
     image = warp.image(paper, shape)
     mask = np.zeros(shape, np.uint8)  # where the paper lies
     cv2.fillPoly(mask, [_outline(rng, warp, sheet.ink.shape)], 255, cv2.LINE_8, 4)
-    image = _scan(rng, image, mask) if scanned else _shoot(rng, image, mask)
+    image = _scan(rng, image, mask) if scanned else shoot(rng, image, mask)
     if rng.random() < (0.7 if scanned else 0.1):
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     corners = warp.points(np.concatenate(quads)).astype(np.float32)
@@ -137,7 +137,7 @@ def _scan(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> np.n
     return image
 
 
-def _shoot(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def shoot(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Camera: the paper and its shadow on a desk, lamps, blur, sensor noise."""
     height, width = mask.shape
     small = cv2.resize(mask, (width // 6 + 1, height // 6 + 1), interpolation=cv2.INTER_AREA)
