@@ -4,15 +4,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
+import build
 from configs import Config, DataConfig, PostprocessConfig, TrainConfig, from_dict, to_dict
 from dbnet import release
 from dbnet.checkpoint import build_model, load_checkpoint, save_checkpoint
+from dbnet.data.synthetic import draw_receipt
+from dbnet.data.transforms import letterbox
+from dbnet.engine import to_original
 from dbnet.errors import InputError
 from tests.networks import lived_in
 
+WEIGHTS = Path(__file__).parent.parent / "weights"
 CONFIG = Config(
     data=DataConfig(root=Path("/home/somebody/scans"), image_size=320, drawn_level="lines"),
     train=TrainConfig(out=Path("/home/somebody/runs"), name="secret"),
@@ -87,3 +94,24 @@ def test_a_checkpoint_without_settings_is_refused(trained, tmp_path):
     with pytest.raises(InputError, match=r"bare\.pt: lacks its settings"):
         release.main(checkpoint=bare, out=tmp_path / "small.pt")
     assert not (tmp_path / "small.pt").exists()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("path", sorted(WEIGHTS.glob("*.pt")), ids=lambda path: path.stem)
+def test_the_weights_of_the_repository_read_receipts(path):
+    payload = load_checkpoint(path)
+    cfg = from_dict(Config, payload["config"])
+    model, postprocess = (
+        build_model(payload).eval(),
+        build.postprocessor(cfg.postprocess, cfg.targets),
+    )
+    metric = build.metrics(cfg.metric)["cleval"]
+    for seed in (3, 4):
+        image, quads, texts = draw_receipt(np.random.default_rng(seed), level=cfg.data.drawn_level)
+        matrix = letterbox(image.shape[:2], cfg.data.image_size)
+        size = (cfg.data.image_size, cfg.data.image_size)
+        canvas = cv2.warpAffine(image, matrix[:2], size, flags=cv2.INTER_AREA)
+        prob_map = model.predict(torch.from_numpy(canvas.transpose(2, 0, 1)[None]))[0, 0].numpy()
+        found = to_original(postprocess(prob_map), matrix, image.shape[:2])
+        metric.update(found.polygons, quads, [False] * len(quads), texts)
+    assert metric.compute()["hmean"] > 0.95
