@@ -106,11 +106,11 @@ def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
-        cause: BaseException | None = error  # torch's archive writer hides it behind its own
-        while cause is not None and not isinstance(cause, OSError):
+        cause: BaseException = error  # torch's archive writer hides it behind its own
+        while not isinstance(cause, OSError) and cause.__context__:
             cause = cause.__context__
-        if cause is None:
-            raise
+        if not isinstance(cause, OSError):
+            raise cause from None  # such as that of a loader's worker, killed meanwhile
         raise InputError(f"{path}: cannot be written ({cause.strerror or cause})") from error
 
 

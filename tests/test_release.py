@@ -101,10 +101,8 @@ def test_a_checkpoint_without_settings_is_refused(trained, tmp_path):
 def test_the_weights_of_the_repository_read_receipts(path):
     payload = load_checkpoint(path)
     cfg = from_dict(Config, payload["config"])
-    model, postprocess = (
-        build_model(payload).eval(),
-        build.postprocessor(cfg.postprocess, cfg.targets),
-    )
+    model = build_model(payload).eval()
+    postprocess = build.postprocessor(cfg.postprocess, cfg.targets)
     metric = build.metrics(cfg.metric)["cleval"]
     for seed in (3, 4):
         image, quads, texts = draw_receipt(np.random.default_rng(seed), level=cfg.data.drawn_level)

@@ -1,6 +1,7 @@
 """Checkpoints under a full disk, on a read-only one, damaged, or from elsewhere."""
 
 import errno
+import io
 import os
 import resource
 import shutil
@@ -36,6 +37,18 @@ def test_a_file_that_may_not_grow(tmp_path, kilobytes):
     assert str(caught.value) == f"{path}: cannot be written ({os.strerror(errno.EFBIG)})"
     assert load_checkpoint(path)["epoch"] == 1
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.faults("a loader worker killed during a save", "told as at any other time")
+def test_what_interrupts_a_save_is_not_hidden(tmp_path, monkeypatch):
+    class Interrupted(io.FileIO):
+        def write(self, _):
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(Path, "open", Interrupted)
+    with pytest.raises(RuntimeError, match="^DataLoader worker"):
+        save_checkpoint(tmp_path / "last.pt", PAYLOAD)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.faults("disk full in mid-epoch", "one line, last.pt is kept, resumed bit by bit")
