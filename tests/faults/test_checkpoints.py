@@ -45,8 +45,8 @@ def test_what_interrupts_a_save_is_not_hidden(tmp_path, monkeypatch):
         def write(self, _):
             raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
 
-    monkeypatch.setattr(Path, "open", Interrupted)
-    with pytest.raises(RuntimeError, match="^DataLoader worker"):
+    monkeypatch.setattr(Path, "open", lambda path, mode: Interrupted(path, mode))
+    with pytest.raises(RuntimeError, match=r"^DataLoader worker"):
         save_checkpoint(tmp_path / "last.pt", PAYLOAD)
     assert list(tmp_path.iterdir()) == []
 
