@@ -36,22 +36,19 @@ efficientnet_lite0)
     --data.root "$root" --data.drawn-mix 200 --data.train-size 384 --data.batch-size 8 \
     --augment.scale 1.2 3.4 --augment.rotate 8 --augment.quarter-turns 0.08 \
     --optim.lr 1.5e-3 --optim.warmup-epochs 0.2 --train.ema 0.998 --train.epochs 12 --train.val-every 6
-  stage large --model.weights runs/lines/best.pt \
-    --data.root "$root" --data.drawn-mix 100 --data.image-size 1024 --data.train-size 448 \
-    --data.batch-size 6 --augment.scale 1.4 2.7 --augment.rotate 6 --augment.quarter-turns 0.06 \
-    --optim.lr 1e-3 --optim.warmup-epochs 0.2 --train.ema 0.995 --train.epochs 4 --train.val-every 4
-  stage long --model.weights runs/large/best.pt \
-    --data.root "$root" --data.drawn-mix 200 --data.image-size 1024 --data.train-size 448 \
-    --data.batch-size 6 --augment.scale 1.4 2.7 --augment.rotate 6 --augment.quarter-turns 0.06 \
-    --optim.lr 1e-3 --optim.warmup-epochs 0.2 --train.ema 0.998 --postprocess.box-thresh 0.4 \
-    --train.epochs 20 --train.val-every 10
+  common+=(
+    --data.root "$root" --data.image-size 1024 --data.train-size 448 --data.batch-size 6
+    --augment.quarter-turns 0.06 --optim.lr 1e-3 --optim.warmup-epochs 0.2
+  )
+  stage large --model.weights runs/lines/best.pt --data.drawn-mix 100 \
+    --augment.scale 1.4 2.7 --augment.rotate 6 \
+    --train.ema 0.995 --train.epochs 4 --train.val-every 4
+  common+=(--train.ema 0.998 --postprocess.box-thresh 0.4)
+  stage long --model.weights runs/large/best.pt --data.drawn-mix 200 \
+    --augment.scale 1.4 2.7 --augment.rotate 6 --train.epochs 20 --train.val-every 10
   # Papers lie askew: the same again, turned by up to 25 degrees.
-  stage askew --model.weights runs/long/best.pt \
-    --data.root "$root" --data.drawn-mix 300 --data.drawn-seed 5 --data.image-size 1024 \
-    --data.train-size 448 --data.batch-size 6 \
-    --augment.scale 1.1 2.7 --augment.rotate 25 --augment.quarter-turns 0.06 \
-    --optim.lr 1e-3 --optim.warmup-epochs 0.2 --train.ema 0.998 --postprocess.box-thresh 0.4 \
-    --train.epochs 14 --train.val-every 7
+  stage askew --model.weights runs/long/best.pt --data.drawn-mix 300 --data.drawn-seed 5 \
+    --augment.scale 1.1 2.7 --augment.rotate 25 --train.epochs 14 --train.val-every 7
   last=askew
   ;;
 mobilenetv3_small_075)
