@@ -7,9 +7,8 @@ import numpy as np
 
 from dbnet.geometry import clip
 from dbnet.structures import Detections
-from dbnet.unclip import classic_distance, exact_distance, grow, retreat
+from dbnet.unclip import OUTLINE_TOLERANCE, classic_distance, exact_distance, grow, retreat
 
-_OUTLINE_TOLERANCE = 0.75  # pixels: the steps of a slanted edge are not corners
 _NONE = np.zeros((0, 2), np.float32)
 _SOFT_SHARE = 0.2  # of a region's area, the most that its soft edge may count as not text
 
@@ -81,7 +80,8 @@ class DBPostprocessor:
         if prob_map.ndim != 2 or prob_map.dtype != np.float32 or prob_map.size == 0:
             raise ValueError(f"prob_map is {prob_map.dtype} {prob_map.shape}: need float32 (H, W)")
         regions = self._find_regions(prob_map)
-        outlines = [cv2.approxPolyDP(c, _OUTLINE_TOLERANCE, True) for c in regions.contours]
+        # The pixel steps of a slanted edge are not corners.
+        outlines = [cv2.approxPolyDP(c, OUTLINE_TOLERANCE, True) for c in regions.contours]
         kernels = _measure(regions, outlines)
         distances = self._distances(kernels, regions.missing)  # (n,)
         sides = kernels.sides + 2 * distances[:, None]  # (n, 2)

@@ -19,6 +19,7 @@ import pyclipper
 
 from dbnet.geometry import split
 
+OUTLINE_TOLERANCE = 0.75  # pixels that outlines may be off the contours they simplify
 _CLIPPER_SCALE = 1e5  # pyclipper works in integers, fastest below 2^30
 _MITER_LIMIT = 2.0  # length of the sharpest corner's tip, in distances
 _SHARPEST = 2 / _MITER_LIMIT**2 - 1  # cosine of that corner's turning angle
@@ -52,8 +53,9 @@ def grow(outlines: list[np.ndarray], distances: np.ndarray) -> list[np.ndarray]:
 
     Where all corners stay sharp, all edges outlast the move and no two parts can meet, each
     corner moves along its bisector, all corners of all outlines at once. Parts that meet enclose
-    a pocket: up to there, the outline has turned backwards by half a turn or more. The few
-    outlines that are not so simple go through the clipper.
+    a pocket: up to there, the outline has turned backwards by half a turn or more. Simplified, two
+    sides of a neck may overlap, each by OUTLINE_TOLERANCE: growing by more mends that, by less
+    only the clipper. The few outlines that are not so simple go through it.
     """
     if not outlines:
         return []
@@ -80,6 +82,8 @@ def grow(outlines: list[np.ndarray], distances: np.ndarray) -> list[np.ndarray]:
     sharp = (turned.real >= _SHARPEST) | (turns < 0)
     simple = np.logical_and.reduceat(outlasts & sharp, firsts)
     simple &= _least_turn(turns, counts) > -np.pi
+    is_convex = np.minimum.reduceat(turns, firsts) >= 0
+    simple &= is_convex | (distances > OUTLINE_TOLERANCE)
     moved = moved.view(np.float64).reshape(-1, 2).astype(np.float32)
     grown = split(moved, counts)
     others = np.flatnonzero(~simple).tolist()

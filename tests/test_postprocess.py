@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -245,7 +245,14 @@ def test_equals_the_textbook(seed, use_polygon, unclip_ratio):
     assert scores < 1e-6
 
 
+TANGLED = [  # simplified, its outline crosses itself twice
+    [0.0, 0.0, 0.0, 0.1, 0.0, 0.1, 0.0, 0.10, 0.10, 0.10],
+    [0.0, 0.0, 0.0, 0.1, 0.1, 0.0, 0.1, 0.95, 0.95, 0.95],
+]
+
+
 @settings(max_examples=150, deadline=None)
+@example(np.array(TANGLED, np.float32), 0.0, None, True, 1)
 @given(
     hnp.arrays(
         np.float32,
@@ -285,6 +292,10 @@ def test_any_map_gives_valid_detections(
         assert geometry.area(polygon) > 0
     # Equal scores may come in either order: a cut between them is no difference worth a test.
     if found.capped == 0:
-        corners, scores = reference.difference(found, reference.postprocess(prob_map, **changes))
+        try:
+            expected = reference.postprocess(prob_map, **changes)
+        except reference.Tie:
+            return
+        corners, scores = reference.difference(found, expected)
         assert corners < 1e-3
         assert scores < 1e-6

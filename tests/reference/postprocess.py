@@ -11,6 +11,10 @@ import shapely
 from dbnet.structures import Detections
 
 
+class Tie(Exception):
+    """Of several pieces of an outline two are the largest: either is right."""
+
+
 def postprocess(
     prob_map: np.ndarray,
     *,
@@ -99,7 +103,10 @@ def largest_offset(polygon: np.ndarray, distance: float) -> np.ndarray | None:
     pieces = [piece for piece in pieces if len(piece) >= 3]
     if not pieces:
         return None
-    return max(pieces, key=lambda piece: shapely.Polygon(piece).area).astype(np.float32)
+    areas = np.array([shapely.Polygon(piece).area for piece in pieces])
+    if (areas > areas.max() - 1e-3).sum() > 1:
+        raise Tie
+    return pieces[areas.argmax()].astype(np.float32)
 
 
 def difference(ours: Detections, theirs: Detections) -> tuple[float, float]:
