@@ -14,7 +14,7 @@ from dbnet.engine import StepReport
 from dbnet.profiler import StageTimer
 from dbnet.report import write_picture, write_text
 
-NOTHING_YET = {"images": 0, "seconds": 0.0, "sums": {}, "stages": {}}
+NOTHING_YET = {"images": 0, "seconds": 0.0, "sums": {}, "stages": {}, "scalars": {}}
 
 
 class RunLog:
@@ -37,10 +37,10 @@ class RunLog:
         self.epochs = epochs
         self.first_epoch = epoch
         self.step = step
+        self._begin(**NOTHING_YET | (running or {}))  # earlier versions kept fewer of these
         self._open(folder)
         self.started = time.perf_counter()
         self.bar: tqdm | None = None
-        self._begin(**NOTHING_YET | (running or {}))  # earlier versions kept no stages
 
     @main_only
     def _open(self, folder: Path) -> None:
@@ -50,10 +50,20 @@ class RunLog:
             kept = [line for line in lines if line.endswith("\n")]
             kept = [line for line in kept if json.loads(line)["epoch"] < self.first_epoch]
         write_text(self.path, "".join(kept))
-        self.writer = SummaryWriter(folder, purge_step=self.step + 1 if self.step else None)
+        # The figures of an epoch stand at its last step, which has others of its own: within an
+        # epoch, the step is dropped too, and its own are written again.
+        first_dropped = self.step if self.scalars else self.step + 1
+        self.writer = SummaryWriter(folder, purge_step=first_dropped if self.step else None)
+        self._write_scalars()
 
     def _begin(
-        self, *, images: int, seconds: float, sums: dict[str, float], stages: dict[str, float]
+        self,
+        *,
+        images: int,
+        seconds: float,
+        sums: dict[str, float],
+        stages: dict[str, float],
+        scalars: dict[str, float],
     ) -> None:
         self.images = images  # of this epoch's training, up to the last step
         self.seconds = seconds
@@ -61,6 +71,7 @@ class RunLog:
         self.timer = StageTimer(synchronize=None)
         for stage, total in stages.items():
             self.timer.add(stage, total)
+        self.scalars = dict(scalars)  # of the last step
 
     def running(self) -> dict[str, Any]:
         """What the line of the epoch in hand is made of, so far; plain values."""
@@ -69,6 +80,7 @@ class RunLog:
             "seconds": self.seconds,
             "sums": dict(self.sums),
             "stages": self.timer.totals(),
+            "scalars": dict(self.scalars),
         }
 
     def start_epoch(self, epoch: int, batches: int) -> None:
@@ -89,11 +101,11 @@ class RunLog:
 
     @main_only
     def _tell(self, report: StepReport) -> None:
-        for name, value in report.losses.items():
-            self.writer.add_scalar(f"train/loss_{name}", value, self.step)
-        self.writer.add_scalar("train/lr", report.lr, self.step)
+        self.scalars = {f"train/loss_{name}": value for name, value in report.losses.items()}
+        self.scalars["train/lr"] = report.lr
         if report.grad_norm is not None:
-            self.writer.add_scalar("train/grad_norm", report.grad_norm, self.step)
+            self.scalars["train/grad_norm"] = report.grad_norm
+        self._write_scalars()
         elapsed = self.seconds
         waited = sum(self.timer.durations["data_wait"])
         self.bar.set_postfix_str(
@@ -104,6 +116,10 @@ class RunLog:
             refresh=False,
         )
         self.bar.update()
+
+    def _write_scalars(self) -> None:
+        for name, value in self.scalars.items():
+            self.writer.add_scalar(name, value, self.step)
 
     def end_training(self) -> dict[str, float]:
         """Closes the bar; mean losses and timings of this epoch's training."""

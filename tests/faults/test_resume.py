@@ -56,6 +56,26 @@ def test_stopped_again_and_again_with_other_workers(pages, tmp_path, monkeypatch
     assert_equal_runs(whole, train.main(cfg))
 
 
+@pytest.mark.faults("killed between an epoch's figures and its checkpoint", "logged once")
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_killed_between_figures_and_checkpoint(pages, tmp_path, monkeypatch, epoch):
+    whole = train.main(small(pages, tmp_path / "whole"))
+    end_epoch, folder = RunLog.end_epoch, tmp_path / "run"
+
+    def killed(log, record):
+        end_epoch(log, record)
+        if log.epoch == epoch:
+            raise MemoryError
+
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(RunLog, "end_epoch", killed)
+        train.main(small(pages, tmp_path, save_minutes=0))
+    state = load_checkpoint(folder / "last.pt")
+    assert (state["epoch"], state["seen"]) == (epoch, PAGES)
+    assert len(scalars_of(folder)["val/cleval/hmean"]) == epoch + 1
+    assert_equal_runs(whole, train.main(small(pages, tmp_path, resume=folder)))
+
+
 def test_what_a_checkpoint_covers_is_logged_on_disk_before(pages, tmp_path, monkeypatch):
     write, fsync = RecordWriter.write, os.fsync
     snapshot = tmp_path / "snapshot"
