@@ -79,7 +79,8 @@ def grow(outlines: list[np.ndarray], distances: np.ndarray) -> list[np.ndarray]:
 
     turns *= side
     outlasts = ((moved[following] - moved) * after.conj()).real > 0
-    sharp = (turned.real >= _SHARPEST) | (turns < 0)
+    # Half a turn is one to either side: where the outline runs back on itself, the clipper knows.
+    sharp = (turned.real >= _SHARPEST) | (turns < 0) & (turned.real > 1e-9 - 1)
     simple = np.logical_and.reduceat(outlasts & sharp, firsts)
     simple &= _least_turn(turns, counts) > -np.pi
     is_convex = np.minimum.reduceat(turns, firsts) >= 0

@@ -115,6 +115,19 @@ def test_crossing_outlines_are_the_clipper_s():
         assert shapely.Polygon(grown).symmetric_difference(expected).area < 0.01
 
 
+SPIKED = [(8, 0), (0, 0), (0, 2), (3, 4), (2, 5), (3, 7), (0, 10)]
+SPIKED += [(0, 12), (2, 12), (2, 10), (6, 8), (4, 2), (6, 0)]
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_outlines_that_run_back_on_themselves_are_the_clipper_s(step):
+    spiked = np.array(SPIKED, np.int32)[::step]
+    turned = [spiked, spiked[:, ::-1], spiked * [-1, 1], spiked[:, ::-1] * [1, -1]]
+    outlines = [np.roll(outline, i, axis=0) for outline in turned for i in range(len(spiked))]
+    for outline, grown in zip(outlines, grow(outlines, np.full(len(outlines), 1.9)), strict=True):
+        assert geometry.area(grown) == pytest.approx(geometry.area(largest_offset(outline, 1.9)))
+
+
 def test_simple_outlines_need_no_clipper(monkeypatch):
     texts = [arc(bend, radius=150, height=8) for bend in (0.2, 1.0, 2.0)]
     bent = np.array([[0, 0], [50, 0], [50, 50], [40, 50], [40, 10], [0, 10]])
