@@ -88,18 +88,26 @@ class NaiveCLEval:
     def reset(self) -> None:
         self.counts = dict.fromkeys(self.package.NAMES, 0.0)
 
-    def update(
+    def update_batch(
+        self,
+        det_polygons: list[list[np.ndarray]],
+        gt_polygons: list[list[np.ndarray]],
+        ignored: list[np.ndarray],
+        texts: list[list[str]],
+        image_sizes: list[tuple[int, int]],
+    ) -> list[dict[str, float]]:
+        return list(map(self._update, det_polygons, gt_polygons, ignored, texts))
+
+    def _update(
         self,
         det_polygons: list[np.ndarray],
         gt_polygons: list[np.ndarray],
         ignored: np.ndarray,
-        texts: list[str] | None = None,
-        *,
-        image_size: tuple[int, int] | None = None,
+        texts: list[str],
     ) -> dict[str, float]:
         quads = [min_area_quad(polygon) for polygon in det_polygons]
         truth = [p if len(p) == 4 else min_area_quad(p) for p in gt_polygons]
-        result = self.package.evaluate(quads, truth, ignored, texts or [""] * len(truth))
+        result = self.package.evaluate(quads, truth, ignored, texts)
         for name in self.counts:
             self.counts[name] += result[name]
         return result
@@ -130,18 +138,17 @@ class NaiveIoU:
     def reset(self) -> None:
         self.images = 0
 
-    def update(
+    def update_batch(
         self,
-        det_polygons: list[np.ndarray],
-        gt_polygons: list[np.ndarray],
-        ignored: np.ndarray,
-        texts: list[str] | None = None,
-        *,
-        image_size: tuple[int, int] | None = None,
-    ) -> dict[str, float]:
-        result = plain_iou.evaluate(det_polygons, gt_polygons, ignored, iou_thresh=self.iou_thresh)
-        self.images += 1
-        return result
+        det_polygons: list[list[np.ndarray]],
+        gt_polygons: list[list[np.ndarray]],
+        ignored: list[np.ndarray],
+        texts: list[list[str]],
+        image_sizes: list[tuple[int, int]],
+    ) -> list[dict[str, float]]:
+        self.images += len(det_polygons)
+        evaluate = partial(plain_iou.evaluate, iou_thresh=self.iou_thresh)
+        return list(map(evaluate, det_polygons, gt_polygons, ignored))
 
     def state(self) -> np.ndarray:
         return np.array([self.images])

@@ -6,7 +6,8 @@ Without --root, receipts are drawn. Both post-process the probability maps that 
 gives of the images, and score what they find; ours reads its targets from a warm cache. The ways
 take turns: in every repeat each goes over all images once, after one such pass that warms up and
 fills the cache. Times are CPU times of one process on one thread: the mean over the images, then
-the median of the repeats, the lowest and the highest.
+the median of the repeats, the lowest and the highest. Metrics are given a batch at a time, as in
+a validation.
 """
 
 import argparse
@@ -31,6 +32,8 @@ from dbnet.device import keep_freed_memory
 from dbnet.engine import Metric, to_original
 from dbnet.inference import torch_network
 from dbnet.structures import Detections, Sample, TargetMaps
+
+BATCH = DataConfig().batch_size
 
 
 class Way(NamedTuple):
@@ -93,28 +96,28 @@ def probability_maps(checkpoint: Path, samples: list[Sample]) -> list[np.ndarray
 def measure(way: Way, samples: list[Sample], maps: list[np.ndarray]) -> dict[str, float]:
     """Mean milliseconds per image, by part."""
     seconds = dict.fromkeys(["targets", "post-process", *way.metrics, "together"], 0.0)
-    for sample, prob_map in zip(samples, maps, strict=True):
-        start = now = time.process_time()
+    now = time.process_time()
 
-        def lap(part: str) -> None:
-            nonlocal now
-            before, now = now, time.process_time()
-            seconds[part] += now - before
+    def lap(part: str) -> None:
+        nonlocal now
+        before, now = now, time.process_time()
+        seconds[part] += now - before
+        seconds["together"] += now - before
 
-        way.target_maps(sample)
-        lap("targets")
-        found = to_original(way.postprocess(prob_map), sample.matrix, sample.orig_size)
-        lap("post-process")
+    for first in range(0, len(samples), BATCH):
+        batch = samples[first : first + BATCH]
+        found = []
+        for sample, prob_map in zip(batch, maps[first : first + BATCH], strict=True):
+            way.target_maps(sample)
+            lap("targets")
+            detections = way.postprocess(prob_map)
+            found.append(to_original(detections, sample.matrix, sample.orig_size).polygons)
+            lap("post-process")
+        fields = ("orig_polygons", "ignored", "texts", "orig_size")
+        truth = [[getattr(sample, field) for sample in batch] for field in fields]
         for name, metric in way.metrics.items():
-            metric.update(
-                found.polygons,
-                sample.orig_polygons,
-                sample.ignored,
-                sample.texts,
-                image_size=sample.orig_size,
-            )
+            metric.update_batch(found, *truth)
             lap(name)
-        seconds["together"] += now - start
     return {part: 1e3 * total / len(samples) for part, total in seconds.items()}
 
 

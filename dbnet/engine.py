@@ -24,15 +24,14 @@ from dbnet.structures import Batch, Detections
 class Metric(Protocol):
     """What evaluate() asks of a metric; polygons in original pixels."""
 
-    def update(
+    def update_batch(
         self,
-        det_polygons: list[np.ndarray],
-        gt_polygons: list[np.ndarray],
-        ignored: np.ndarray,
-        texts: list[str] | None = None,
-        *,
-        image_size: tuple[int, int] | None = None,
-    ) -> dict[str, float]: ...
+        det_polygons: list[list[np.ndarray]],
+        gt_polygons: list[list[np.ndarray]],
+        ignored: list[np.ndarray],
+        texts: list[list[str]],
+        image_sizes: list[tuple[int, int]],
+    ) -> list[dict[str, float]]: ...
 
     def compute(self) -> dict[str, float]: ...
 
@@ -302,19 +301,14 @@ def score_batch(
             )
         ]
     with timer("metric"):
-        scores = [
-            {
-                name: metric.update(
-                    found[index].polygons,
-                    batch.orig_polygons[index],
-                    batch.ignored[index],
-                    batch.texts[index],
-                    image_size=batch.orig_sizes[index],
-                )
-                for name, metric in metrics.items()
-            }
-            for index in range(len(found))
-        ]
+        truth = (batch.orig_polygons, batch.ignored, batch.texts, batch.orig_sizes)
+        by_metric = {
+            name: metric.update_batch([each.polygons for each in found], *truth)
+            for name, metric in metrics.items()
+        }
+    scores = [
+        {name: results[index] for name, results in by_metric.items()} for index in range(len(found))
+    ]
     return [ImageResult(*item) for item in zip(batch.image_ids, found, scores, strict=True)]
 
 

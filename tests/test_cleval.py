@@ -1,15 +1,17 @@
 """CLEval equals the published package and a plain version of it, and keeps its books straight."""
 
 import copy
+import dataclasses
 import itertools
 
+import cv2
 import numpy as np
 import pytest
 import shapely
 
 from dbnet.metrics import cleval, kept, overlap
 from dbnet.metrics.cleval import CLEval, Counts
-from dbnet.metrics.polygons import pack
+from dbnet.metrics.polygons import pack, pack_each
 from tests.reference import cleval_pinned, cleval_plain
 from tests.reference.cleval_scenes import KINDS, scene
 
@@ -377,6 +379,22 @@ def test_what_is_kept_is_bounded(prepared, monkeypatch):
     assert len(prepared) == 5 + 2
 
 
+@pytest.mark.parametrize("scale_wise", [False, True])
+def test_a_batch_equals_its_images(scale_wise):
+    scenes = [(*scene(seed), (300 + seed, 500)) for seed in range(60)]
+    scenes += [([], [], [], None, (9, 9)), ([box(0, 0, 9, 9)] * 6, [], [], [], (9, 9))]
+    one, many = (metric(scale_wise=scale_wise, max_polygons=5) for _ in range(2))
+    for first in range(0, len(scenes), 12):
+        batch = scenes[first : first + 12]
+        results = many.update_batch(*zip(*batch, strict=True))
+        assert results == [one.update(*each) for each in batch]
+    assert many.update_batch([], [], [], [], []) == []
+    assert np.array_equal(many.state(), one.state())
+    with pytest.raises(ValueError, match="detected polygon 0 has shape"):
+        many.update_batch([[], [[]]], [[], []], [[], []], [[], []], [(9, 9)] * 2)
+    assert np.array_equal(many.state(), one.state())  # the first one was not added either
+
+
 # The geometry below
 
 
@@ -426,6 +444,24 @@ def test_overlaps_of_wiggly_outlines_equal_shapely(whole):
     assert packed.simple[:100].sum() > 60 and not packed.simple[100:120].all()
     assert 5 < packed.simple[120:].sum() < 35
     assert np.abs(packed.region_areas - shapely.area(shapes)).max() < 1e-9
+
+
+def test_outlines_of_several_images_are_measured_in_one_go():
+    rng = np.random.default_rng(3)
+    counts = rng.integers(3, 12, 60)
+    outlines = [rng.uniform(0, 60, (count, 2)).astype(np.float32) for count in counts]
+    outlines += [cv2.ellipse2Poly((30, 30), (20, 9), 15 * i, 0, 350, 30) for i in range(20)]
+    outlines = [outlines[i] for i in rng.permutation(len(outlines))]
+    groups = [outlines[:30], [], outlines[30:33], outlines[33:]]
+    for group, part in zip(groups, pack_each(groups, truncated=False), strict=True):
+        alone = pack(group, truncated=False)
+        for field in dataclasses.fields(alone):
+            assert np.array_equal(getattr(part, field.name), getattr(alone, field.name))
+        assert np.array_equal(part.simple, alone.simple)
+        assert np.array_equal(part.region_areas, alone.region_areas)
+        for values, expected in zip(part.lines, alone.lines, strict=True):
+            assert np.array_equal(values, expected)
+    assert 5 < pack(outlines, truncated=False).simple.sum() < 60
 
 
 def test_points_inside_equals_the_ray():

@@ -114,9 +114,9 @@ class Count:
     def reset(self):
         self.seen = []
 
-    def update(self, det_polygons, gt_polygons, ignored, texts=None, *, image_size=None):
-        self.seen.append((det_polygons, gt_polygons))
-        return {"hmean": float(len(det_polygons))}
+    def update_batch(self, det_polygons, gt_polygons, ignored, texts, image_sizes):
+        self.seen += zip(det_polygons, gt_polygons, strict=True)
+        return [{"hmean": float(len(found))} for found in det_polygons]
 
     def compute(self):
         return {"hmean": float(self.images)}

@@ -15,7 +15,7 @@ import shapely
 from dbnet.metrics.characters import GroundTruth, SizeView, false_characters, ground_truth
 from dbnet.metrics.kept import KeptByContent
 from dbnet.metrics.overlap import boxes_meet, overlap_areas, points_inside
-from dbnet.metrics.polygons import Polygons, checked, pack
+from dbnet.metrics.polygons import Polygons, checked, pack_each
 from dbnet.metrics.rates import RATES, counted, named
 
 
@@ -105,13 +105,34 @@ class CLEval:
         With no character to find and none claimed, all rates are 1 (0 in the package).
         Raises ValueError for shapes, lengths or numbers that cannot be.
         """
-        detections = checked(det_polygons[: self._max_polygons], "detected")
-        truth = self._ground_truth(gt_polygons, ignored, texts, image_size)
-        capped = len(det_polygons) - len(detections)
-        counts = self._evaluate(detections, truth, capped)
-        rates = [self._rates(row) for row in counts]
-        self._totals += np.hstack([counts, rates])
-        return named(rates[0]) | counted(counts[0])
+        images = ([det_polygons], [gt_polygons], [ignored], [texts], [image_size])
+        return self.update_batch(*images)[0]
+
+    def update_batch(
+        self,
+        det_polygons: Sequence[Sequence[np.ndarray]],
+        gt_polygons: Sequence[Sequence[np.ndarray]],
+        ignored: Sequence[Sequence[bool]],
+        texts: Sequence[Sequence[str] | None],
+        image_sizes: Sequence[tuple[int, int] | None],
+    ) -> list[dict[str, float]]:
+        """The same for N images, faster: N of each argument of `update` and N results.
+
+        Where it raises ValueError, none of them is added.
+        """
+        detections = [checked(found[: self._max_polygons], "detected") for found in det_polygons]
+        annotations = zip(gt_polygons, ignored, texts, image_sizes, strict=True)
+        truths = [self._ground_truth(*annotation) for annotation in annotations]
+        packed = pack_each(detections, truncated=True)
+        results = []
+        for found, kept, outlines, truth in zip(
+            det_polygons, detections, packed, truths, strict=True
+        ):
+            counts = self._evaluate(kept, outlines, truth, len(found) - len(kept))
+            rates = [self._rates(row) for row in counts]
+            self._totals += np.hstack([counts, rates])
+            results.append(named(rates[0]) | counted(counts[0]))
+        return results
 
     def compute(self) -> dict[str, float]:
         """Rates over all images (official), `*_per_image` means of the images' own, `Counts`.
@@ -175,10 +196,9 @@ class CLEval:
         )
 
     def _evaluate(
-        self, detections: list[np.ndarray], truth: GroundTruth, capped: int
+        self, detections: list[np.ndarray], packed: Polygons, truth: GroundTruth, capped: int
     ) -> list[Counts]:
         """Counts of one image: all sizes, then one per bin. G texts, D detections, C characters."""
-        packed = pack(detections, truncated=True)
         shape = (len(truth.lengths), len(detections))
         det_index, char_index = points_inside(packed, truth.centres)
         gt_index = truth.owners[char_index]

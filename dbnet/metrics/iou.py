@@ -11,7 +11,7 @@ import numpy as np
 
 from dbnet.metrics.kept import KeptByContent
 from dbnet.metrics.overlap import overlap_areas
-from dbnet.metrics.polygons import Polygons, checked, pack
+from dbnet.metrics.polygons import Polygons, checked, pack, pack_each
 from dbnet.metrics.rates import RATES, counted, named
 
 _DC_SHARE = 0.5  # a detection with more of its own area on a don't-care region is left out
@@ -68,36 +68,30 @@ class IoUMetric:
         With no text to find, recall is 1, and so is precision if nothing was detected.
         Raises ValueError for shapes, lengths or numbers that cannot be.
         """
-        dets = pack(checked(det_polygons, "detected"), truncated=False)
-        gts = self._ground_truth(gt_polygons)
-        gt_areas, det_areas = gts.region_areas, dets.region_areas
-        ignored = np.asarray(ignored, bool).reshape(-1)
-        if len(ignored) != len(gt_areas):
-            raise ValueError(f"{len(gt_areas)} ground truth polygons, {len(ignored)} ignored flags")
+        images = ([det_polygons], [gt_polygons], [ignored], [texts], [image_size])
+        return self.update_batch(*images)[0]
 
-        dc, wanted = np.flatnonzero(ignored), np.flatnonzero(~ignored)
-        kept = np.arange(len(det_areas))
-        if len(dc):
-            least = _DC_SHARE * np.broadcast_to(det_areas, (len(dc), len(kept)))
-            _, on_dc, shared = _overlaps(gts, dc, dets, kept, least)
-            kept = np.setdiff1d(kept, on_dc[shared / det_areas[on_dc] > _DC_SHARE])
+    def update_batch(
+        self,
+        det_polygons: Sequence[Sequence[np.ndarray]],
+        gt_polygons: Sequence[Sequence[np.ndarray]],
+        ignored: Sequence[Sequence[bool]],
+        texts: Sequence[Sequence[str] | None],
+        image_sizes: Sequence[tuple[int, int] | None],
+    ) -> list[dict[str, float]]:
+        """The same for N images, faster: N of each argument of `update` and N results.
 
-        total = gt_areas[wanted, None] + det_areas[kept]
-        least = total * self._iou_thresh / (1 + self._iou_thresh)
-        gt_index, det_index, shared = _overlaps(gts, wanted, dets, kept, least)
-        iou = shared / (gt_areas[gt_index] + det_areas[det_index] - shared)
-        good = iou > self._iou_thresh
-        counts = IoUCounts(
-            num_images=1,
-            num_gt=len(wanted),
-            num_gt_dc=len(dc),
-            num_det=len(kept),
-            num_det_dc=len(det_areas) - len(kept),
-            num_matched=_greedy(gt_index[good], det_index[good]),
-        )
-        rates = _rates(counts)
-        self._totals += [*counts, *rates]
-        return named(rates) | counted(counts)
+        Where it raises ValueError, none of them is added.
+        """
+        found = pack_each([checked(p, "detected") for p in det_polygons], truncated=False)
+        truths = list(map(self._ground_truth, gt_polygons, ignored))
+        results = []
+        for dets, gts, flags in zip(found, truths, ignored, strict=True):
+            counts = self._evaluate(dets, gts, np.asarray(flags, bool))
+            rates = _rates(counts)
+            self._totals += [*counts, *rates]
+            results.append(named(rates) | counted(counts))
+        return results
 
     def compute(self) -> dict[str, float]:
         """Rates over all images (official), `*_per_image` means of the images' own, `IoUCounts`."""
@@ -116,11 +110,36 @@ class IoUMetric:
             raise ValueError(f"IoU state has shape {state.shape}, not {self._totals.shape}")
         self._totals = state
 
-    def _ground_truth(self, polygons: Sequence[np.ndarray]) -> Polygons:
+    def _ground_truth(self, polygons: Sequence[np.ndarray], ignored: Sequence[bool]) -> Polygons:
         """The measured annotation, from an earlier call with the same content if there was one."""
         polygons = checked(polygons, "ground truth")
+        if len(ignored) != len(polygons):
+            raise ValueError(f"{len(polygons)} ground truth polygons, {len(ignored)} ignored flags")
         header = np.array([len(polygons), *map(len, polygons)])
         return self._ground_truths.get([header, *polygons], lambda: pack(polygons, truncated=False))
+
+    def _evaluate(self, dets: Polygons, gts: Polygons, ignored: np.ndarray) -> IoUCounts:
+        gt_areas, det_areas = gts.region_areas, dets.region_areas
+        dc, wanted = np.flatnonzero(ignored), np.flatnonzero(~ignored)
+        kept = np.arange(len(det_areas))
+        if len(dc):
+            least = _DC_SHARE * np.broadcast_to(det_areas, (len(dc), len(kept)))
+            _, on_dc, shared = _overlaps(gts, dc, dets, kept, least)
+            kept = np.setdiff1d(kept, on_dc[shared / det_areas[on_dc] > _DC_SHARE])
+
+        total = gt_areas[wanted, None] + det_areas[kept]
+        least = total * self._iou_thresh / (1 + self._iou_thresh)
+        gt_index, det_index, shared = _overlaps(gts, wanted, dets, kept, least)
+        iou = shared / (gt_areas[gt_index] + det_areas[det_index] - shared)
+        good = iou > self._iou_thresh
+        return IoUCounts(
+            num_images=1,
+            num_gt=len(wanted),
+            num_gt_dc=len(dc),
+            num_det=len(kept),
+            num_det_dc=len(det_areas) - len(kept),
+            num_matched=_greedy(gt_index[good], det_index[good]),
+        )
 
 
 def _overlaps(

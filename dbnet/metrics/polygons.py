@@ -6,6 +6,7 @@ Coordinates are (2, ...), x and y first, so that numpy works on long rows.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -86,6 +87,23 @@ class Polygons:
             sign=np.sign(way[0]),
         )
 
+    def part(self, first: int, last: int) -> "Polygons":
+        """The outlines first..last - 1. What takes long is found for all parts in one go."""
+        start, end = self.bounds[[first, last]]
+        part = Polygons(
+            corners=self.corners[:, start:end],
+            following=self.following[start:end] - start,
+            ends=self.ends[:, start:end],
+            bounds=self.bounds[first : last + 1] - start,
+            low=self.low[:, first:last],
+            high=self.high[:, first:last],
+            signed_areas=self.signed_areas[first:last],
+            convex=self.convex[first:last],
+            whole=self.whole,
+        )
+        vars(part).update(simple=self.simple[first:last], lines=self.lines.part(first, last))
+        return part
+
     def _once_across(self) -> np.ndarray:
         """Which outlines run over each x once to the right, and on one side of it back, (n,)."""
         lines = self.lines
@@ -124,6 +142,12 @@ class _Lines(NamedTuple):
     y: np.ndarray  # (L,), at the left
     slope: np.ndarray  # (L,)
     sign: np.ndarray  # (L,), 1 to the right, -1 to the left
+
+    def part(self, first: int, last: int) -> "_Lines":
+        start, end = self.bounds[[first, last]]
+        return _Lines(
+            self.bounds[first : last + 1] - start, *(values[start:end] for values in self[1:])
+        )
 
     def at(self, line: np.ndarray, x: np.ndarray) -> np.ndarray:
         return self.y[line] + self.slope[line] * (x - self.left[line])
@@ -171,6 +195,13 @@ def pack(polygons: Sequence[np.ndarray], *, truncated: bool) -> Polygons:
         convex=convex,
         whole=truncated,
     )
+
+
+def pack_each(groups: Sequence[Sequence[np.ndarray]], *, truncated: bool) -> list[Polygons]:
+    """`pack` for each image of several, faster: one has few outlines."""
+    packed = pack(list(chain.from_iterable(groups)), truncated=truncated)
+    borders = accumulate(map(len, groups), initial=0)
+    return [packed.part(first, last) for first, last in pairwise(borders)]
 
 
 def ranges(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
