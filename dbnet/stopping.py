@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from dbnet.distributed import is_main
+from dbnet.distributed import is_main, world
 
 _NOTE = b"\nstopping as soon as the step in hand is done; Ctrl-C again leaves at once\n"
 
@@ -16,7 +16,8 @@ class StopSignals:
 
     A second one ends the program on the spot, as a kill would, with exit status 128 + its number.
     Signals that are ignored stay so, as in jobs that a shell runs in the background; the earlier
-    handlers come back at the end.
+    handlers come back at the end. But where an error ends one of several ranks, SIGTERM is ignored
+    from then on: torchrun sends it as soon as one has ended, and this one has to say why yet.
     """
 
     def __init__(self) -> None:
@@ -31,7 +32,9 @@ class StopSignals:
                 signal.signal(number, self._receive)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and world() > 1:
+            self._earlier[signal.SIGTERM] = signal.SIG_IGN
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
 

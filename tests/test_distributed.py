@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -29,12 +30,13 @@ from configs import (
     ProfileConfig,
     TrainConfig,
 )
-from dbnet import distributed
+from dbnet import distributed, stopping
 from dbnet.checkpoint import load_checkpoint
 from dbnet.data.dataset import EpochSampler
 from dbnet.engine import evaluate, train_one_epoch
-from dbnet.errors import NonFiniteError, OtherRankError
+from dbnet.errors import InputError, NonFiniteError, OtherRankError
 from dbnet.profiler import StageTimer
+from dbnet.stopping import StopSignals
 from dbnet.structures import Detections
 from tests.drawing import write_dataset
 from tests.faults.scripts import CONTEXT
@@ -313,6 +315,22 @@ def test_the_scripts_run_and_evaluate_the_same_on_two_ranks(tmp_path):
     refused = torchrun("train.py", *data, *FLAGS, "--train.out", str(tmp_path))
     assert refused.returncode != 0
     assert refused.stderr.count("exists; choose another --train.name") == 1
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_rank_that_fails_says_why_before_torchrun_ends_it(monkeypatch, ranks):
+    monkeypatch.setattr(stopping, "world", lambda: ranks)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with StopSignals():
+            pass
+        assert signal.getsignal(signal.SIGTERM) == before
+        with pytest.raises(InputError), StopSignals():
+            raise InputError
+        deaf = signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+        assert deaf == (ranks == 2)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_killed_rank_ends_the_run_or_is_started_again(tmp_path):
