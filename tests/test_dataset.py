@@ -1,6 +1,8 @@
 """Loaders: order, seeds, workers, batches."""
 
 import multiprocessing
+import os
+import signal
 import sys
 from functools import partial
 from itertools import chain
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image
+from torch.utils.data._utils import signal_handling
 
 from dbnet.data import annotations
 from dbnet.data.cache import ImageCache, TargetCache
@@ -241,6 +244,21 @@ def test_a_reduced_letterbox_is_where_the_full_one_is(tmp_path, size, factor):
         weights = np.maximum(image[:, :width] - 95, 0)
         centres.append([np.average(axis, weights=weights) for axis in np.indices(weights.shape)])
     assert np.abs(np.subtract(*centres)).max() < 0.03
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs sigtimedwait")
+def test_a_worker_born_while_all_are_signalled_serves_on(records, monkeypatch):
+    prepare = signal_handling._set_worker_signal_handlers
+
+    def signalled():
+        prepare()  # from here on, torch has a worker die of it
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    expected = epoch_of(loader_of(records, workers=0), 0)
+    monkeypatch.setattr(signal_handling, "_set_worker_signal_handlers", signalled)
+    for a, b in zip(expected, epoch_of(loader_of(records, workers=2), 0), strict=True):
+        assert torch.equal(a.images, b.images)
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="tensors travel otherwise")

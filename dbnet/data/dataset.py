@@ -24,6 +24,7 @@ from dbnet.structures import Batch, Record, Sample
 # Of a reduced image's sides, what its geometry takes at most: OpenCV's resize would not do the rest
 # where it rounds to no pixel.
 _TO_SPARE = 0.9
+_HAS_SIGTIMEDWAIT = hasattr(signal, "sigtimedwait")  # not on macOS
 
 
 def load_sample(record: Record, geometry: Geometry) -> Sample:
@@ -147,7 +148,7 @@ def make_loader(
 
     Torch's random state stays as it is: each pass would draw a seed for the workers from it.
     """
-    return DataLoader(
+    return _Loader(
         dataset,
         batch_size=batch_size,
         sampler=EpochSampler(length=len(dataset), shuffle=shuffle, seed=dataset.seed),
@@ -161,14 +162,26 @@ def make_loader(
     )
 
 
+class _Loader(DataLoader[Batch]):
+    """Its workers are born deaf to SIGTERM: torch has them die of it before they are asked."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        if not _HAS_SIGTIMEDWAIT:
+            return super().__iter__()
+        earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+
+
 def _start_worker(_: int) -> None:
     """Ctrl-C in a terminal, `timeout` and service managers signal all processes of a run at once:
     only the main one shall react, the workers serve its last step and end with it."""
     cv2.setNumThreads(0)  # the workers are the parallelism
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.excepthook = _tell
-    if hasattr(signal, "sigtimedwait"):  # not on macOS
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    if _HAS_SIGTIMEDWAIT:
         threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

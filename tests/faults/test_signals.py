@@ -28,7 +28,6 @@ def test_a_signal_to_all_processes_stops_in_order(pages, tmp_path, name):
     number, folder = signal.Signals[name], tmp_path / "run"
     cfg = small(pages, tmp_path, workers=2, epochs=500, save_minutes=0)
     script = Script(*flags(cfg), output=tmp_path / "told")
-    script.wait_for((folder / "metrics.jsonl").exists)
     script.wait_for((folder / "last.pt").exists)
     os.killpg(script.pid, number)
     status, told = script.end()
@@ -99,9 +98,9 @@ def test_two_processes_do_not_train_one_run(pages, tmp_path):
         with pytest.raises(InputError, match="run: another process is training it"):
             train.main(again)
     script.process.kill()
+    script.end()
     with pytest.raises(InputError, match="run: exists; choose another"):
         train.main(cfg)
-    script.end()
 
 
 def save_for_ever(folder: Path) -> None:
