@@ -67,7 +67,7 @@ def map_arrays(path: Path, key: str) -> tuple[Any, dict[str, np.ndarray]]:
         with path.open("rb") as file:
             magic, length = _HEAD.unpack(file.read(_HEAD.size))
             header = json.loads(file.read(length)) if magic == _MAGIC else {"key": None}
-        content = np.asarray(np.memmap(path, np.uint8, "r"))
+            content = np.asarray(np.memmap(file, np.uint8, "r"))  # of this file, not a newer one
     except (OSError, ValueError, struct.error) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
     if header["key"] != key:
