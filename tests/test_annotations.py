@@ -190,7 +190,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     images=st.dictionaries(st.text(max_size=3), JSON, max_size=3),
     rest=st.dictionaries(st.sampled_from(["info", "b", ""]), JSON, max_size=2),
@@ -454,7 +454,7 @@ def _reference_reason(points):
 LATTICE = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=7)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(LATTICE, max_size=8))
 def test_polygon_check_equals_reference(polygons):
     points = [np.array(p, np.float64).reshape(-1, 2) for p in polygons]
@@ -590,7 +590,7 @@ def test_icdar_files_and_images_that_do_not_pair(tmp_path):
     }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.one_of(
         st.text(max_size=60),

@@ -264,7 +264,7 @@ def run(method: str, *arguments: tuple[TargetCache, list[int]]) -> list[int | No
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(240)
     return [process.exitcode for process in processes]
 
 

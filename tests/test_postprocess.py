@@ -251,7 +251,7 @@ TANGLED = [  # simplified, its outline crosses itself twice
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @example(np.array(TANGLED, np.float32), 0.0, None, True, 1)
 @given(
     hnp.arrays(

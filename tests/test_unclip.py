@@ -172,7 +172,7 @@ def outlines(draw):
     return np.roll(outline, draw(st.integers(0, count - 1)), axis=0)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(outlines(), min_size=1, max_size=3), st.floats(0, 20))
 def test_grow_equals_the_clipper(polygons, distance):
     copies = [polygon.copy() for polygon in polygons]

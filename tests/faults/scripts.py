@@ -59,7 +59,7 @@ class Script:
     def end(self) -> tuple[int, str]:
         """Exit status and output, once no process of the group is left."""
         self.process.join(120)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while living(self.pid):
             assert time.monotonic() < deadline, "a process is left behind"
             time.sleep(0.05)

@@ -88,7 +88,8 @@ def test_what_a_kill_has_left_goes_away(pages, tmp_path):
     left, young = (folder / f".{name}.tmp" for name in ("left", "young"))
     for draft in (left, young):
         draft.write_bytes(b"half a checkpoint")
-    os.utime(left, (time.time() - 3600,) * 2)
+    for draft, age in ((left, 3600), (young, -3600)):
+        os.utime(draft, (time.time() - age,) * 2)
     train.main(small(pages, tmp_path, epochs=2, resume=folder))
     assert not left.exists()
     assert young.exists(), "another program may be writing it"

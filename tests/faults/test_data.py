@@ -107,7 +107,6 @@ def test_odd_names(tmp_path):
 
 SETTINGS = settings(
     max_examples=300,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -1,6 +1,7 @@
 """Losses and gradients that are no numbers; figures that count every image."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,9 +104,11 @@ def test_a_partial_validation_gives_no_figures(pages, tmp_path, monkeypatch):
             raise RuntimeError("on purpose")
         return update(self, *args, **kwargs)
 
-    update = CLEval.update
-    monkeypatch.setattr(CLEval, "update", breaks)
+    update = CLEval.update_batch
+    monkeypatch.setattr(CLEval, "update_batch", breaks)
+    cfg = small(pages, tmp_path)
+    cfg = replace(cfg, data=replace(cfg.data, batch_size=1))
     with pytest.raises(RuntimeError, match="on purpose"):
-        train.main(small(pages, tmp_path))
+        train.main(cfg)
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == ""
     assert not (tmp_path / "run" / "best.pt").exists()
