@@ -12,6 +12,7 @@ import time
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from cli import newest_checkpoint, parse_profile, run
@@ -127,6 +128,9 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
 
     # ---- As it really runs. On the host every stage ends before the next begins; a device that
     # works on its own must be waited for at each border, which needs a pass of its own.
+    forward_alone = partial(forward_seconds, model, resident, **where, repeats=5)
+    # Before and after: the speed of a machine drifts.
+    alone = forward_alone() if distributed.is_main() else []
     served = caches.counts()
     distributed.barrier()  # nobody's time holds that of others who still fill
     timer = StageTimer(synchronize=None)
@@ -151,8 +155,8 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         return {}
 
     # ---- Beside it: the forward pass alone, a training step, the textbook path
-    forward = forward_seconds(model, resident, **where, repeats=7)
-    forward_alone = forward * own / len(resident.images)
+    alone += forward_alone()
+    alone_time = median(alone) * own / len(resident.images)
     train_step = 0.0
     if cfg.train_steps:
         train_step = training_step_seconds(
@@ -186,8 +190,8 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         "performance/cpu_memory_percent": memory["rss_peak_percent"],
         "performance/rss_peak_gb": memory["rss_peak_gb"],
         "performance/images_per_second": images / epoch_time,
-        "performance/forward_alone_s": forward_alone,
-        "performance/over_forward": epoch_time / forward_alone,
+        "performance/forward_alone_s": alone_time,
+        "performance/over_forward": epoch_time / alone_time,
         "performance/train_step_s": train_step,
         "performance/timer_overhead_s": timer_seconds(device) * sum(s.count for s in host.values()),
         "bottleneck": max(host, key=lambda name: host[name].total),

@@ -23,8 +23,8 @@ def wait_for(device: torch.device) -> Callable[[], None] | None:
 
 def forward_seconds(
     model: nn.Module, batch: Batch, *, device: torch.device, dtype: torch.dtype | None, repeats: int
-) -> float:
-    """Median seconds of one forward pass over a batch already there, nothing else running."""
+) -> list[float]:
+    """Seconds of each of some forward passes over a batch already there, nothing else running."""
     timer = StageTimer(synchronize=wait_for(device))
     images = batch.images.to(device)
     model.eval()
@@ -33,7 +33,7 @@ def forward_seconds(
         for _ in range(repeats):
             with timer("forward"):
                 model(images)
-    return sorted(timer.durations["forward"])[repeats // 2]
+    return timer.durations["forward"]
 
 
 def training_step_seconds(
