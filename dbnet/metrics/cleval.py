@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import shapely
 
+from dbnet.metrics.batches import BatchMetric
 from dbnet.metrics.characters import GroundTruth, SizeView, false_characters, ground_truth
 from dbnet.metrics.kept import KeptByContent
 from dbnet.metrics.overlap import boxes_meet, overlap_areas, points_inside
@@ -39,7 +40,7 @@ class Counts(NamedTuple):
     gran_score_precision: float  # texts in merged detections beyond the first, unweighted
 
 
-class CLEval:
+class CLEval(BatchMetric):
     """CLEval precision, recall and hmean of text detection, accumulated over images.
 
     A text is a row of pseudo-characters. A detection finds those whose centres lie inside it,
@@ -87,27 +88,6 @@ class CLEval:
         # One row for all sizes, one per bin: the counts, then the sums of the images' own rates.
         self._totals = np.zeros((1 + len(self._bins), len(Counts._fields) + len(RATES)))
 
-    def update(
-        self,
-        det_polygons: Sequence[np.ndarray],
-        gt_polygons: Sequence[np.ndarray],
-        ignored: Sequence[bool],
-        texts: Sequence[str] | None = None,
-        image_size: tuple[int, int] | None = None,
-    ) -> dict[str, float]:
-        """Add one image; returns its own precision, recall, hmean (0..1) and `Counts`.
-
-        det_polygons: D (P, 2) arrays in pixels, best first. gt_polygons: G (P, 2) arrays in the
-        same frame. ignored: bool (G,), don't-care regions. texts: G transcriptions, of which
-        only the lengths matter; without (None or ""), and for don't-care regions, the length is
-        guessed from the aspect ratio. image_size: height, width; for `scale_wise` only.
-
-        With no character to find and none claimed, all rates are 1 (0 in the package).
-        Raises ValueError for shapes, lengths or numbers that cannot be.
-        """
-        images = ([det_polygons], [gt_polygons], [ignored], [texts], [image_size])
-        return self.update_batch(*images)[0]
-
     def update_batch(
         self,
         det_polygons: Sequence[Sequence[np.ndarray]],
@@ -116,9 +96,16 @@ class CLEval:
         texts: Sequence[Sequence[str] | None],
         image_sizes: Sequence[tuple[int, int] | None],
     ) -> list[dict[str, float]]:
-        """The same for N images, faster: N of each argument of `update` and N results.
+        """Add N images; returns the precision, recall, hmean (0..1) and `Counts` of each.
 
-        Where it raises ValueError, none of them is added.
+        Each argument has one entry per image. det_polygons: D (P, 2) arrays in pixels, best first.
+        gt_polygons: G (P, 2) arrays in the same frame. ignored: bool (G,), don't-care regions.
+        texts: G transcriptions, of which only the lengths matter; without (None or ""), and for
+        don't-care regions, the length is guessed from the aspect ratio. image_sizes: height, width;
+        for `scale_wise` only.
+
+        With no character to find and none claimed, all rates are 1 (0 in the package).
+        Raises ValueError for shapes, lengths or numbers that cannot be; no image is added then.
         """
         detections = [checked(found[: self._max_polygons], "detected") for found in det_polygons]
         annotations = zip(gt_polygons, ignored, texts, image_sizes, strict=True)

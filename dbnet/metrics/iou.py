@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dbnet.metrics.batches import BatchMetric
 from dbnet.metrics.kept import KeptByContent
 from dbnet.metrics.overlap import overlap_areas
 from dbnet.metrics.polygons import Polygons, checked, pack, pack_each
@@ -28,7 +29,7 @@ class IoUCounts(NamedTuple):
     num_matched: float
 
 
-class IoUMetric:
+class IoUMetric(BatchMetric):
     """Precision, recall and hmean of detections whose IoU with a text is above `iou_thresh`.
 
     A detection with more than half of its area on one don't-care region is left out, and so are
@@ -52,25 +53,6 @@ class IoUMetric:
         # The counts, then the sums of the images' own rates.
         self._totals = np.zeros(len(IoUCounts._fields) + len(RATES))
 
-    def update(
-        self,
-        det_polygons: Sequence[np.ndarray],
-        gt_polygons: Sequence[np.ndarray],
-        ignored: Sequence[bool],
-        texts: Sequence[str] | None = None,
-        image_size: tuple[int, int] | None = None,
-    ) -> dict[str, float]:
-        """Add one image; returns its own precision, recall, hmean (0..1) and `IoUCounts`.
-
-        det_polygons: D (P, 2) arrays in pixels, best first. gt_polygons: G (P, 2) arrays in the
-        same frame. ignored: bool (G,), don't-care regions. `texts` and `image_size` play no part.
-
-        With no text to find, recall is 1, and so is precision if nothing was detected.
-        Raises ValueError for shapes, lengths or numbers that cannot be.
-        """
-        images = ([det_polygons], [gt_polygons], [ignored], [texts], [image_size])
-        return self.update_batch(*images)[0]
-
     def update_batch(
         self,
         det_polygons: Sequence[Sequence[np.ndarray]],
@@ -79,9 +61,14 @@ class IoUMetric:
         texts: Sequence[Sequence[str] | None],
         image_sizes: Sequence[tuple[int, int] | None],
     ) -> list[dict[str, float]]:
-        """The same for N images, faster: N of each argument of `update` and N results.
+        """Add N images; returns the precision, recall, hmean (0..1) and `IoUCounts` of each.
 
-        Where it raises ValueError, none of them is added.
+        Each argument has one entry per image. det_polygons: D (P, 2) arrays in pixels, best first.
+        gt_polygons: G (P, 2) arrays in the same frame. ignored: bool (G,), don't-care regions.
+        `texts` and `image_sizes` play no part.
+
+        With no text to find, recall is 1, and so is precision if nothing was detected.
+        Raises ValueError for shapes, lengths or numbers that cannot be; no image is added then.
         """
         found = pack_each([checked(p, "detected") for p in det_polygons], truncated=False)
         truths = list(map(self._ground_truth, gt_polygons, ignored))
