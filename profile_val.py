@@ -125,12 +125,12 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     resident = build.first_samples(loader, cfg.data.batch_size)
     if cfg.warmup:
         validate("warm-up", [resident] * cfg.warmup, StageTimer(synchronize=None))
-
-    # ---- As it really runs. On the host every stage ends before the next begins; a device that
-    # works on its own must be waited for at each border, which needs a pass of its own.
     forward_alone = partial(forward_seconds, model, resident, **where, repeats=5)
     # Before and after: the speed of a machine drifts.
     alone = forward_alone() if distributed.is_main() else []
+
+    # ---- As it really runs. On the host every stage ends before the next begins; a device that
+    # works on its own must be waited for at each border, which needs a pass of its own.
     served = caches.counts()
     distributed.barrier()  # nobody's time holds that of others who still fill
     timer = StageTimer(synchronize=None)
