@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import tyro
 
-from configs import Config, EvaluateConfig, PredictConfig, ProfileConfig, from_dict
+from configs import Config, EvaluateConfig, PredictConfig, ProfileConfig
 from dbnet.errors import InputError, Stopped, one_line
+from dbnet.settings import from_dict
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ def _ranks() -> AbstractContextManager[None]:
     """The process group, where torchrun has started this process."""
     if not _has_ranks():
         return nullcontext()
-    from dbnet.distributed import process_group  # torch is slow to import: not for --help
+    from dbnet.runtime.distributed import process_group  # torch is slow to import: not for --help
 
     return process_group()
 
@@ -131,7 +132,7 @@ def _trained_with(checkpoint: Path) -> Config:
 
 def _exported_with(path: Path) -> Config:
     """The settings inside an ONNX file, the others at their defaults."""
-    from dbnet.model.runtime import OnnxNetwork
+    from dbnet.inference.onnx import OnnxNetwork
 
     found = OnnxNetwork(path=path).settings
     sections = {

@@ -10,8 +10,9 @@ from itertools import chain
 from pathlib import Path
 
 from cli import newest_checkpoint, parse_evaluate, run
-from configs import EvaluateConfig, to_dict
-from dbnet.files import new_folder
+from configs import EvaluateConfig
+from dbnet.runtime.files import new_folder
+from dbnet.settings import to_dict
 
 
 def main(cfg: EvaluateConfig) -> dict[str, float]:
@@ -20,22 +21,28 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     import torch
     from tqdm import tqdm
 
-    import build
-    from dbnet import distributed
+    from dbnet import build
     from dbnet.checkpoint import build_model, load_checkpoint
     from dbnet.data.images import decode_image
-    from dbnet.device import (
+    from dbnet.model.fuse import fuse_batch_norms
+    from dbnet.reporting.pictures import draw_result
+    from dbnet.reporting.tables import (
+        metrics_table,
+        predictions_json,
+        table,
+        write_json,
+        write_picture,
+    )
+    from dbnet.runtime import distributed
+    from dbnet.runtime.device import (
         autocast_dtype,
         keep_freed_memory,
         resolve_device,
         resolve_precision,
     )
-    from dbnet.engine import ImageResult, evaluate, evaluate_oracle
-    from dbnet.losses import DBLoss
-    from dbnet.model.fuse import fuse_batch_norms
-    from dbnet.profiler import StageTimer
-    from dbnet.report import metrics_table, predictions_json, table, write_json, write_picture
-    from dbnet.visualize import draw_result
+    from dbnet.runtime.profiler import StageTimer
+    from dbnet.training.engine import ImageResult, evaluate, evaluate_oracle
+    from dbnet.training.losses import DBLoss
 
     # ---- Checkpoint, data, parts
     keep_freed_memory()

@@ -16,7 +16,7 @@ from pathlib import Path
 from cli import parse_predict, released_weights, run
 from configs import PredictConfig
 from dbnet.errors import InputError
-from dbnet.files import new_folder
+from dbnet.runtime.files import new_folder
 
 LINE_ENDS = {ord("\n"): r"\n", ord("\r"): r"\r"}
 
@@ -31,24 +31,24 @@ def main(cfg: PredictConfig) -> Path:
 
     from dbnet.checkpoint import build_model, load_checkpoint
     from dbnet.data.images import decode_image
-    from dbnet.data.inputs import find_images
-    from dbnet.device import (
-        autocast_dtype,
-        keep_freed_memory,
-        resolve_device,
-        resolve_precision,
-    )
-    from dbnet.inference import detect, torch_network
-    from dbnet.model.runtime import OnnxNetwork
-    from dbnet.postprocess import DBPostprocessor
-    from dbnet.report import (
+    from dbnet.inference.inputs import find_images
+    from dbnet.inference.onnx import OnnxNetwork
+    from dbnet.inference.pipeline import detect, torch_network
+    from dbnet.postprocess.postprocessor import DBPostprocessor
+    from dbnet.reporting.pictures import draw_found
+    from dbnet.reporting.tables import (
         predictions_csv,
         predictions_json,
         write_json,
         write_picture,
         write_text,
     )
-    from dbnet.visualize import draw_found
+    from dbnet.runtime.device import (
+        autocast_dtype,
+        keep_freed_memory,
+        resolve_device,
+        resolve_precision,
+    )
 
     # ---- What to read, where to write
     sources = find_images(named_images(cfg.images))

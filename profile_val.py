@@ -16,9 +16,10 @@ from statistics import median
 from typing import Any
 
 from cli import newest_checkpoint, parse_profile, run
-from configs import ProfileConfig, to_dict
+from configs import ProfileConfig
 from dbnet.errors import InputError
-from dbnet.files import new_folder
+from dbnet.runtime.files import new_folder
+from dbnet.settings import to_dict
 
 
 def main(cfg: ProfileConfig) -> dict[str, Any]:
@@ -33,36 +34,36 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     from torch.utils.tensorboard import SummaryWriter
     from tqdm import tqdm
 
-    import build
-    from dbnet import distributed
+    from dbnet import build
     from dbnet.checkpoint import build_model, load_checkpoint
-    from dbnet.data.cache import CacheCounts
-    from dbnet.device import (
-        autocast_dtype,
-        keep_freed_memory,
-        memory_figures,
-        resolve_device,
-        resolve_precision,
-    )
-    from dbnet.engine import evaluate
-    from dbnet.losses import DBLoss
-    from dbnet.measure import (
+    from dbnet.data.storage.caches import CacheCounts
+    from dbnet.model.dbnet import DBNet
+    from dbnet.reporting.measure import (
         forward_seconds,
         timer_seconds,
         training_step_seconds,
         wait_for,
         write_trace,
     )
-    from dbnet.model.dbnet import DBNet
-    from dbnet.profiler import StageTimer, check_comparable, compare_profiles, summarize
-    from dbnet.report import (
+    from dbnet.reporting.pictures import draw_stages
+    from dbnet.reporting.tables import (
         changes_table,
         profile_report,
         write_json,
         write_picture,
         write_text,
     )
-    from dbnet.visualize import draw_stages
+    from dbnet.runtime import distributed
+    from dbnet.runtime.device import (
+        autocast_dtype,
+        keep_freed_memory,
+        memory_figures,
+        resolve_device,
+        resolve_precision,
+    )
+    from dbnet.runtime.profiler import StageTimer, check_comparable, compare_profiles, summarize
+    from dbnet.training.engine import evaluate
+    from dbnet.training.losses import DBLoss
 
     # ---- What is profiled
     keep_freed_memory()
@@ -98,9 +99,11 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     metrics = build.metrics(cfg.metric)
     naive_parts = None
     if cfg.compare_naive:
-        from benchmarks.naive import textbook
+        from dbnet.reference.pipeline import reference_pipeline
 
-        naive_parts = textbook(cfg, records)
+        naive_parts = reference_pipeline(
+            records, cfg.data, cfg.targets, cfg.postprocess, cfg.metric
+        )
     print(f"{checkpoint or 'random weights'} on {device} in {precision}", flush=True)
 
     own = len(distributed.share(records))

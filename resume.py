@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from configs import Config, to_dict
+from configs import Config
 from dbnet.errors import InputError, NonFiniteError, one_line
+from dbnet.settings import to_dict
 
 # What may change when a run goes on: how long it is, and what does not touch its weights.
 # Not data.cache: cached threshold maps are rounded by up to 1/510 of their range, so that weights

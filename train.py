@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from cli import parse_train, read_run_config, run
-from configs import Config, to_dict
+from configs import Config
 from dbnet.errors import Stopped
+from dbnet.settings import to_dict
 from resume import (
     after_restart,
     claim,
@@ -34,8 +35,7 @@ def main(cfg: Config) -> Path:
     # torch is imported here and not above, so that --help answers at once.
     import torch
 
-    import build
-    from dbnet import distributed
+    from dbnet import build
     from dbnet.checkpoint import (
         Training,
         check_room,
@@ -43,7 +43,13 @@ def main(cfg: Config) -> Path:
         load_weights,
         save_checkpoint,
     )
-    from dbnet.device import (
+    from dbnet.model.backbone import load_imagenet, sync_batchnorm
+    from dbnet.model.compiled import FullBatchesCompiled
+    from dbnet.model.dbnet import DBNet
+    from dbnet.reporting.pictures import draw_predictions, draw_targets
+    from dbnet.reporting.tables import write_json
+    from dbnet.runtime import distributed
+    from dbnet.runtime.device import (
         autocast_dtype,
         keep_freed_memory,
         memory_figures,
@@ -52,18 +58,13 @@ def main(cfg: Config) -> Path:
         seed_everything,
         seed_other_ranks,
     )
-    from dbnet.engine import StepReport, evaluate, train_one_epoch
-    from dbnet.files import remove_leftovers
-    from dbnet.losses import DBLoss
-    from dbnet.model.backbone import load_imagenet, sync_batchnorm
-    from dbnet.model.compiled import FullBatchesCompiled
-    from dbnet.model.dbnet import DBNet
-    from dbnet.optim import build_ema, build_optimizer
-    from dbnet.profiler import StageTimer
-    from dbnet.report import write_json
-    from dbnet.runlog import RunLog
-    from dbnet.stopping import StopSignals
-    from dbnet.visualize import draw_predictions, draw_targets
+    from dbnet.runtime.files import remove_leftovers
+    from dbnet.runtime.profiler import StageTimer
+    from dbnet.training.engine import StepReport, evaluate, train_one_epoch
+    from dbnet.training.logger import RunLog
+    from dbnet.training.losses import DBLoss
+    from dbnet.training.optim import build_ema, build_optimizer
+    from dbnet.training.signals import StopSignals
 
     # ---- Device and seeds
     keep_freed_memory()

@@ -18,18 +18,19 @@ import cv2
 import numpy as np
 import torch
 
-import build
-from configs import Config, MetricConfig, from_dict
+from configs import Config
+from dbnet import build
 from dbnet.checkpoint import build_model, load_checkpoint
-from dbnet.data.annotations import load_records
+from dbnet.data.annotations.scan import load_records
 from dbnet.data.images import decode_image
-from dbnet.data.inputs import Source
-from dbnet.device import autocast_dtype, keep_freed_memory, resolve_precision
-from dbnet.engine import compute_all, to_original
-from dbnet.inference import load_canvas, torch_network
+from dbnet.inference.inputs import Source
+from dbnet.inference.pipeline import load_canvas, torch_network
 from dbnet.model.dbnet import DBNet
-from dbnet.report import metrics_table, table
+from dbnet.reporting.tables import metrics_table, table
+from dbnet.runtime.device import autocast_dtype, keep_freed_memory, resolve_precision
+from dbnet.settings import MetricConfig, from_dict
 from dbnet.structures import Record
+from dbnet.training.engine import compute_all, to_original
 
 try:
     import rapidocr_onnxruntime as rapidocr

@@ -21,13 +21,13 @@ from torch import Tensor
 
 from configs import Config
 from dbnet.checkpoint import build_model, load_checkpoint
-from dbnet.data.synthetic import draw_receipt
 from dbnet.data.transforms import EvalTransform
-from dbnet.device import autocast_dtype, keep_freed_memory, resolve_precision
-from dbnet.engine import autocast
 from dbnet.model.dbnet import DBNet
 from dbnet.model.fuse import fuse_batch_norms
+from dbnet.runtime.device import autocast_dtype, keep_freed_memory, resolve_precision
 from dbnet.structures import Sample
+from dbnet.synthetic.dataset import draw_receipt
+from dbnet.training.engine import autocast
 
 CPU = torch.device("cpu")
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}

@@ -22,8 +22,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dbnet.data import annotations, index
-from dbnet.data.synthetic import draw_receipt
+from dbnet.data.annotations import scan as annotations
+from dbnet.data.storage import index
+from dbnet.synthetic.dataset import draw_receipt
 
 WORDS = ("TOTAL", "CASH", "TAX", "1.00", "12.50", "QTY", "x2", "CARD", "7%", "SUM", "3.20", "ITEM")
 WORKERS = 2

@@ -19,12 +19,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from configs import AugmentConfig, Config, TargetsConfig
+from configs import Config
 from dbnet.data.collate import Collate, drawn_maps
 from dbnet.data.dataset import DetectionDataset, load_sample, make_loader
-from dbnet.data.synthetic import draw_receipt
 from dbnet.data.transforms import EvalTransform, Geometry, TrainTransform
+from dbnet.settings import AugmentConfig, TargetsConfig
 from dbnet.structures import Record, Sample
+from dbnet.synthetic.dataset import draw_receipt
 
 GPUS, IMAGES_PER_SECOND = 8, 300  # of each GPU
 

@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from configs import CLEvalConfig, IoUConfig
-from dbnet.data.annotations import load_records
-from dbnet.data.synthetic import draw_receipt
+from dbnet.data.annotations.scan import load_records
 from dbnet.geometry import min_area_quad
 from dbnet.metrics.cleval import CLEval
 from dbnet.metrics.iou import IoUMetric
-from tests.reference import iou as plain_iou
+from dbnet.reference import iou as plain_iou
+from dbnet.settings import CLEvalConfig, IoUConfig
+from dbnet.synthetic.dataset import draw_receipt
 
 try:
-    from tests.reference import cleval_package
+    from dbnet.reference import cleval_package
 except ImportError:
     cleval_package = None
 

@@ -15,10 +15,12 @@ import shapely
 
 from configs import Config
 from dbnet import geometry
-from dbnet.data import annotations, images, synthetic
+from dbnet.data import images
+from dbnet.data.annotations import scan as annotations
 from dbnet.data.targets import MIN_SIDE, make_targets
 from dbnet.data.transforms import letterbox
-from dbnet.postprocess import DBPostprocessor
+from dbnet.postprocess.postprocessor import DBPostprocessor
+from dbnet.synthetic import dataset as synthetic
 
 UNCLIP = {"1.5": 1.5, "2.0": 2.0, "exact": None}
 MODES = {"box": False, "polygon": True}

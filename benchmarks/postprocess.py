@@ -13,8 +13,8 @@ import numpy as np
 
 from benchmarks.oracle import MODES, data_root, kernel_map, load_texts
 from configs import Config
-from dbnet.postprocess import DBPostprocessor
-from tests.reference.postprocess import difference, postprocess
+from dbnet.postprocess.postprocessor import DBPostprocessor
+from dbnet.reference.postprocess import difference, postprocess
 
 CORNERS, SCORES = 1e-3, 1e-6  # what may differ, in pixels and as probability
 

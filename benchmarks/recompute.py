@@ -13,9 +13,14 @@ from dataclasses import dataclass
 import torch
 import tyro
 
-from dbnet.device import autocast_dtype, keep_freed_memory, resolve_device, resolve_precision
-from dbnet.engine import autocast
 from dbnet.model.dbnet import DBNet
+from dbnet.runtime.device import (
+    autocast_dtype,
+    keep_freed_memory,
+    resolve_device,
+    resolve_precision,
+)
+from dbnet.training.engine import autocast
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from configs import TargetsConfig
-from dbnet.data import synthetic
-from dbnet.data.annotations import load_records
-from dbnet.data.cache import TargetCache
+from dbnet.data.annotations.scan import load_records
 from dbnet.data.images import image_size
+from dbnet.data.storage.caches import TargetCache
 from dbnet.data.targets import make_targets
 from dbnet.data.transforms import letterbox
 from dbnet.geometry import transform
+from dbnet.reference import targets as textbook
+from dbnet.settings import TargetsConfig
 from dbnet.structures import TargetMaps
-from tests.reference import targets as textbook
+from dbnet.synthetic import dataset as synthetic
 
 PARAMETERS = vars(TargetsConfig())
 TOLERANCE = 1e-4  # of the threshold map

@@ -15,10 +15,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
-from dbnet.device import rng_state, set_rng_state
 from dbnet.errors import InputError
-from dbnet.files import replacing
 from dbnet.model.dbnet import DBNet
+from dbnet.runtime.device import rng_state, set_rng_state
+from dbnet.runtime.files import replacing
 
 FORMAT = 1
 

@@ -22,11 +22,11 @@ import tyro
 from torch import Tensor, nn
 
 from dbnet.checkpoint import build_model, load_checkpoint
-from dbnet.data.synthetic import draw_receipt
 from dbnet.errors import InputError, one_line
-from dbnet.files import replacing
+from dbnet.inference.onnx import SETTINGS, OnnxNetwork, optional
 from dbnet.model.dbnet import DBNet
-from dbnet.model.runtime import SETTINGS, OnnxNetwork, optional
+from dbnet.runtime.files import replacing
+from dbnet.synthetic.dataset import draw_receipt
 
 TOLERANCE = 1e-4  # of the probability, between onnxruntime and PyTorch, both in float32
 CHECKED_SHAPES = ((1, 640, 480), (3, 320, 448))  # N, H, W

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dbnet.data.synthetic import draw_receipt
+from dbnet.synthetic.dataset import draw_receipt
 
 
 def draw_page(

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dbnet.data.cache import TargetCache
+from dbnet.data.storage.caches import TargetCache
 from dbnet.data.targets import make_targets
 from dbnet.errors import InputError
-from dbnet.profiler import StageTimer
+from dbnet.runtime.profiler import StageTimer
 from dbnet.structures import Batch, Sample, TargetMaps
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dbnet import distributed
 from dbnet.data.images import decode_reduced
 from dbnet.data.transforms import EvalTransform, Geometry, TrainTransform
 from dbnet.errors import InputError
 from dbnet.geometry import transform
-from dbnet.profiler import StageTimer
+from dbnet.runtime import distributed
+from dbnet.runtime.profiler import StageTimer
 from dbnet.structures import Batch, Record, Sample
 
 # Of a reduced image's sides, what its geometry takes at most: OpenCV's resize would not do the rest

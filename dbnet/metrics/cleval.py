@@ -14,7 +14,7 @@ import shapely
 
 from dbnet.metrics.batches import BatchMetric
 from dbnet.metrics.characters import GroundTruth, SizeView, false_characters, ground_truth
-from dbnet.metrics.kept import KeptByContent
+from dbnet.metrics.content_cache import KeptByContent
 from dbnet.metrics.overlap import boxes_meet, overlap_areas, points_inside
 from dbnet.metrics.polygons import Polygons, checked, pack_each
 from dbnet.metrics.rates import RATES, counted, named

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dbnet.metrics.batches import BatchMetric
-from dbnet.metrics.kept import KeptByContent
+from dbnet.metrics.content_cache import KeptByContent
 from dbnet.metrics.overlap import overlap_areas
 from dbnet.metrics.polygons import Polygons, checked, pack, pack_each
 from dbnet.metrics.rates import RATES, counted, named

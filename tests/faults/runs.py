@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from configs import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
+from configs import Config, TrainConfig
 from dbnet.checkpoint import load_checkpoint
-from dbnet.runlog import RunLog
+from dbnet.settings import AugmentConfig, DataConfig, ModelConfig, OptimConfig
+from dbnet.training.logger import RunLog
 
 PAGES = 7  # in batches of two, two of which are a step: 4 batches and 2 steps an epoch
 STATE = ("model", "ema", "ema_updates", "optimizer", "scheduler", "scaler", "rng")

@@ -16,7 +16,13 @@ import cli
 import train
 from configs import Config
 
-for name in ("build", "dbnet.checkpoint", "dbnet.runlog", "dbnet.visualize", "timm"):
+for name in (
+    "dbnet.build",
+    "dbnet.checkpoint",
+    "dbnet.training.logger",
+    "dbnet.reporting.pictures",
+    "timm",
+):
     importlib.import_module(name)
 
 CONTEXT = multiprocessing.get_context("forkserver")

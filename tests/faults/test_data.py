@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import build
 import train
-from dbnet.data.annotations import scan
+from dbnet import build
+from dbnet.data.annotations.scan import scan
 from dbnet.data.images import decode_image, image_size
 from dbnet.errors import InputError
 from tests.drawing import write_dataset

@@ -13,10 +13,10 @@ import train
 from dbnet.checkpoint import load_checkpoint
 from dbnet.data.transforms import TrainTransform
 from dbnet.errors import InputError
-from dbnet.runlog import RunLog
+from dbnet.training.logger import RunLog
 from tests.drawing import write_dataset
 from tests.faults.runs import PAGES, assert_equal_runs, small
-from tests.test_memory import resident
+from tests.runtime.test_memory import resident
 
 
 def after_batch(monkeypatch, number: int, act) -> None:

@@ -9,14 +9,14 @@ import torch
 
 import train
 from dbnet.checkpoint import load_checkpoint
-from dbnet.engine import evaluate, train_one_epoch
 from dbnet.errors import NonFiniteError
-from dbnet.losses import DBLoss, DBLosses
 from dbnet.metrics.cleval import CLEval
-from dbnet.profiler import StageTimer
+from dbnet.runtime.profiler import StageTimer
 from dbnet.structures import Detections
+from dbnet.training.engine import evaluate, train_one_epoch
+from dbnet.training.losses import DBLoss, DBLosses
 from tests.faults.runs import small
-from tests.test_engine import CPU, Count, Dot, Square, batch_of
+from tests.training.test_engine import CPU, Count, Dot, Square, batch_of
 
 
 @pytest.mark.faults("a loss that is no number", "stops, files named, the last good state kept")

@@ -1,0 +1,295 @@
+"""From settings to objects: what train.py, evaluate.py and profile_val.py share."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import ConcatDataset, DataLoader, Subset
+from tqdm import tqdm
+
+from dbnet.data.annotations import scan as annotations
+from dbnet.data.collate import Collate, cached_maps, drawn_maps
+from dbnet.data.dataset import DetectionDataset, load_sample, make_loader
+from dbnet.data.images import decode_image
+from dbnet.data.storage import index
+from dbnet.data.storage.caches import Caches, ImageCache, TargetCache
+from dbnet.data.transforms import EvalTransform, TrainTransform
+from dbnet.errors import InputError
+from dbnet.metrics.cleval import CLEval
+from dbnet.metrics.iou import IoUMetric
+from dbnet.model.dbnet import DBNet
+from dbnet.postprocess.postprocessor import DBPostprocessor
+from dbnet.runtime import distributed
+from dbnet.settings import AugmentConfig, DataConfig, MetricConfig, PostprocessConfig, TargetsConfig
+from dbnet.structures import Batch, Detections, Record
+from dbnet.synthetic import dataset as synthetic
+from dbnet.training.engine import Metric, autocast
+
+
+def load_records(cfg: DataConfig, splits: list[str]) -> dict[str, Sequence[Record]]:
+    """Read and check the splits, drawing receipts first where no root is given; prints a table.
+
+    Raises:
+        ValueError: the data set has problems, or a split no usable text.
+    """
+    root, format = _data_set(cfg)
+    roots = {split: (root, split, format) for split in splits}
+    if cfg.drawn_mix and "train" in splits:
+        roots["drawn"] = (_drawn(cfg, cfg.drawn_mix, 0), "train", "ufo")
+    loaded = {
+        name: index.load_records(
+            root, split, format=format, skip_missing=cfg.skip_missing, cache_dir=cfg.cache_dir
+        )
+        for name, (root, split, format) in roots.items()
+    }
+    records = {name: found for name, (found, _) in loaded.items()}
+    reports = {name: report for name, (_, report) in loaded.items()}
+    print(annotations.summary_table(reports, image_size=cfg.image_size), flush=True)
+    for name, report in reports.items():
+        if not report.texts:
+            raise InputError(f"{roots[name][0]}: {name} has no usable text; annotate some first")
+    if "drawn" in records:
+        records["train"] = ConcatDataset([records["train"], records.pop("drawn")])
+    return records
+
+
+def check(cfg: DataConfig, splits: list[str]) -> int:
+    """Print all that is wrong with the splits, undecodable images included. It trusts no index.
+
+    Returns the exit status: 0 where `load_records` takes them and every image can be decoded.
+    """
+    root, format = _data_set(cfg)
+    options = {"format": format, "skip_missing": cfg.skip_missing}
+    scanned = {split: annotations.scan(root, split, **options) for split in splits}
+    records = {split: scanned[split][0] for split in splits}
+    reports = {split: scanned[split][1] for split in splits}
+    print(annotations.summary_table(reports, image_size=cfg.image_size))
+    problems = [problem for split in splits for problem in reports[split].problems]
+    for split in splits:
+        if not reports[split].texts and not reports[split].problems:
+            problems.append(f"{root}: {split} has no usable text; annotate some first")
+    paths = [record.image_path for split in splits for record in records[split]]
+    with ThreadPoolExecutor(max(1, cfg.num_workers)) as pool:
+        failures = tqdm(
+            pool.map(_decode_failure, paths),
+            total=len(paths), desc="decode", unit="image", leave=False,
+        )  # fmt: skip
+        problems += filter(None, failures)
+    for split in splits:
+        for note in reports[split].notes:
+            print(f"note: {note}")
+    for problem in problems:
+        print(f"problem: {problem}")
+    print(f"images decoded: {len(paths)}, problems: {len(problems)}", flush=True)
+    return 1 if problems else 0
+
+
+def _data_set(cfg: DataConfig) -> tuple[Path, str]:
+    """Root and annotation format; receipts are drawn where no root is given."""
+    if cfg.root is not None:
+        return cfg.root, cfg.format
+    return _drawn(cfg, cfg.drawn_train, cfg.drawn_val), "ufo"
+
+
+def _drawn(cfg: DataConfig, train: int, val: int) -> Path:
+    return synthetic.build(
+        cfg.drawn_dir,
+        train=train,
+        val=val,
+        seed=cfg.drawn_seed,
+        workers=cfg.num_workers,
+        level=cfg.drawn_level,
+    )
+
+
+def _decode_failure(path: str) -> str | None:
+    try:
+        decode_image(path)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def open_caches(data: DataConfig, targets: TargetsConfig) -> Caches:
+    """One set of caches serves all loaders; it may hold none."""
+    folder = data.cache_dir
+    return Caches(
+        targets=TargetCache(folder=folder / "targets", **vars(targets))
+        if data.cache != "none"
+        else None,
+        images=ImageCache(folder=folder / "images") if data.cache == "all" else None,
+    )
+
+
+def train_loader(
+    records: Sequence[Record],
+    data: DataConfig,
+    augment: AugmentConfig,
+    targets: TargetsConfig,
+    *,
+    seed: int,
+    caches: Caches,
+) -> DataLoader[Batch]:
+    """Shuffled and augmented; set `loader.sampler.epoch` before each pass.
+
+    Ranks go through the records together; a rank's batch has data.batch_size images.
+    The caches are not used where the geometry is random: hardly anything would be found again.
+    """
+    transform = TrainTransform(image_size=data.train_size or data.image_size, **vars(augment))
+    random = _random_geometry(augment)
+    _print_cached("training", data, random)
+    used = Caches(targets=None, images=None) if random else caches
+    loader = _loader(records, transform, data, targets, used, seed=seed, shuffle=True)
+    loader.sampler.split = data.batch_size
+    return loader
+
+
+def val_loader(
+    records: Sequence[Record],
+    data: DataConfig,
+    targets: TargetsConfig,
+    *,
+    caches: Caches | None = None,
+) -> DataLoader[Batch]:
+    """This rank's share of the records, in their order, only resized and padded.
+
+    It opens caches of its own if given none.
+    """
+    transform = EvalTransform(image_size=data.image_size)
+    _print_cached("validation", data, [])
+    if caches is None:
+        caches = open_caches(data, targets)
+    own = _share(records)
+    return _loader(own, transform, data, targets, caches, seed=0, shuffle=False)
+
+
+def _share(records: Sequence[Record]) -> Subset[Record]:
+    """This rank's; they stay where they are."""
+    return Subset(records, distributed.share(range(len(records))))
+
+
+def _random_geometry(augment: AugmentConfig) -> list[str]:
+    """Settings that place a text elsewhere in every epoch. A flip does not: it has two places."""
+    still = {"rotate": 0, "quarter_turns": 0, "scale": (1, 1), "crop": 0}
+    return [name for name, value in still.items() if getattr(augment, name) != value]
+
+
+def _print_cached(name: str, data: DataConfig, random: list[str]) -> None:
+    what = "images and targets" if data.cache == "all" else "targets"
+    how = f"cached in {data.cache_dir}/"
+    if data.cache == "none":
+        how = "made each time, --data.cache is none"
+    elif random:
+        how = f"made each time, the geometry is random ({', '.join(random)})"
+    print(f"{name} {what}: {how}", flush=True)
+
+
+def _loader(
+    records: Sequence[Record],
+    transform: EvalTransform | TrainTransform,
+    data: DataConfig,
+    targets: TargetsConfig,
+    caches: Caches,
+    *,
+    seed: int,
+    shuffle: bool,
+) -> DataLoader[Batch]:
+    load = load_sample
+    if caches.images:
+        load = partial(caches.images.load, image_size=transform.image_size)
+    target_maps = partial(drawn_maps, **vars(targets))
+    if caches.targets:
+        target_maps = partial(cached_maps, cache=caches.targets)
+    return make_loader(
+        DetectionDataset(records=records, load=load, transform=transform, seed=seed),
+        Collate(target_maps=target_maps),
+        shuffle=shuffle,
+        batch_size=data.batch_size,
+        num_workers=data.num_workers,
+        prefetch_factor=data.prefetch_factor,
+        persistent_workers=data.persistent_workers,
+        pin_memory=data.pin_memory,
+    )
+
+
+def fill_cache(
+    records: dict[str, Sequence[Record]],
+    data: DataConfig,
+    augment: AugmentConfig,
+    targets: TargetsConfig,
+) -> int:
+    """Ask once for all samples of "train" and "val" that can be cached, and print what was done.
+
+    Every rank asks for its share. When stopped, what is stored stays; the next call passes it
+    quickly. Returns the exit status: 1 where the cache cannot be written.
+    """
+    data = dataclasses.replace(data, persistent_workers=False)
+    caches = open_caches(data, targets)
+    own = _share(records["train"])
+    train = train_loader(own, data, augment, targets, seed=0, caches=caches)
+    train.sampler.split = None  # all of its own
+    val = val_loader(records["val"], data, targets, caches=caches)
+    loaders = [val] if _random_geometry(augment) else [train, val]
+    total = sum(len(loader.sampler) for loader in loaders)
+    started, done = time.perf_counter(), 0
+    try:
+        with tqdm(
+            total=total, desc="fill cache", unit="image", leave=False,
+            disable=not distributed.is_main(),
+        ) as bar:  # fmt: skip
+            for batch in chain.from_iterable(loaders):
+                done += len(batch.image_ids)
+                bar.update(len(batch.image_ids))
+    finally:
+        counts = caches.counts()
+        done, total = distributed.total(np.array([done, total])).astype(int)
+        print(f"{done} of {total} images in {time.perf_counter() - started:.1f} s")
+        for name, own_counts in counts.items():
+            hits, misses, stored = distributed.total(np.array(own_counts)).astype(int)
+            print(f"{name}: {hits} hits, {misses} misses, {stored / 1e6:.1f} MB stored", flush=True)
+    is_off = any(cache is not None and cache.store.is_off for cache in caches)
+    return distributed.largest(int(is_off))
+
+
+def batch_sizes(loader: DataLoader[Batch]) -> list[int]:
+    """Images in each batch of one training pass, over all ranks."""
+    total = loader.sampler.length - loader.sampler.start
+    size = loader.batch_size * distributed.world()
+    return [min(size, total - start) for start in range(0, total, size)]
+
+
+def first_samples(loader: DataLoader[Batch], count: int) -> Batch:
+    """The first `count` samples of the next pass as one batch, made in this process."""
+    keys = islice(loader.sampler, count)
+    return loader.collate_fn([loader.dataset[key] for key in keys])
+
+
+def postprocessor(cfg: PostprocessConfig, targets: TargetsConfig) -> DBPostprocessor:
+    """The exact unclip needs to know the shrink."""
+    return DBPostprocessor(**vars(cfg), shrink_ratio=targets.shrink_ratio)
+
+
+def metrics(cfg: MetricConfig) -> dict[str, Metric]:
+    return {"cleval": CLEval(**vars(cfg.cleval)), "iou": IoUMetric(**vars(cfg.iou))}
+
+
+@torch.inference_mode()
+def predict(
+    model: DBNet,
+    batch: Batch,
+    *,
+    postprocess: DBPostprocessor,
+    device: torch.device,
+    dtype: torch.dtype | None,
+) -> tuple[np.ndarray, list[Detections]]:
+    """Probability maps, float32 (N, 1, H, W), and detections in the batch's pixels."""
+    model.eval()
+    with autocast(device, dtype):
+        prob_maps = model.predict(batch.images.to(device)).cpu().numpy()
+    return prob_maps, [postprocess(prob_map[0]) for prob_map in prob_maps]

@@ -1,0 +1,138 @@
+"""What reading a split gave, kept beside the data, so that the next start takes seconds.
+
+    ROOT/.dbnet-index/SPLIT.bin, or, where ROOT cannot be written, CACHE_DIR/records/...-SPLIT.bin
+
+An index is used only while nothing has changed: its key stands for the name, length and times of
+every image and annotation file. It may be deleted at any time.
+"""
+
+import hashlib
+import logging
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import PIL
+import shapely
+
+from dbnet.data.annotations import scan as annotations
+from dbnet.data.annotations.files import printable, walk
+from dbnet.data.annotations.scan import Report
+from dbnet.data.storage.array_file import is_whole, map_arrays, write_arrays
+from dbnet.data.storage.records import Records, map_records
+
+# Raise it when what is read, checked or kept changes.
+_VERSION = 3
+
+# Nanoseconds. Some file systems keep times to 2 s: a file may change twice within one of them.
+_SETTLED = 2_000_000_000
+
+logger = logging.getLogger(__name__)
+
+
+def load_records(
+    root: Path, split: str, *, format: str, skip_missing: bool, cache_dir: Path
+) -> tuple[Records, Report]:
+    """As `annotations.load_records`, by way of an index. Several processes may do so at once.
+
+    Args:
+        cache_dir: where the index goes if `root` cannot be written.
+
+    Where neither can, or changes of an image would go unseen, the split is read anew each time, and
+    a warning says so.
+    """
+    root = Path(root)
+    started = time.time_ns()
+    source = annotations.find_annotations(root, split, format)
+    state = _look(root, split, *source, skip_missing)
+    places = _places(root, split, cache_dir)
+    for path in places:
+        if (found := _read(path, root, split, state.key)) is not None:
+            return found
+    records, report = annotations.load_records(
+        root, split, format=format, skip_missing=skip_missing
+    )
+    seen = {name for name, _ in walk(root / "images" / split)}
+    if unseen := len(set(records.image_ids()) - seen):
+        logger.warning(
+            "No index of %s is kept: %d images are hidden or below linked folders", split, unseen
+        )
+        return records, report
+    if (
+        started - state.newest < _SETTLED
+        or _look(root, split, *source, skip_missing).key != state.key
+    ):
+        return records, report  # somebody is still writing
+    info = vars(report) | {"notes": _moved(report.notes, _prefix(root), "")}
+    arrays = records.arrays._asdict() | {"text_heights": info.pop("text_heights")}
+    reasons = []
+    for path in places:
+        try:
+            write_arrays(path, state.key, info, arrays)
+        except OSError as error:
+            reasons.append(f"{path}: {error.strerror}")
+        else:
+            return _read(path, root, split, state.key) or (records, report)
+    logger.warning("No index of %s can be kept (%s)", split, "; ".join(reasons))
+    return records, report
+
+
+class _State(NamedTuple):
+    key: str  # hexadecimal, stands for all that reading the split depends on
+    newest: int  # when one of the files last changed, in ns since 1970
+
+
+def _look(root: Path, split: str, format: str, source: Path, skip_missing: bool) -> _State:
+    """Without opening a file: a few microseconds for each.
+
+    Files come in no order: the sum of their digests stands for a place. A sorted list of a million
+    would leave the heap in pieces, which every forked worker copies as it fills them.
+    """
+    libraries = (cv2.__version__, PIL.__version__, shapely.__version__)
+    settings = (format, source.relative_to(root), skip_missing)
+    newest, places = 0, []
+    for place in dict.fromkeys((root / "images" / split, source)):
+        files = walk(place) if place.is_dir() else [(place.name, place)]
+        count = total = 0
+        for name, file in files:
+            stat = file.stat()
+            newest = max(newest, stat.st_mtime_ns, stat.st_ctime_ns)
+            facts = (name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+            count, total = count + 1, total + int(_digest(facts), 16)
+        places.append((count, total))
+    return _State(_digest((_VERSION, libraries, *settings, *places)), newest)
+
+
+def _digest(facts: tuple) -> str:
+    return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+
+
+def _places(root: Path, split: str, cache_dir: Path) -> list[Path]:
+    name = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=8).hexdigest()
+    return [
+        root / ".dbnet-index" / f"{split}.bin",
+        cache_dir / "records" / f"{name}-{split}.bin",
+    ]
+
+
+def _read(path: Path, root: Path, split: str, key: str) -> tuple[Records, Report] | None:
+    if not is_whole(path):
+        return None
+    try:
+        info, arrays = map_arrays(path, key)
+        records = map_records(str(root / "images" / split), path.absolute(), key)
+    except ValueError:  # of another state of the data
+        return None
+    notes = _moved(info.pop("notes"), "", _prefix(root))
+    return records, Report(**info, notes=notes, text_heights=arrays["text_heights"])
+
+
+def _prefix(root: Path) -> str:
+    """What a note begins with: the root as it was given."""
+    return printable(str(root / "x")).removesuffix("x")
+
+
+def _moved(notes: list[str], before: str, after: str) -> list[str]:
+    return [after + note.removeprefix(before) for note in notes]

@@ -1,0 +1,133 @@
+"""The records of a split in a few flat arrays: small, and the same memory in every process.
+
+A list of records is hundreds of Python objects per image. Whoever looks at one writes its reference
+count, so that every forked worker ends up with a copy of the whole list. Arrays have one count.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple, overload
+
+import numpy as np
+
+from dbnet.data.storage.array_file import map_arrays
+from dbnet.structures import Record
+
+_TEXT_END = b"\xff"  # not a byte of UTF-8
+
+
+class RecordArrays(NamedTuple):
+    """n images. About 1.7 kB for one with 50 quads, and the bytes of its name and texts."""
+
+    points: np.ndarray  # float32 (all points, 2)
+    outlines: np.ndarray  # uint8 or wider (all texts,), twice the points, plus 1 where ignored
+    texts: np.ndarray  # uint8 (all bytes,), UTF-8, each text ended by _TEXT_END
+    names: np.ndarray  # uint8 (all bytes,), UTF-8
+    starts: np.ndarray  # int64 (n + 1, 4), where an image begins in each of the above
+
+
+class Records(Sequence[Record]):
+    """Reads like list[Record]; a record is made when it is asked for. Its polygons are read-only.
+
+    Args:
+        folder: that holds the images.
+        arrays: of all images.
+        file: where the arrays are mapped from, and its key; None where they are in memory. Pickled
+            records that have one name it, so that a spawned worker maps the same pages.
+    """
+
+    def __init__(self, *, folder: Path, arrays: RecordArrays, file: tuple[Path, str] | None):
+        for array in arrays:
+            array.flags.writeable = False
+        self.folder = str(folder)
+        self.arrays = arrays
+        self.file = file
+
+    def __len__(self) -> int:
+        return len(self.arrays.starts) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        points, outlines, texts, names, starts = self.arrays
+        index %= len(self)
+        (point, outline, text, name), (_, *ends) = starts[index : index + 2].tolist()
+        facts = outlines[outline : ends[0]]
+        bounds = [point, *(point + np.cumsum(facts >> 1, dtype=np.int64)).tolist()]
+        image_id = _decoded(names[name : ends[2]].tobytes())
+        return Record(
+            image_path=f"{self.folder}/{image_id}",
+            image_id=image_id,
+            polygons=[points[start:end] for start, end in pairwise(bounds)],
+            ignored=(facts & 1).astype(bool),
+            texts=[*map(_decoded, texts[text : ends[1]].tobytes().split(_TEXT_END)[:-1])],
+        )
+
+    def image_ids(self) -> list[str]:
+        """Of all records, without making them."""
+        names, starts = self.arrays.names.tobytes(), self.arrays.starts[:, 3].tolist()
+        return [_decoded(names[start:end]) for start, end in pairwise(starts)]
+
+    def __reduce__(self) -> tuple:
+        if self.file is None:
+            return _rebuilt, (self.folder, self.arrays)
+        return map_records, (self.folder, *self.file)
+
+
+def _rebuilt(folder: str, arrays: RecordArrays) -> Records:
+    return Records(folder=Path(folder), arrays=arrays, file=None)
+
+
+def map_records(folder: str, path: Path, key: str) -> Records:
+    """Records whose arrays stay in the file. Raises ValueError where it is not the one of `key`."""
+    _, arrays = map_arrays(path, key)
+    arrays = RecordArrays(**{name: arrays[name] for name in RecordArrays._fields})
+    return Records(folder=Path(folder), arrays=arrays, file=(path, key))
+
+
+def pack(records: Sequence[Record]) -> RecordArrays:
+    """The records as arrays. Their `image_path` is left out: it is the folder and `image_id`."""
+    polygons = [polygon for record in records for polygon in record.polygons]
+    ignored = np.concatenate([np.zeros(0, bool), *(record.ignored for record in records)])
+    outlines = 2 * np.array([*map(len, polygons)], np.int64) + ignored
+    texts = [b"".join(_encoded(t) + _TEXT_END for t in record.texts) for record in records]
+    names = [_encoded(record.image_id) for record in records]
+    sizes = [
+        (sum(map(len, record.polygons)), len(record.polygons), len(text), len(name))
+        for record, text, name in zip(records, texts, names, strict=True)
+    ]
+    return RecordArrays(
+        points=np.concatenate([np.zeros((0, 2), np.float32), *polygons]),
+        outlines=outlines.astype(np.min_scalar_type(outlines.max(initial=0))),
+        texts=np.frombuffer(b"".join(texts), np.uint8),
+        names=np.frombuffer(b"".join(names), np.uint8),
+        starts=np.cumsum([(0, 0, 0, 0), *sizes], axis=0, dtype=np.int64),
+    )
+
+
+def join(parts: list[RecordArrays], order: Sequence[int]) -> RecordArrays:
+    """The images of all parts, counted through, in this order."""
+    sizes = np.concatenate([np.diff(part.starts, axis=0) for part in parts])  # (n, 4)
+    starts = np.vstack([np.zeros((1, 4), np.int64), np.cumsum(sizes, axis=0)])
+    joined = []
+    for column, values in enumerate(zip(*(part[:-1] for part in parts), strict=True)):
+        whole = np.concatenate(values)
+        spans = list(pairwise(starts[:, column].tolist()))
+        joined.append(np.concatenate([whole[:0], *(whole[slice(*spans[i])] for i in order)]))
+    moved = np.cumsum(sizes[np.array(order, np.int64)], axis=0)
+    return RecordArrays(*joined, starts=np.vstack([starts[:1], moved]))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8", "surrogatepass")

@@ -1,0 +1,109 @@
+"""Checked bytes on disk under digest keys: what the caches are built on.
+
+One file per entry. Any number of processes may read and write the same folder: entries appear whole
+or not at all, and are checked when read. A killed process loses the entry it was writing and may
+leave its .tmp file.
+"""
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dbnet.runtime.files import replacing
+
+KEY_BYTES = 16
+
+_CHECKSUM = struct.Struct("<I")  # CRC-32 of all before it; 0.15 ms per MB
+_SLOTS = 4096  # counters; a process takes the one of its id modulo this
+
+logger = logging.getLogger(__name__)
+
+
+class CacheCounts(NamedTuple):
+    """Sums over this process and all that were started with the store (forked or spawned)."""
+
+    hits: int
+    misses: int
+    bytes_stored: int
+
+
+class Store:
+    """Keys to bytes. Where writing fails (disk full, folder read-only), one warning is logged and
+    nothing more is written; what is there is still read.
+
+    Args:
+        folder: where the entries live; made when the first one is written.
+    """
+
+    def __init__(self, *, folder: Path) -> None:
+        self.folder = folder
+        # Shared with the workers. Each process adds to three numbers of its own: a lock would stay
+        # locked if its worker were killed. The last number says that nothing is written any more.
+        self._shared = multiprocessing.RawArray("q", 3 * _SLOTS + 1)
+
+    def read(self, key: bytes) -> memoryview | None:
+        """What was written, or None (a miss) if it is missing, damaged or another's."""
+        content = _checked(self._path(key), key)
+        self._count(hits=content is not None, misses=content is None)
+        return content
+
+    def write(self, key: bytes, content: bytes) -> None:
+        """Keep `content` under `key`, KEY_BYTES that stand for everything it depends on."""
+        if self.is_off:
+            return
+        path = self._path(key)
+        checksum = _CHECKSUM.pack(zlib.crc32(content, zlib.crc32(key)))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as draft:
+                draft.write_bytes(b"".join([key, content, checksum]))
+        except OSError as error:
+            self._shared[-1] = 1
+            logger.warning("Cache %s is off, nothing more is stored: %s", self.folder, error)
+        else:
+            self._count(bytes_stored=KEY_BYTES + len(content) + _CHECKSUM.size)
+
+    @property
+    def is_off(self) -> bool:
+        """Nothing is written any more, in any process."""
+        return bool(self._shared[-1])
+
+    def counts(self) -> CacheCounts:
+        """Hits, misses and bytes written so far."""
+        table = np.frombuffer(self._shared, np.int64)[:-1].reshape(_SLOTS, 3)
+        return CacheCounts(*table.sum(axis=0).tolist())
+
+    def bytes_on_disk(self) -> int:
+        """Size of all files in the folder, whoever wrote them; about 10 ms for 1000."""
+        total = 0
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):  # a temporary one, renamed by now
+                    total += Path(folder, name).stat().st_size
+        return total
+
+    def _path(self, key: bytes) -> Path:
+        return self.folder / key[:1].hex() / key.hex()
+
+    def _count(self, *, hits: int = 0, misses: int = 0, bytes_stored: int = 0) -> None:
+        slot = 3 * (os.getpid() % _SLOTS)
+        for offset, number in enumerate((hits, misses, bytes_stored)):
+            self._shared[slot + offset] += number
+
+
+def _checked(path: Path, key: bytes) -> memoryview | None:
+    try:
+        entry = memoryview(path.read_bytes())
+    except OSError:
+        return None
+    if len(entry) < KEY_BYTES + _CHECKSUM.size or entry[:KEY_BYTES] != key:
+        return None
+    body, checksum = entry[: -_CHECKSUM.size], entry[-_CHECKSUM.size :]
+    return body[KEY_BYTES:] if zlib.crc32(body) == _CHECKSUM.unpack(checksum)[0] else None

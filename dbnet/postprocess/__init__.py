@@ -1,0 +1,5 @@
+"""Probability maps to polygons."""
+
+from dbnet.postprocess.postprocessor import DBPostprocessor
+
+__all__ = ["DBPostprocessor"]

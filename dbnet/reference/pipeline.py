@@ -1,0 +1,164 @@
+"""The textbook path of a validation: targets, post-process and metrics one text at a time."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from dbnet.data.collate import Collate
+from dbnet.data.dataset import DetectionDataset, load_sample, make_loader
+from dbnet.data.transforms import EvalTransform
+from dbnet.errors import InputError
+from dbnet.geometry import min_area_quad
+from dbnet.reference import iou as plain_iou
+from dbnet.reference import postprocess as plain_postprocess
+from dbnet.reference import targets as plain_targets
+from dbnet.settings import DataConfig, MetricConfig, PostprocessConfig, TargetsConfig
+from dbnet.structures import Batch, Detections, Record, Sample, TargetMaps
+from dbnet.training.engine import Metric
+
+
+def target_maps(
+    sample: Sample, *, shrink_ratio: float, thresh_min: float, thresh_max: float
+) -> TargetMaps:
+    """Per text two pyclipper offsets and one float64 distance map per edge."""
+    height, width = sample.image.shape[:2]
+    maps = plain_targets.make_targets(
+        sample.polygons,
+        sample.ignored,
+        height,
+        width,
+        shrink_ratio=shrink_ratio,
+        thresh_min=thresh_min,
+        thresh_max=thresh_max,
+    )
+    return TargetMaps(
+        shrink_map=maps.shrink_map.astype(np.uint8),
+        shrink_mask=maps.shrink_mask.astype(np.uint8),
+        thresh_map=maps.thresh_map.astype(np.float32),
+        thresh_mask=maps.thresh_mask.astype(np.uint8),
+    )
+
+
+def reference_pipeline(
+    records: list[Record],
+    data: DataConfig,
+    targets: TargetsConfig,
+    postprocess: PostprocessConfig,
+    metric: MetricConfig,
+) -> tuple[DataLoader[Batch], Callable[[np.ndarray], Detections], dict[str, Metric]]:
+    """Loader without cache, post-processor and metrics: the parts of one validation."""
+    dataset = DetectionDataset(
+        records=records,
+        load=load_sample,
+        transform=EvalTransform(image_size=data.image_size),
+        seed=0,
+    )
+    loader = make_loader(
+        dataset,
+        Collate(target_maps=partial(target_maps, **vars(targets))),
+        shuffle=False,
+        batch_size=data.batch_size,
+        num_workers=data.num_workers,
+        prefetch_factor=data.prefetch_factor,
+        persistent_workers=True,
+        pin_memory=data.pin_memory,
+    )
+    options = vars(postprocess) | {"shrink_ratio": targets.shrink_ratio}
+    # Per region a mask, a mean, a pyclipper offset and a rectangle.
+    find = partial(plain_postprocess.postprocess, **options)
+    metrics = {"cleval": NaiveCLEval(), "iou": NaiveIoU(**vars(metric.iou))}
+    return loader, find, metrics
+
+
+class NaiveCLEval:
+    """The published package, one image at a time; detections as their smallest rectangles.
+
+    Raises:
+        ValueError: the package is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from dbnet.reference import cleval_package
+        except ImportError:
+            raise InputError(
+                "the textbook metric is the published package: pip install cleval==0.1.1"
+            ) from None
+        self.package = cleval_package
+        self.reset()
+
+    def reset(self) -> None:
+        self.counts = dict.fromkeys(self.package.NAMES, 0.0)
+
+    def update_batch(
+        self,
+        det_polygons: list[list[np.ndarray]],
+        gt_polygons: list[list[np.ndarray]],
+        ignored: list[np.ndarray],
+        texts: list[list[str]],
+        image_sizes: list[tuple[int, int]],
+    ) -> list[dict[str, float]]:
+        return list(map(self._update, det_polygons, gt_polygons, ignored, texts))
+
+    def _update(
+        self,
+        det_polygons: list[np.ndarray],
+        gt_polygons: list[np.ndarray],
+        ignored: np.ndarray,
+        texts: list[str],
+    ) -> dict[str, float]:
+        quads = [min_area_quad(polygon) for polygon in det_polygons]
+        truth = [p if len(p) == 4 else min_area_quad(p) for p in gt_polygons]
+        result = self.package.evaluate(quads, truth, ignored, texts)
+        for name in self.counts:
+            self.counts[name] += result[name]
+        return result
+
+    def state(self) -> np.ndarray:
+        return np.array(list(self.counts.values()))
+
+    def load_state(self, state: np.ndarray) -> None:
+        self.counts = dict(zip(self.counts, state.tolist(), strict=True))
+
+    def compute(self) -> dict[str, float]:
+        """Corpus precision, recall and hmean from the summed counts."""
+        c = self.counts
+        recall = max(0.0, c["num_char_tp"] - c["gran_score_recall"]) / max(1, c["num_char_gt"])
+        found = max(0.0, c["num_char_tp"] - c["gran_score_precision"])
+        precision = found / max(1, c["num_char_det"])
+        hmean = 2 * precision * recall / max(1e-12, precision + recall)
+        return {"precision": precision, "recall": recall, "hmean": hmean}
+
+
+class NaiveIoU:
+    """Every detection against every text, one shapely intersection each."""
+
+    def __init__(self, *, iou_thresh: float) -> None:
+        self.iou_thresh = iou_thresh
+        self.reset()
+
+    def reset(self) -> None:
+        self.images = 0
+
+    def update_batch(
+        self,
+        det_polygons: list[list[np.ndarray]],
+        gt_polygons: list[list[np.ndarray]],
+        ignored: list[np.ndarray],
+        texts: list[list[str]],
+        image_sizes: list[tuple[int, int]],
+    ) -> list[dict[str, float]]:
+        self.images += len(det_polygons)
+        evaluate = partial(plain_iou.evaluate, iou_thresh=self.iou_thresh)
+        return list(map(evaluate, det_polygons, gt_polygons, ignored))
+
+    def state(self) -> np.ndarray:
+        return np.array([self.images])
+
+    def load_state(self, state: np.ndarray) -> None:
+        self.images = int(state[0])
+
+    def compute(self) -> dict[str, float]:
+        return {"images": self.images}

@@ -1,0 +1,78 @@
+"""Timings beside a validation: the forward pass alone, a training step, the timer itself."""
+
+import copy
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.profiler import profile
+
+from dbnet.data.collate import to_device
+from dbnet.runtime.profiler import StageTimer
+from dbnet.structures import Batch
+from dbnet.training.engine import autocast
+
+
+def wait_for(device: torch.device) -> Callable[[], None] | None:
+    """What waits until the device has done all that was asked of it; None for the host."""
+    return torch.cuda.synchronize if device.type == "cuda" else None
+
+
+def forward_seconds(
+    model: nn.Module, batch: Batch, *, device: torch.device, dtype: torch.dtype | None, repeats: int
+) -> list[float]:
+    """Seconds of each of some forward passes over a batch already there, nothing else running."""
+    timer = StageTimer(synchronize=wait_for(device))
+    images = batch.images.to(device)
+    model.eval()
+    with torch.inference_mode(), autocast(device, dtype):
+        model(images)
+        for _ in range(repeats):
+            with timer("forward"):
+                model(images)
+    return timer.durations["forward"]
+
+
+def training_step_seconds(
+    model: nn.Module,
+    criterion: nn.Module,
+    batch: Batch,
+    *,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    steps: int,
+) -> float:
+    """Median seconds of forward, loss, backward and AdamW step, on a copy of the model."""
+    timer = StageTimer(synchronize=wait_for(device))
+    model = copy.deepcopy(model).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
+    batch = to_device(batch, device)
+    for step in range(steps + 1):
+        with timer("first" if step == 0 else "step"):  # the first one warms up
+            with autocast(device, dtype):
+                outputs = model(batch.images)
+            criterion(outputs, batch).total.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+    return sorted(timer.durations["step"])[steps // 2]
+
+
+def timer_seconds(device: torch.device) -> float:
+    """What measuring one stage costs."""
+    timer = StageTimer(synchronize=wait_for(device))
+    started = time.perf_counter()
+    for _ in range(1000):
+        with timer("nothing"):
+            pass
+    return (time.perf_counter() - started) / 1000
+
+
+def write_trace(path: Path, work: Callable[[], Any]) -> None:
+    """Run `work` under torch.profiler; the file opens in chrome://tracing or Perfetto."""
+    with profile(record_shapes=True) as recorded:
+        work()
+    path.parent.mkdir(parents=True, exist_ok=True)  # torch says nothing where it is not there
+    recorded.export_chrome_trace(str(path))

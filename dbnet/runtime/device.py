@@ -1,0 +1,120 @@
+"""The device: which one, how precise, how reproducible, how full."""
+
+import ctypes
+import os
+import resource
+import sys
+
+import numpy as np
+import torch
+
+from dbnet.errors import InputError
+from dbnet.runtime import distributed
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+
+
+def resolve_device(name: str) -> torch.device:
+    """ "auto" is the first GPU, else Apple's, else the processor. Each rank has a GPU of its own.
+
+    Raises:
+        ValueError: the device does not exist here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            name = "cuda"
+        else:
+            name = "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and distributed.world() > 1:
+            device = torch.device("cuda", distributed.own_gpu())
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"device {name}: not usable here ({first})") from None
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # events and synchronisation mean the current one
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """ "auto" is bf16 where `device` computes in it natively, else fp32."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    # Not public yet; elsewhere bf16 is emulated and slower than fp32.
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return "bf16" if device.type == "cpu" and native() else "fp32"
+
+
+def autocast_dtype(precision: str) -> torch.dtype | None:
+    """The type for torch.autocast; None where it stays off (fp32)."""
+    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def seed_everything(seed: int, *, deterministic: bool) -> None:
+    """Seeds torch and, where asked, allows only reproducible kernels.
+
+    Data order and augmentation carry their own seeds and need none of this.
+    """
+    torch.manual_seed(seed)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+
+
+def seed_other_ranks(seed: int, step: int) -> None:
+    """Ranks other than 0 draw from streams of their own, by (seed, rank, step done).
+
+    Rank 0's is the one of a single process, and the one that checkpoints keep.
+    """
+    if not distributed.is_main():
+        stream = np.random.SeedSequence((seed, distributed.rank(), step))
+        torch.manual_seed(int(stream.generate_state(1, np.uint64)[0]))
+
+
+def rng_state() -> dict[str, list[torch.Tensor]]:
+    """Torch's random state on the host and on every GPU; layers such as dropout draw from it."""
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": [torch.get_rng_state()], "cuda": gpus}
+
+
+def set_rng_state(state: dict[str, list[torch.Tensor]]) -> None:
+    """Restore what `rng_state` gave, as far as the same GPUs are there."""
+    torch.set_rng_state(state["cpu"][0])
+    if len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to reuse the memory of freed arrays instead of handing it back to the kernel.
+
+    By default every large array is mapped afresh, and its pages are faulted in one by one: on a
+    CPU that doubles the time of a forward pass. Resident memory then stays at its peak. Loader
+    workers inherit the setting. Does nothing where there is no glibc.
+
+    Handing back is turned off altogether: the largest threshold that can be named, 2 GB, is less
+    than what a batch frees at once.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)
+
+
+def memory_figures(device: torch.device) -> dict[str, float]:
+    """Peak resident memory of this process (GiB, and percent of the machine's memory), and the
+    GPU's allocated, reserved and peak memory (GiB)."""
+    # Linux counts ru_maxrss in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    figures = {"rss_peak_gb": peak / 2**30, "rss_peak_percent": 100 * peak / machine}
+    if device.type == "cuda":
+        figures["gpu_allocated_gb"] = torch.cuda.memory_allocated(device) / 2**30
+        figures["gpu_reserved_gb"] = torch.cuda.memory_reserved(device) / 2**30
+        figures["gpu_peak_gb"] = torch.cuda.max_memory_allocated(device) / 2**30
+    return figures

@@ -1,0 +1,85 @@
+"""The rows a receipt is made of, and the usual ways to fill them."""
+
+from typing import Any, NamedTuple
+
+from dbnet.synthetic.words import Shop
+
+
+class Cell(NamedTuple):
+    """Text in one column. The span is a fraction of the printed width."""
+
+    text: str
+    left: float
+    right: float
+    align: str  # "left" | "center" | "right"
+
+
+class Row(NamedTuple):
+    """One line of print, or one graphic."""
+
+    kind: str  # "text" | "rule" | "gap" | "logo" | "barcode" | "qr" | "sign" | "frame" | "unframe"
+    cells: tuple[Cell, ...] = ()  # of a frame: its column lines, at their left
+    size: float = 1.0  # ems of the body
+    bold: bool = False
+    wide: bool = False  # double width
+    inverse: bool = False  # white on black
+    mark: str = ""  # of a rule: the character it repeats, "l" for a line, "d" for dashes
+
+
+class Receipt(NamedTuple):
+    """Rows from top to bottom."""
+
+    rows: list[Row]
+    columns: int  # characters of body text side by side
+    spaced: bool  # false: mostly Chinese, Japanese or Korean
+
+
+def count_words(rows: list[Row]) -> int:
+    """Words, separated by whitespace."""
+    return sum(len(cell.text.split()) for row in rows for cell in row.cells)
+
+
+def left(text: str, left: float = 0.0, right: float = 1.0) -> Cell:
+    return Cell(text, left, right, "left")
+
+
+def right(text: str, left: float, right: float) -> Cell:
+    return Cell(text, left, right, "right")
+
+
+def line(shop: Shop, text: str, **style: Any) -> Row:
+    return Row("text", (Cell(text, 0, 1, shop.align),), **style)
+
+
+def gap(shop: Shop, probability: float) -> list[Row]:
+    size = float(shop.rng.uniform(0.3, 1.1))
+    return [Row("gap", size=size)] if shop.rng.random() < probability else []
+
+
+def rule(shop: Shop, probability: float = 1.0) -> list[Row]:
+    return [Row("rule", mark=shop.mark)] if shop.rng.random() < probability else []
+
+
+def pair(label: str, value: str, form: str, **style: Any) -> Row:
+    """A label and its value, in one of the usual forms."""
+    bare = label.rstrip(": ")
+    cells = {
+        "run": (left(f"{label} {value}"),),
+        "colon": (left(bare, 0, 0.3), left(f": {value}", 0.32)),
+        "edges": (left(label, 0, 0.66), right(value, 0.5, 1)),
+        "right": (right(label, 0.05, 0.7), right(value, 0.6, 1)),
+        "three": (left(bare, 0, 0.52), left(":", 0.54, 0.58), right(value, 0.58, 0.9)),
+    }
+    return Row("text", cells[form], **style)
+
+
+def pairs(shop: Shop, entries: list[list[str]]) -> list[Row]:
+    """Several of them in the same form, sometimes two side by side."""
+    form = shop.one_of(("run", "run", "colon", "edges", "double"))
+    if form != "double":
+        return [pair(label, value, form) for label, value in entries]
+    texts, align = [" ".join(entry) for entry in entries], shop.one_of(("left", "right"))
+    return [
+        Row("text", (left(a, 0, 0.52), *(Cell(b, 0.55, 1, align) for b in more)))
+        for a, *more in (texts[i : i + 2] for i in range(0, len(texts), 2))
+    ]

@@ -1,0 +1,270 @@
+"""A receipt set in type: an ink map and the exact box of every word, or of every line."""
+
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+
+from dbnet.synthetic.fonts import Typeface, Word, choose_typeface, draw_word
+from dbnet.synthetic.layout import Cell, Receipt, Row
+
+Level = Literal["words", "lines"]
+"""What gets a box: words, or words that follow each other on a line without a wide gap."""
+
+_SMALLEST, _LARGEST = 14, 27  # body text, pixels an em
+_WIDE_GAP = 1.1  # ems; columns are further apart, the blanks of wide letters are not
+
+
+class Sheet(NamedTuple):
+    """Ink without paper."""
+
+    ink: np.ndarray  # uint8 (H, W), 255 black
+    quads: list[np.ndarray]  # n x float32 (4, 2), clockwise from the top left, 1 px around the ink
+    texts: list[str]  # n
+    size: int  # body text, pixels an em
+
+
+class _Piece(NamedTuple):
+    ink: np.ndarray  # uint8 (h, w)
+    x: int
+    y: int
+    text: str | None  # of a word; None: a graphic
+    line: tuple[int, float]  # of a word: number of the line and its em in pixels
+    erases: bool  # white on what is black already
+
+
+def typeset(
+    receipt: Receipt, rng: np.random.Generator, *, length: float, level: Level = "words"
+) -> Sheet:
+    """Set the rows in type, sized to make the sheet about `length` pixels high where it can be.
+
+    The ink does not depend on `level`, only quads and texts do.
+    """
+    setter = _Setter(receipt, rng, length)
+    for row in receipt.rows:
+        getattr(setter, row.kind)(row)
+    return setter.sheet(level)
+
+
+def grown_box(x: float, y: float, width: float, height: float) -> np.ndarray:
+    """Quad one pixel around `width` x `height` inked pixels, the first one centred at (x, y)."""
+    x0, y0, x1, y1 = x - 1.5, y - 1.5, x + width + 0.5, y + height + 0.5
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32)
+
+
+def pen_stroke(points: np.ndarray, shape: tuple[int, int], thickness: int) -> np.ndarray:
+    """A smooth line through points (n, 2), x y, uint8 (H, W)."""
+    ink = np.zeros(shape, np.uint8)
+    smooth = cv2.GaussianBlur(points.astype(np.float32), (1, 3), 0)
+    cv2.polylines(ink, [np.int32(np.round(smooth * 8))], False, 225, thickness, cv2.LINE_AA, 3)
+    return ink
+
+
+class _Setter:
+    """Places rows from top to bottom; one method for each kind of row."""
+
+    def __init__(self, receipt: Receipt, rng: np.random.Generator, length: float) -> None:
+        self.rng = rng
+        self.face = choose_typeface(rng, spaced=receipt.spaced)
+        self.leading = float(rng.uniform(1.0, 1.38))
+        lines = sum(1.08 * row.size for row in receipt.rows)
+        self.size = int(np.clip(0.93 * length / (lines * self.leading), _SMALLEST, _LARGEST))
+        advance = self.face.pitch or (0.5 if self.face.font == "uni" else 0.56)
+        self.width = round(receipt.columns * advance * self.face.stretch * self.size)
+        self.left = round(self.width * rng.uniform(0.03, 0.1))
+        self.y = self.size * rng.uniform(0.6, 3.0)
+        self.pieces: list[_Piece] = []
+        self.lines = 0
+        self.opened: tuple[float, tuple[Cell, ...]] = (0.0, ())
+
+    def put(
+        self,
+        ink: np.ndarray,
+        x: float,
+        y: float,
+        text: str | None = None,
+        line: tuple[int, float] = (0, 0.0),
+    ) -> None:
+        self.pieces.append(_Piece(ink, self.left + round(x), round(y), text, line, False))
+
+    def put_graphic(self, ink: np.ndarray) -> None:
+        """In the middle of the sheet, then move below it."""
+        ink = ink[:, : self.width]
+        self.put(ink, (self.width - ink.shape[1]) / 2, self.y)
+        self.y += len(ink) + 0.3 * self.size
+
+    def sheet(self, level: Level) -> Sheet:
+        height = round(self.y + self.size * self.rng.uniform(0.6, 3.0))
+        ink = np.zeros((height, self.width + 2 * self.left), np.uint8)
+        for piece in self.pieces:
+            area = ink[piece.y :, piece.x :][: piece.ink.shape[0], : piece.ink.shape[1]]
+            area[:] = cv2.subtract(area, piece.ink) if piece.erases else np.maximum(area, piece.ink)
+        words = [piece for piece in self.pieces if piece.text is not None]
+        groups = _lines(words) if level == "lines" else [[word] for word in words]
+        texts = [" ".join(word.text for word in group) for group in groups]
+        return Sheet(ink, [_box(group) for group in groups], texts, self.size)
+
+    def gap(self, row: Row) -> None:
+        self.y += row.size * self.size
+
+    def text(self, row: Row) -> None:
+        face, size = self.face, round(self.size * row.size)
+        if row.bold:
+            face = face._replace(weight=min(900, face.weight + 300))
+        if row.wide:
+            face = face._replace(stretch=1.9 * face.stretch)
+        blank = face.stretch * size * (face.pitch or 0.28)
+        pitch, first, lines = size * self.leading, len(self.pieces), 1
+        baseline, limit = self.y + 0.5 * pitch + 0.36 * size, float(self.width)
+        for cell in reversed(row.cells):  # figures on the right first: they must not be cut
+            right = min(cell.right * self.width, limit)
+            slack = 0.12 if cell.align == "right" and cell.left > 0 else 0.0
+            left = max(0.0, cell.left - slack) * self.width
+            wrapped = _wrap(cell.text, size, face, blank, right - left)
+            for number, (words, width) in enumerate(wrapped):
+                free = {"left": 0.0, "center": 0.5, "right": 1.0}[cell.align]
+                pen = left + free * (right - left - width)
+                limit = min(limit, pen - blank)
+                for text, word in words:
+                    place = pen + word.dx, baseline + number * pitch + word.dy
+                    self.put(word.ink, *place, text, (self.lines + number, size * face.stretch))
+                    pen += word.advance + blank
+            lines = max(lines, len(wrapped))
+        self.lines += lines
+        if row.inverse:
+            self._blacken(first, round(lines * pitch))
+        self.y += lines * pitch
+
+    def _blacken(self, first: int, height: int) -> None:
+        """Put a black bar behind the pieces from `first` on."""
+        words, pad = self.pieces[first:], self.size // 2
+        if not words:
+            return
+        x0, x1 = self.left, self.left + self.width
+        if self.rng.random() < 0.5:
+            x0 = max(x0, min(word.x for word in words) - pad)
+            x1 = min(x1, max(word.x + word.ink.shape[1] for word in words) + pad)
+        bar = np.full((height, x1 - x0), 255, np.uint8)
+        words = [word._replace(erases=True) for word in words]
+        self.pieces[first:] = [_Piece(bar, x0, round(self.y), None, (0, 0.0), False), *words]
+
+    def rule(self, row: Row) -> None:
+        height = round(0.8 * self.size * self.leading)
+        ink = np.zeros((height, self.width), np.uint8)
+        middle = height // 2
+        if row.mark == "l":
+            ink[middle : middle + self.rng.integers(1, 3)] = 255
+        elif row.mark == "d":
+            ink[middle, np.arange(self.width) // self.rng.integers(3, 8) % 2 == 0] = 255
+        else:
+            advance = draw_word(row.mark * 8, self.size, self.face).advance / 8
+            text = row.mark * max(1, int(self.width / advance))
+            marks = draw_word(text, self.size, self.face).ink[:height, : self.width]
+            top = (height - len(marks)) // 2
+            ink[top : top + len(marks), : marks.shape[1]] = marks
+        self.put(ink, 0, self.y)
+        self.y += height
+
+    def frame(self, row: Row) -> None:
+        self.y += 0.3 * self.size
+        self.opened = (self.y, row.cells)
+
+    def unframe(self, row: Row) -> None:
+        top, columns = self.opened
+        ink = np.zeros((round(self.y - top + 0.3 * self.size), self.width), np.uint8)
+        cv2.rectangle(ink, (0, 0), (self.width - 1, len(ink) - 1), 255, 1)
+        for column in columns:
+            ink[:, round(column.left * self.width)] = 255
+        self.put(ink, 0, top)
+        self.y = top + len(ink) + 0.3 * self.size
+
+    def barcode(self, row: Row) -> None:
+        widths = self.rng.integers(1, 5, self.rng.integers(50, 90)) * max(
+            1, round(0.09 * self.size)
+        )
+        bars = np.repeat(np.arange(len(widths)) % 2 == 0, widths).astype(np.uint8) * 255
+        self.put_graphic(np.tile(bars, (round(row.size * self.size), 1)))
+
+    def qr(self, row: Row) -> None:
+        count = int(self.rng.choice([21, 25, 29, 33]))
+        cells = (self.rng.random((count, count)) < 0.5).astype(np.uint8) * 255
+        finder = np.zeros((8, 8), np.uint8)
+        for edge, value in ((0, 255), (1, 0), (2, 255)):
+            finder[edge : 7 - edge, edge : 7 - edge] = value
+        cells[:8, :8], cells[:8, -8:], cells[-8:, :8] = finder, finder[:, ::-1], finder[::-1]
+        module = max(2, round(row.size * self.size / count))
+        self.put_graphic(np.kron(cells, np.ones((module, module), np.uint8)))
+
+    def sign(self, row: Row) -> None:
+        """A signature on a line."""
+        height, width = 3 * self.size, min(self.width, 12 * self.size)
+        steps = self.rng.normal(size=(24, 2)).cumsum(axis=0) * (0.25, 0.6) * self.size
+        steps += np.linspace((0.2 * width, 0.5 * height), (0.8 * width, 0.5 * height), 24)
+        ink = pen_stroke(steps, (height, width), 1)
+        ink[-2] = 255
+        self.put_graphic(ink)
+
+    def logo(self, row: Row) -> None:
+        """Simple shapes, no letters."""
+        h = round(row.size * self.size)
+        w = round(h * self.rng.uniform(1, 2))
+        ink = np.zeros((h, w), np.uint8)
+        centre, axes = (w // 2, h // 2), (w // 2 - 2, h // 2 - 2)
+        shape, aa = self.rng.integers(4), cv2.LINE_AA
+        if shape == 0:
+            cv2.ellipse(ink, centre, axes, 0, 0, 360, 255, -1, aa)
+            cv2.ellipse(ink, centre, (axes[0] * 2 // 3, axes[1] // 2), 0, 20, 200, 0, -1, aa)
+        elif shape == 1:
+            for angle in range(0, 360, int(self.rng.choice([30, 45, 60]))):
+                cv2.ellipse(ink, centre, axes, 0, angle, angle + 15, 255, -1, aa)
+        elif shape == 2:
+            peaks = np.array([[0, 0.7], [0.2, 0], [0.4, 0.6], [0.7, 0], [0.7, 0.7]])
+            peaks += 0.3 * self.rng.random((5, 2))
+            cv2.fillPoly(ink, [np.int32(peaks * (w - 1, h - 1))], 255, aa)
+        else:
+            cv2.rectangle(ink, (0, 0), (w - 1, h - 1), 255, max(2, h // 12))
+            cv2.circle(ink, centre, h // 3, 255, -1, aa)
+            cv2.line(ink, (0, h), (w, 0), 0, max(2, h // 10), aa)
+        self.put_graphic(ink)
+
+
+def _lines(words: list[_Piece]) -> list[list[_Piece]]:
+    """Words of one line from left to right, divided at wide gaps."""
+    groups: list[list[_Piece]] = []
+    for word in sorted(words, key=lambda word: (word.line[0], word.x)):
+        last = groups[-1][-1] if groups else None
+        if last and last.line == word.line:
+            gap = word.x - (last.x + last.ink.shape[1])
+            if gap < _WIDE_GAP * word.line[1]:
+                groups[-1].append(word)
+                continue
+        groups.append([word])
+    return groups
+
+
+def _box(words: list[_Piece]) -> np.ndarray:
+    x0, y0 = min(word.x for word in words), min(word.y for word in words)
+    x1 = max(word.x + word.ink.shape[1] for word in words)
+    y1 = max(word.y + word.ink.shape[0] for word in words)
+    return grown_box(x0, y0, x1 - x0, y1 - y0)
+
+
+_Line = tuple[list[tuple[str, Word]], float]
+
+
+def _wrap(text: str, size: int, face: Typeface, blank: float, room: float) -> list[_Line]:
+    """Lines of words with their widths; a word too long for a line is cut, as printers do."""
+    lines: list[_Line] = []
+    for part in text.split():
+        word = draw_word(part, size, face)
+        if word.advance > room > 0:
+            part = part[: int(len(part) * room / word.advance)]
+            word = draw_word(part, size, face) if part else word
+        if word.advance > room or not word.ink.size:
+            continue
+        if lines and lines[-1][1] + blank + word.advance <= room:
+            words, width = lines[-1]
+            lines[-1] = ([*words, (part, word)], width + blank + word.advance)
+        else:
+            lines.append(([(part, word)], word.advance))
+    return lines

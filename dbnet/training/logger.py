@@ -1,0 +1,193 @@
+"""A run's diary: TensorBoard, metrics.jsonl, progress bar, epoch lines."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from dbnet.reporting.tables import write_picture, write_text
+from dbnet.runtime.distributed import is_main, main_only
+from dbnet.runtime.profiler import StageTimer
+from dbnet.training.engine import StepReport
+
+NOTHING_YET = {"images": 0, "seconds": 0.0, "sums": {}, "stages": {}, "scalars": {}}
+
+
+class RunLog:
+    """Writes into one run folder; earlier lines of a resumed run stay.
+
+    Rank 0 writes. The others only count, so that all know where the run stands.
+
+    Args:
+        folder: of the run.
+        epochs: planned in all, for the remaining time.
+        epoch, step: already done, 0 at the start of a run. What a stopped run had logged
+            beyond them is dropped, it will be done again.
+        running: `running()` of a log that was stopped within an epoch, to complete its line.
+    """
+
+    def __init__(
+        self, *, folder: Path, epochs: int, epoch: int, step: int, running: dict[str, Any] | None
+    ) -> None:
+        self.path = folder / "metrics.jsonl"
+        self.epochs = epochs
+        self.first_epoch = epoch
+        self.step = step
+        self._begin(**NOTHING_YET | (running or {}))  # earlier versions kept fewer of these
+        self._open(folder)
+        self.started = time.perf_counter()
+        self.bar: tqdm | None = None
+
+    @main_only
+    def _open(self, folder: Path) -> None:
+        kept = []
+        if self.path.exists():
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n")]
+            kept = [line for line in kept if json.loads(line)["epoch"] < self.first_epoch]
+        write_text(self.path, "".join(kept))
+        # The figures of an epoch stand at its last step, which has others of its own: within an
+        # epoch, the step is dropped too, and its own are written again.
+        first_dropped = self.step if self.scalars else self.step + 1
+        self.writer = SummaryWriter(folder, purge_step=first_dropped if self.step else None)
+        self._write_scalars()
+
+    def _begin(
+        self,
+        *,
+        images: int,
+        seconds: float,
+        sums: dict[str, float],
+        stages: dict[str, float],
+        scalars: dict[str, float],
+    ) -> None:
+        self.images = images  # of this epoch's training, up to the last step
+        self.seconds = seconds
+        self.sums = dict(sums)  # of the losses over these images
+        self.timer = StageTimer(synchronize=None)
+        for stage, total in stages.items():
+            self.timer.add(stage, total)
+        self.scalars = dict(scalars)  # of the last step
+
+    def running(self) -> dict[str, Any]:
+        """What the line of the epoch in hand is made of, so far; plain values."""
+        return {
+            "images": self.images,
+            "seconds": self.seconds,
+            "sums": dict(self.sums),
+            "stages": self.timer.totals(),
+            "scalars": dict(self.scalars),
+        }
+
+    def start_epoch(self, epoch: int, batches: int) -> None:
+        """Its training is to be timed by `timer`, which knows the part before a stop already."""
+        self.epoch = epoch
+        self.epoch_started = time.perf_counter() - self.seconds
+        title = f"epoch {epoch + 1}/{self.epochs}"
+        self.bar = tqdm(total=batches, desc=title, leave=False, disable=not is_main())
+
+    def on_step(self, report: StepReport) -> None:
+        """For train_one_epoch; scalars are stepped by batches done, this one included."""
+        self.step += 1
+        self.images += report.images
+        for name, value in report.losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value * report.images
+        self.seconds = time.perf_counter() - self.epoch_started
+        self._tell(report)
+
+    @main_only
+    def _tell(self, report: StepReport) -> None:
+        self.scalars = {f"train/loss_{name}": value for name, value in report.losses.items()}
+        self.scalars["train/lr"] = report.lr
+        if report.grad_norm is not None:
+            self.scalars["train/grad_norm"] = report.grad_norm
+        self._write_scalars()
+        elapsed = self.seconds
+        waited = sum(self.timer.durations["data_wait"])
+        self.bar.set_postfix_str(
+            f"loss {report.losses['total']:.3f} (P {report.losses['prob']:.3f} "
+            f"T {report.losses['thresh']:.3f} B {report.losses['binary']:.3f}), "
+            f"lr {report.lr:.1e}, {self.images / elapsed:.1f} images/s, "
+            f"waits {waited / elapsed:.0%}",
+            refresh=False,
+        )
+        self.bar.update()
+
+    def _write_scalars(self) -> None:
+        for name, value in self.scalars.items():
+            self.writer.add_scalar(name, value, self.step)
+
+    def end_training(self) -> dict[str, float]:
+        """Closes the bar; mean losses and timings of this epoch's training."""
+        self.bar.close()
+        record = {f"train/loss_{name}": value / self.images for name, value in self.sums.items()}
+        record["train/seconds"] = self.seconds
+        record["train/images_per_second"] = self.images / self.seconds
+        return record | {f"time_train/{k}": v for k, v in self.timer.totals().items()}
+
+    def end_epoch(self, record: dict[str, float]) -> None:
+        """One line in metrics.jsonl, one on the screen, one point per figure in TensorBoard."""
+        self._write(record)
+        self._begin(**NOTHING_YET)
+
+    @main_only
+    def _write(self, record: dict[str, float]) -> None:
+        for name, value in record.items():
+            if not name.startswith("train/loss_"):
+                self.writer.add_scalar(name, value, self.step)
+        self.writer.flush()
+        line = {"epoch": self.epoch, "step": self.step, **record}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        print(self._line(record), flush=True)
+
+    def _line(self, record: dict[str, float]) -> str:
+        done = self.epoch + 1 - self.first_epoch
+        left = (time.perf_counter() - self.started) / done * (self.epochs - self.epoch - 1)
+        parts = [
+            f"epoch {self.epoch + 1}/{self.epochs}",
+            f"loss {record['train/loss_total']:.3f}",
+            f"{record['train/images_per_second']:.1f} images/s",
+        ]
+        if "val/cleval/hmean" in record:
+            parts.append(
+                f"val CLEval P {record['val/cleval/precision']:.4f} "
+                f"R {record['val/cleval/recall']:.4f} H {record['val/cleval/hmean']:.4f}, "
+                f"IoU H {record['val/iou/hmean']:.4f}"
+            )
+        rates = [
+            f"{name} {record[f'cache/{name}_hit_rate']:.0%}"
+            for name in ("targets", "images")
+            if f"cache/{name}_hit_rate" in record
+        ]
+        if rates:
+            parts.append(f"cache hits: {', '.join(rates)}")
+        if left:
+            parts.append(f"{_duration(left)} left")
+        return " | ".join(parts)
+
+    @main_only
+    def image(self, name: str, picture: np.ndarray) -> None:
+        """uint8 (H, W, 3) into TensorBoard and, the latest one, into the run folder."""
+        self.writer.add_image(name, picture, self.step, dataformats="HWC")
+        write_picture(self.path.with_name(f"{name}.jpg"), picture)
+
+    @main_only
+    def flush(self) -> None:
+        self.writer.flush()
+
+    @main_only
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        self.writer.close()
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -1,0 +1,123 @@
+"""The command lines as a person meets them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli import parse_evaluate, parse_train
+from configs import Config
+from dbnet.checkpoint import save_checkpoint
+from dbnet.errors import InputError
+from dbnet.reporting.tables import write_json
+from dbnet.settings import DataConfig, PostprocessConfig, to_dict
+
+ROOT = Path(__file__).parents[2]
+
+
+def script(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / words[0]), *words[1:]],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=120,
+    )
+
+
+BATCH_SIZE = ("--data.batch-size INT", "Images per batch,")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("train.py", BATCH_SIZE),
+        ("evaluate.py", BATCH_SIZE),
+        ("profile_val.py", BATCH_SIZE),
+        ("predict.py", ("--batch-size INT", "Images, folders of them, globs")),
+    ],
+)
+def test_help_explains_and_does_not_import_torch(name, expected):
+    code = (
+        f"import sys, runpy; sys.argv = [{name!r}, '--help']\n"
+        "try:\n"
+        f"    runpy.run_path({name!r}, run_name='__main__')\n"
+        "except SystemExit as stop:\n"
+        "    assert not stop.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    for words in expected:
+        assert words in done.stdout
+
+
+def test_a_mistyped_flag_suggests_the_right_one():
+    done = script("train.py", "--data.batchsize", "12")
+    assert done.returncode != 0
+    assert "--data.batch-size" in done.stderr
+
+
+def test_a_contradiction_names_the_flag(tmp_path):
+    done = script("train.py", "--data.image-size", "100", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "--data.image-size 100: must be a multiple of 32" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_root_is_one_line(tmp_path):
+    done = script("train.py", "--data.root", "nowhere", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "nowhere" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_evaluate_without_a_checkpoint_says_so(tmp_path):
+    done = script("evaluate.py", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "no best.pt under runs/" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_resume_takes_the_run_s_own_settings(tmp_path, monkeypatch):
+    write_json(tmp_path / "config.json", to_dict(Config()) | {"data": {"batch_size": 5}})
+    words = ["train.py", "--train.resume", str(tmp_path), "--train.epochs", "7"]
+    monkeypatch.setattr(sys, "argv", words)
+    cfg = parse_train()
+    assert (cfg.data.batch_size, cfg.train.epochs, cfg.train.resume) == (5, 7, tmp_path)
+
+
+def test_resume_wants_the_folder(tmp_path, monkeypatch):
+    (tmp_path / "last.pt").write_bytes(b"")
+    monkeypatch.setattr(sys, "argv", ["train.py", "--train.resume", str(tmp_path / "last.pt")])
+    with pytest.raises(InputError, match=f"last.pt: is a file; give the run's folder, {tmp_path}"):
+        parse_train()
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    """Two runs that differ in a setting, each with drawn receipts among its own images."""
+    for name, box_thresh in (("a", 0.3), ("b", 0.7)):
+        cfg = Config(
+            data=DataConfig(root=tmp_path, drawn_mix=2),
+            postprocess=PostprocessConfig(box_thresh=box_thresh),
+        )
+        payload = {"model_args": {}, "model": {}, "ema": None, "config": to_dict(cfg)}
+        save_checkpoint(tmp_path / f"{name}.pt", payload)
+    return [str(tmp_path / f"{name}.pt") for name in "ab"]
+
+
+def test_the_last_of_a_flag_counts(checkpoints, monkeypatch):
+    a, b = checkpoints
+    for words in (["--checkpoint", a, "--checkpoint", b], [f"--checkpoint={a}", "--checkpoint", b]):
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", *words])
+        cfg = parse_evaluate()
+        assert (str(cfg.checkpoint), cfg.postprocess.box_thresh) == (b, 0.7)
+
+
+def test_drawn_receipts_of_the_training_are_not_evaluated(checkpoints, tmp_path, monkeypatch):
+    words = ["evaluate.py", "--checkpoint", checkpoints[0], "--data.root"]
+    monkeypatch.setattr(sys, "argv", [*words, str(tmp_path)])
+    assert parse_evaluate().data == DataConfig(root=tmp_path)
+    monkeypatch.setattr(sys, "argv", [*words, "None"])
+    assert parse_evaluate().data == DataConfig()

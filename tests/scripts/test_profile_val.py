@@ -1,0 +1,159 @@
+"""profile_val.py end to end."""
+
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import profile_val
+from cli import parse_profile, released_weights
+from configs import ProfileConfig
+from dbnet.settings import DataConfig, ModelConfig
+from tests.drawing import write_dataset
+
+ORIGINAL = (
+    "val_batch_mean",
+    "val_batch_median",
+    "val_batch_p95",
+    "val_batch_p99",
+    "val_batch_std",
+    "val_epoch_time",
+    "val_num_batches",
+    "gpu_memory_gb",
+    "gpu_memory_reserved_gb",
+    "cpu_memory_percent",
+)
+
+
+@pytest.fixture(scope="module")
+def cfg(tmp_path_factory) -> ProfileConfig:
+    folder = tmp_path_factory.mktemp("profile")
+    root = write_dataset(folder / "pages", train=1, val=5)
+    return ProfileConfig(
+        data=DataConfig(
+            root=root, image_size=96, batch_size=2, num_workers=0, cache_dir=folder / "cache"
+        ),
+        model=ModelConfig(encoder="mobilenetv3_small_050", fpn_channels=16),
+        device="cpu",
+        precision="fp32",
+        train_steps=1,
+        out=folder / "first",
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def empty_folder(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("empty"))  # where there is no runs/ with a checkpoint
+        yield
+
+
+@pytest.fixture(scope="module")
+def first(cfg) -> dict:
+    return profile_val.main(cfg)
+
+
+def test_profile_names_every_figure_and_adds_up(cfg, first):
+    saved = json.loads((cfg.out / "profile.json").read_text())
+    assert saved == json.loads(json.dumps(first))
+    assert saved["config"]["model"] == {"encoder": "mobilenetv3_small_050", "fpn_channels": 16}
+    for name in ORIGINAL:
+        assert isinstance(saved[f"performance/{name}"], (int, float)), name
+    assert saved["performance/val_num_batches"] == 3 and saved["images"] == 5
+    host = [s for name, s in saved["stages"].items() if not name.startswith("worker/")]
+    batches = saved["performance/val_batch_mean"] * 3
+    assert sum(s["total"] for s in host) == pytest.approx(batches, rel=0.02)
+    assert batches <= saved["performance/val_epoch_time"]
+    assert {"worker/decode", "worker/transform", "worker/targets"} <= set(saved["stages"])
+    filled = {"targets": {"hits": 5, "misses": 0, "bytes_stored": 0}}
+    assert saved["cache"] == filled, "before anything is measured"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--model.encoder", "resnet50"], "--model.encoder: .* has its own network"),
+        (["--model.fpn_channels=32"], "--model.fpn-channels: .* has its own network"),
+        (["--model.no-pretrained"], "--model.no-pretrained: .* has its own network"),
+    ],
+)
+def test_the_network_of_a_checkpoint_is_its_own(monkeypatch, words, line):
+    checkpoint = str(released_weights())
+    monkeypatch.setattr(sys, "argv", ["profile_val.py", "--checkpoint", checkpoint, *words])
+    with pytest.raises(ValueError, match=line):
+        parse_profile()
+    monkeypatch.setattr(sys, "argv", ["profile_val.py", "--checkpoint", checkpoint])
+    assert parse_profile().checkpoint == released_weights()
+
+
+def test_without_a_checkpoint_the_network_can_be_chosen_but_not_its_weights(monkeypatch):
+    words = ["profile_val.py", "--model.encoder", "resnet50", "--model.fpn-channels=32"]
+    monkeypatch.setattr(sys, "argv", words)
+    model = parse_profile().model
+    assert (model.encoder, model.fpn_channels) == ("resnet50", 32)
+    monkeypatch.setattr(sys, "argv", [*words, "--model.weights", "best.pt"])
+    with pytest.raises(ValueError, match=r"--model\.weights: without a checkpoint"):
+        parse_profile()
+
+
+def test_another_start_of_the_same_second_gets_a_folder_of_its_own(cfg, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda form: form.split("-")[0] + "-NOW")
+    (tmp_path / "runs" / "profile-NOW").mkdir(parents=True)
+    profile_val.main(replace(cfg, out=None))
+    assert list(Path("runs/profile-NOW").iterdir()) == []
+    assert Path("runs/profile-NOW-2/profile.json").is_file()
+
+
+def test_report_tells_the_bottleneck_and_the_ceiling(cfg, first):
+    report = (cfg.out / "report.md").read_text()
+    assert f"Bottleneck: **{first['bottleneck']}**" in report
+    assert f"{first['performance/forward_alone_s']:.2f} s" in report
+    assert (cfg.out / "stages.png").stat().st_size > 1000
+
+
+def test_baseline_passes_fails_and_is_refused(cfg, first, tmp_path, capsys):
+    saved = json.loads((cfg.out / "profile.json").read_text())
+
+    def against(name: str, **changes) -> None:
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(saved | changes))
+        profile_val.main(replace(cfg, baseline=path, out=tmp_path / name, tolerance=50.0))
+
+    against("same")
+    assert "no stage is slower" in capsys.readouterr().out
+    fast = {n: {k: v * 1e-6 for k, v in s.items()} for n, s in saved["stages"].items()}
+    fast = {n: s | {"count": 3} for n, s in fast.items()}
+    with pytest.raises(SystemExit, match="slower than"):
+        against("fast", stages=fast)
+    with pytest.raises(ValueError, match=r"data\.image_size: 64 -> 96"):
+        against("other", compared=saved["compared"] | {"data.image_size": 64})
+    without = {name: value for name, value in saved["compared"].items() if name != "ranks"}
+    against("before there were ranks", compared=without)
+    with pytest.raises(ValueError, match="ranks: 8 -> 1"):
+        against("ranks", compared=saved["compared"] | {"ranks": 8})
+    with pytest.raises(ValueError, match=r"data\.drawn_level: lines -> words"):
+        against("level", compared=saved["compared"] | {"data.drawn_level": "lines"})
+    del without["data.drawn_level"]
+    against("before levels were compared", compared=without)
+    lines = saved["config"] | {"data": saved["config"]["data"] | {"drawn_level": "lines"}}
+    with pytest.raises(ValueError, match=r"data\.drawn_level: lines -> words"):
+        against("other level, not compared", compared=without, config=lines)
+    with pytest.raises(ValueError, match="nowhere"):
+        profile_val.main(replace(cfg, baseline=tmp_path / "nowhere.json"))
+
+
+def test_the_textbook_path_runs_beside(cfg, tmp_path):
+    pytest.importorskip("cleval")
+    profile = profile_val.main(replace(cfg, compare_naive=True, out=tmp_path))
+    assert profile["naive"]["wall"] > 0
+    assert {"worker/targets", "postprocess", "metric"} <= set(profile["naive"])
+    assert "textbook" in (tmp_path / "report.md").read_text()
+
+
+def test_trace_on_request(cfg, tmp_path):
+    profile_val.main(replace(cfg, trace=True, out=tmp_path / "new", train_steps=0))
+    assert "traceEvents" in json.loads((tmp_path / "new" / "trace.json").read_text())
