@@ -5,13 +5,16 @@ import logging
 import multiprocessing
 import os
 import signal
+import time
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import PIL
+import pyclipper
 import pytest
+import shapely
 
 from dbnet.data.collate import cached_maps
 from dbnet.data.dataset import load_sample
@@ -25,6 +28,7 @@ from dbnet.structures import Record, Sample
 PARAMETERS = {"shrink_ratio": 0.4, "thresh_min": 0.3, "thresh_max": 0.7}
 HALF_STEP = (0.7 - 0.3) / 255 / 2
 HEIGHT, WIDTH = 90, 140
+LIBRARIES = [(library, "__version__") for library in (cv2, np, PIL, pyclipper, shapely)]
 
 
 def page(seed: int = 0) -> tuple[list[np.ndarray], np.ndarray]:
@@ -153,6 +157,15 @@ def test_changed_version_misses(tmp_path, monkeypatch, name):
     cache = make_cache(tmp_path)
     cache(*page(), HEIGHT, WIDTH)
     monkeypatch.setattr(cache_module, name, getattr(cache_module, name) + 1)
+    cache(*page(), HEIGHT, WIDTH)
+    assert cache.counts()[:2] == (0, 2)
+
+
+@pytest.mark.parametrize(("owner", "name"), LIBRARIES)
+def test_targets_of_another_library_version_miss(tmp_path, monkeypatch, owner, name):
+    cache = make_cache(tmp_path)
+    cache(*page(), HEIGHT, WIDTH)
+    monkeypatch.setattr(owner, name, "99")
     cache(*page(), HEIGHT, WIDTH)
     assert cache.counts()[:2] == (0, 2)
 
@@ -419,15 +432,27 @@ def other_length(path: Path) -> Path:
     return path
 
 
+def other_pixels_of_equal_size_and_time(path: Path) -> Path:
+    """Replaced, as `cp --preserve` and `rsync --times` do: only the time of the change tells."""
+    times = path.stat()
+    time.sleep(0.02)  # some kernels round the time of a change to 0.01 s
+    path.write_bytes(path.read_bytes()[:-100] + bytes(100))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    return path
+
+
 def other_name(path: Path) -> Path:
-    return path.rename(path.with_name("other.png"))
+    return path.rename(path.with_name("other.bmp"))
 
 
-@pytest.mark.parametrize("change", [other_pixels, other_mtime, other_length, other_name])
+@pytest.mark.parametrize(
+    "change",
+    [other_pixels, other_mtime, other_length, other_pixels_of_equal_size_and_time, other_name],
+)
 def test_changed_image_file_misses(tmp_path, change):
-    record, cache = write_image(tmp_path / "image.png", 100, 80), ImageCache(folder=tmp_path / "c")
+    record, cache = write_image(tmp_path / "image.bmp", 100, 80), ImageCache(folder=tmp_path / "c")
     seen(record, cache)
-    seen(record._replace(image_path=str(change(tmp_path / "image.png"))), cache)
+    seen(record._replace(image_path=str(change(tmp_path / "image.bmp"))), cache)
     assert cache.counts()[:2] == (0, 2)
 
 
@@ -438,7 +463,7 @@ def test_changed_image_size_misses(tmp_path):
     assert cache.counts()[:2] == (0, 2)
 
 
-VERSIONS = [(cache_module, "_IMAGES_VERSION"), (cv2, "__version__"), (PIL, "__version__")]
+VERSIONS = [(cache_module, "_IMAGES_VERSION"), *LIBRARIES]
 
 
 @pytest.mark.parametrize(("owner", "name"), VERSIONS)

@@ -8,9 +8,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import PIL
+import pyclipper
 import pytest
+import shapely
 
 from dbnet import build
 from dbnet.data.annotations import scan as annotations
@@ -171,7 +174,10 @@ def test_annotations_in_single_files_are_watched(root, reads):
     assert load(root, format="icdar")[0][1].texts == ["other"]
 
 
-@pytest.mark.parametrize("owner", [(index, "_VERSION"), (PIL, "__version__")])
+LIBRARIES = [(library, "__version__") for library in (cv2, np, PIL, pyclipper, shapely)]
+
+
+@pytest.mark.parametrize("owner", [(index, "_VERSION"), *LIBRARIES])
 def test_another_version_reads_anew(root, reads, monkeypatch, owner):
     load(root)
     monkeypatch.setattr(*owner, 99)
@@ -265,6 +271,29 @@ def test_data_that_is_being_written_gets_no_index(root, reads, monkeypatch):
     load(root)
     load(root)
     assert reads == ["train", "train"] and not file_of(root).exists()
+
+
+def test_a_date_in_the_future_keeps_the_index(root, reads, caplog):
+    later = time.time_ns() + 10**15
+    os.utime(root / "images" / "train" / "page_1.png", ns=(later, later))
+    load(root)
+    load(root)
+    assert reads == ["train"] and not caplog.messages
+
+
+def test_a_change_in_the_future_is_named(root, reads, monkeypatch, caplog):
+    path = root / "images" / "train" / "page_1.png"
+    facts = index.file_facts
+    later = time.time_ns() + 10**15
+    monkeypatch.setattr(
+        index,
+        "file_facts",
+        lambda f: facts(f)._replace(ctime_ns=later) if f.name == path.name else facts(f),
+    )
+    load(root)
+    load(root)
+    assert reads == ["train", "train"] and not file_of(root).exists()
+    assert caplog.messages[0].startswith(f"No index of train is kept: {path} was changed in the")
 
 
 def test_a_change_while_reading_leaves_no_index(root, monkeypatch):

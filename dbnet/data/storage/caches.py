@@ -12,19 +12,18 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import PIL
 
 from dbnet.data.dataset import load_sample
+from dbnet.data.storage.facts import file_facts, library_versions
 from dbnet.data.storage.store import KEY_BYTES, CacheCounts, Store
 from dbnet.data.targets import MIN_SIDE, make_targets
 from dbnet.data.transforms import Geometry, letterbox, warp
-from dbnet.errors import InputError
 from dbnet.geometry import transform
 from dbnet.structures import Record, Sample, TargetMaps
 
 # Raise them when what is cached or the layout of an entry change.
-_TARGETS_VERSION = 2
-_IMAGES_VERSION = 3
+_TARGETS_VERSION = 3
+_IMAGES_VERSION = 4
 
 _RECTANGLE = struct.Struct("<4I")  # top, left, height, width of the part that is kept
 _SIZES = struct.Struct("<4I")  # height, width of the original; of the part that is kept
@@ -100,6 +99,7 @@ class TargetCache:
         parameters = (self.shrink_ratio, self.thresh_min, self.thresh_max, MIN_SIDE)
         digest = hashlib.blake2b(digest_size=KEY_BYTES)
         digest.update(struct.pack("<I4d2I", _TARGETS_VERSION, *parameters, height, width))
+        digest.update(repr(library_versions()).encode())
         digest.update(np.array([len(polygons), *map(len, polygons)]))
         digest.update(np.ascontiguousarray(ignored, bool))
         if polygons:
@@ -191,12 +191,7 @@ class ImageCache:
         return self.store.counts()
 
     def _key(self, path: str, image_size: int) -> bytes:
-        try:
-            file = Path(path).stat()
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror}") from None
-        libraries = f"{cv2.__version__} {PIL.__version__}"  # they decode, not always to the bit
-        facts = (_IMAGES_VERSION, image_size, file.st_size, file.st_mtime_ns, libraries)
+        facts = (_IMAGES_VERSION, image_size, file_facts(Path(path)), library_versions())
         digest = hashlib.blake2b(digest_size=KEY_BYTES)
         digest.update(repr((*facts, os.path.realpath(path))).encode())
         return digest.digest()

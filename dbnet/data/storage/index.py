@@ -10,21 +10,19 @@ import hashlib
 import logging
 import os
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
-
-import cv2
-import PIL
-import shapely
 
 from dbnet.data.annotations import scan as annotations
 from dbnet.data.annotations.files import printable, walk
 from dbnet.data.annotations.scan import Report
 from dbnet.data.storage.array_file import is_whole, map_arrays, write_arrays
+from dbnet.data.storage.facts import file_facts, library_versions
 from dbnet.data.storage.records import Records, map_records
 
 # Raise it when what is read, checked or kept changes.
-_VERSION = 3
+_VERSION = 4
 
 # Nanoseconds. Some file systems keep times to 2 s: a file may change twice within one of them.
 _SETTLED = 2_000_000_000
@@ -60,8 +58,17 @@ def load_records(
             "No index of %s is kept: %d images are hidden or below linked folders", split, unseen
         )
         return records, report
+    if state.changed >= started:
+        logger.warning(
+            "No index of %s is kept: %s was changed in the future (%s), so that a later change "
+            "might not show; correct the clock, then `touch` the file",
+            split,
+            state.latest,
+            datetime.fromtimestamp(state.changed / 1e9).isoformat(" ", "seconds"),
+        )
+        return records, report
     if (
-        started - state.newest < _SETTLED
+        started - state.changed < _SETTLED
         or _look(root, split, *source, skip_missing).key != state.key
     ):
         return records, report  # somebody is still writing
@@ -81,7 +88,8 @@ def load_records(
 
 class _State(NamedTuple):
     key: str  # hexadecimal, stands for all that reading the split depends on
-    newest: int  # when one of the files last changed, in ns since 1970
+    changed: int  # when a file last changed, in ns since 1970, by the kernel's clock
+    latest: str  # that file; "" where there is none
 
 
 def _look(root: Path, split: str, format: str, source: Path, skip_missing: bool) -> _State:
@@ -90,19 +98,19 @@ def _look(root: Path, split: str, format: str, source: Path, skip_missing: bool)
     Files come in no order: the sum of their digests stands for a place. A sorted list of a million
     would leave the heap in pieces, which every forked worker copies as it fills them.
     """
-    libraries = (cv2.__version__, PIL.__version__, shapely.__version__)
     settings = (format, source.relative_to(root), skip_missing)
-    newest, places = 0, []
+    changed, latest, places = 0, "", []
     for place in dict.fromkeys((root / "images" / split, source)):
         files = walk(place) if place.is_dir() else [(place.name, place)]
         count = total = 0
         for name, file in files:
-            stat = file.stat()
-            newest = max(newest, stat.st_mtime_ns, stat.st_ctime_ns)
-            facts = (name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-            count, total = count + 1, total + int(_digest(facts), 16)
+            facts = file_facts(file)
+            # mtime_ns is no guard: tools set it, often into the future.
+            if facts.ctime_ns > changed:
+                changed, latest = facts.ctime_ns, os.fspath(file)
+            count, total = count + 1, total + int(_digest((name, *facts)), 16)
         places.append((count, total))
-    return _State(_digest((_VERSION, libraries, *settings, *places)), newest)
+    return _State(_digest((_VERSION, library_versions(), *settings, *places)), changed, latest)
 
 
 def _digest(facts: tuple) -> str:
