@@ -11,7 +11,7 @@ from shapely import MultiPoint
 
 from dbnet.data.annotations.checks import check_polygons
 from dbnet.data.annotations.files import json_members, load_json
-from dbnet.data.annotations.formats import parse_icdar_line
+from dbnet.data.annotations.formats.icdar import parse_icdar_line
 from dbnet.data.annotations.scan import load_records, scan, summary_table
 
 QUAD = [[10.5, 5.0], [40.25, 6.0], [40.0, 15.0], [10.0, 14.0]]

@@ -23,7 +23,8 @@ from cli import parse_predict
 from configs import Config, EvaluateConfig, PredictConfig
 from dbnet.checkpoint import build_model, load_checkpoint, save_checkpoint
 from dbnet.data.annotations.files import Findings
-from dbnet.data.annotations.formats import read_ufo
+from dbnet.data.annotations.files import Source as AnnotationSource
+from dbnet.data.annotations.formats import ufo
 from dbnet.data.dataset import load_sample
 from dbnet.data.images import decode_image
 from dbnet.data.transforms import EvalTransform
@@ -229,7 +230,8 @@ def test_polygons_stay_inside_odd_images(cfg, tmp_path):
 def test_the_ufo_reader_reads_the_predictions(cfg, pages):
     predict.main(replace(cfg, images=(str(pages / "images" / "val"),)))
     found = Findings([], [], [])
-    entries = read_ufo(cfg.out, "val", cfg.out / "predictions.json", found)
+    source = AnnotationSource(cfg.out, pages, "ufo", cfg.out / "predictions.json")
+    entries = ufo.read(source, found)
     read = {entry.name: [word.points for word in entry.words] for entry in entries}
     assert not found.problems
     assert_same(read, words_of(cfg.out), atol=0)

@@ -18,6 +18,24 @@ import numpy as np
 from dbnet.data.images import IMAGE_SUFFIXES
 from dbnet.errors import InputError
 
+ILLEGIBLE = "###"  # as a transcription, in every format
+
+
+class Place(NamedTuple):
+    """Where the annotations of a split may lie."""
+
+    path: str  # below the root, {} is the split
+    suffixes: tuple[str, ...] = ()  # of the files, where it is a folder
+
+
+class Source(NamedTuple):
+    """Where one split lies."""
+
+    root: Path  # no file outside of it is read
+    images: Path  # folder
+    format: str
+    annotations: Path  # file or folder
+
 
 class Word(NamedTuple):
     """One annotated text, not yet checked."""
@@ -32,7 +50,7 @@ class Entry(NamedTuple):
     """One annotated image, not yet checked."""
 
     place: str  # file and position, for messages
-    name: str  # relative to images/{split}, as written
+    name: str  # relative to the folder of images, as written
     size: tuple[float, float] | None  # height, width, where the annotation states them
     words: list[Word]
 
@@ -101,34 +119,33 @@ def inside(path: Path, root: Path) -> bool:
     return path.resolve().is_relative_to(root.resolve())
 
 
-def pair(
-    root: Path, split: str, source: Path, patterns: tuple[str, ...]
-) -> tuple[list[tuple[str, Path]], list[str]]:
+def pair(source: Source, patterns: tuple[str, ...]) -> tuple[list[tuple[str, Path]], list[str]]:
     """Images and the one file each that annotates them, by name.
 
     `patterns` are file names for an image with the stem "{}"; sub-folders correspond. Images
     without a file are left out. Returns (image name, file) pairs, and the problems: several files
     for an image, several images for a file, files without an image.
     """
-    files = set(list_files(source, {Path(pattern).suffix for pattern in patterns}))
+    folder = source.annotations
+    files = set(list_files(folder, {Path(pattern).suffix for pattern in patterns}))
     pairs, problems = [], []
     owners = defaultdict(list)
-    for name in list_files(root / "images" / split, IMAGE_SUFFIXES):
+    for name in list_files(source.images, IMAGE_SUFFIXES):
         path = PurePosixPath(name)
         names = [(path.parent / pattern.format(path.stem)).as_posix() for pattern in patterns]
         found = [name for name in names if name in files]
         if len(found) > 1:
-            problems.append(f"{source}: {name} has several annotations: {listed(found)}")
+            problems.append(f"{folder}: {name} has several annotations: {listed(found)}")
         for file in found:
             owners[file].append(name)
     for file, images in owners.items():
-        pairs.append((images[0], source / file))
+        pairs.append((images[0], folder / file))
         if len(images) > 1:
-            problems.append(f"{source / file}: stands for several images: {listed(images)}")
+            problems.append(f"{folder / file}: stands for several images: {listed(images)}")
     if orphans := sorted(files - owners.keys()):
         problems.append(
-            f"{source}: {len(orphans)} annotation files without an image in "
-            f"{root / 'images' / split}: {listed(orphans)}"
+            f"{folder}: {len(orphans)} annotation files without an image in "
+            f"{source.images}: {listed(orphans)}"
         )
     return pairs, problems
 

@@ -1,7 +1,7 @@
 """Annotated data sets: found, read and checked, so that training meets no surprise.
 
     images/{split}/        the images
-    jsons/{split}.json     their annotations, or one of the other places in `annotation_formats`
+    jsons/{split}.json     their annotations, or one of the other places in `formats`
 
 A text is dropped, counted and noted where its polygon is none: not finite, fewer than 3 points,
 zero area, self-crossing, or completely outside the image. Points equal to the one before are
@@ -15,23 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from dbnet.data.annotations.checks import check_entries
-from dbnet.data.annotations.files import Findings, inside, list_files, listed, printable
-from dbnet.data.annotations.formats import READERS
+from dbnet.data.annotations.files import Findings, list_files, listed, printable
+from dbnet.data.annotations.find import find_source
+from dbnet.data.annotations.formats import FORMATS
 from dbnet.data.images import IMAGE_SUFFIXES
 from dbnet.data.storage.records import Records
 from dbnet.errors import InputError
-
-# Format, place below the root for a split, suffixes of the files where that place is a folder.
-_PLACES = (
-    ("ufo", "jsons/{}.json", ()),
-    ("coco", "annotations/{}.json", ()),
-    ("coco", "{}.json", ()),
-    ("icdar", "gts/{}", (".txt", ".csv")),
-    ("icdar", "annotations/{}", (".txt", ".csv")),
-    ("icdar", "images/{}", (".txt", ".csv")),
-    ("labelme", "jsons/{}", (".json",)),
-    ("labelme", "images/{}", (".json",)),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +70,8 @@ def scan(
     folder = root / "images" / split
     found = Findings([], [], [])
     try:
-        format, source = find_annotations(root, split, format)
-        checked = check_entries(root, folder, READERS[format](root, split, source, found))
+        source = find_source(root, split, format)
+        checked = check_entries(root, folder, FORMATS[source.format].read(source, found))
     except ValueError as error:
         found = Findings([], [str(error)], [])
         checked = check_entries(root, folder, iter(()))
@@ -145,40 +134,3 @@ def summary_table(reports: dict[str, Report], *, image_size: int) -> str:
         "  ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])])
         for cells in lines
     )
-
-
-def find_annotations(root: Path, split: str, format: str) -> tuple[str, Path]:
-    """The format, and the file or folder that holds the split's annotations.
-
-    Raises ValueError where there is none, or several.
-    """
-    folder = root / "images" / split
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; it should hold the images")
-    if not inside(folder, root):
-        raise InputError(f"{folder}: leads out of {root}; give the root that holds the images")
-    places = [
-        (name, path.format(split), suffixes)
-        for name, path, suffixes in _PLACES
-        if format in ("auto", name)
-    ]
-    if not places:
-        raise InputError(f"annotation format {format!r}: must be auto, {', '.join(READERS)}")
-    found = [
-        (name, path)
-        for name, path, suffixes in places
-        if (list_files(root / path, suffixes) if suffixes else (root / path).is_file())
-    ]
-    if len(found) == 1:
-        return found[0][0], root / found[0][1]
-    if found:
-        raise InputError(
-            f"{root}: several annotations of {split}, name the format or move the others away: "
-            + ", ".join(f"{path} ({name})" for name, path in found)
-        )
-    looked = [
-        f"{file} ({name})"
-        for name, path, suffixes in places
-        for file in ([f"{path}/*{suffix}" for suffix in suffixes] or [path])
-    ]
-    raise InputError(f"{root}: no annotations of {split}; looked for {', '.join(looked)}")

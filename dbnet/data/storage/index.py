@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dbnet.data.annotations import scan as annotations
-from dbnet.data.annotations.files import printable, walk
+from dbnet.data.annotations.files import Source, printable, walk
+from dbnet.data.annotations.find import find_source
 from dbnet.data.annotations.scan import Report
 from dbnet.data.storage.array_file import is_whole, map_arrays, write_arrays
 from dbnet.data.storage.facts import file_facts, library_versions
@@ -43,8 +44,8 @@ def load_records(
     """
     root = Path(root)
     started = time.time_ns()
-    source = annotations.find_annotations(root, split, format)
-    state = _look(root, split, *source, skip_missing)
+    source = find_source(root, split, format)
+    state = _look(source, skip_missing)
     places = _places(root, split, cache_dir)
     for path in places:
         if (found := _read(path, root, split, state.key)) is not None:
@@ -52,7 +53,7 @@ def load_records(
     records, report = annotations.load_records(
         root, split, format=format, skip_missing=skip_missing
     )
-    seen = {name for name, _ in walk(root / "images" / split)}
+    seen = {name for name, _ in walk(source.images)}
     if unseen := len(set(records.image_ids()) - seen):
         logger.warning(
             "No index of %s is kept: %d images are hidden or below linked folders", split, unseen
@@ -67,10 +68,7 @@ def load_records(
             datetime.fromtimestamp(state.changed / 1e9).isoformat(" ", "seconds"),
         )
         return records, report
-    if (
-        started - state.changed < _SETTLED
-        or _look(root, split, *source, skip_missing).key != state.key
-    ):
+    if started - state.changed < _SETTLED or _look(source, skip_missing).key != state.key:
         return records, report  # somebody is still writing
     info = vars(report) | {"notes": _moved(report.notes, _prefix(root), "")}
     arrays = records.arrays._asdict() | {"text_heights": info.pop("text_heights")}
@@ -92,15 +90,15 @@ class _State(NamedTuple):
     latest: str  # that file; "" where there is none
 
 
-def _look(root: Path, split: str, format: str, source: Path, skip_missing: bool) -> _State:
+def _look(source: Source, skip_missing: bool) -> _State:
     """Without opening a file: a few microseconds for each.
 
     Files come in no order: the sum of their digests stands for a place. A sorted list of a million
     would leave the heap in pieces, which every forked worker copies as it fills them.
     """
-    settings = (format, source.relative_to(root), skip_missing)
+    settings = (source.format, source.annotations.relative_to(source.root), skip_missing)
     changed, latest, places = 0, "", []
-    for place in dict.fromkeys((root / "images" / split, source)):
+    for place in dict.fromkeys((source.images, source.annotations)):
         files = walk(place) if place.is_dir() else [(place.name, place)]
         count = total = 0
         for name, file in files:

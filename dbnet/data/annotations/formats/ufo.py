@@ -1,0 +1,45 @@
+"""UFO: {"images": {FILE: {"words": {ID: {"points", "transcription"?, "illegibility"?}}}}}."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from dbnet.data.annotations.files import (
+    ILLEGIBLE,
+    Entry,
+    Findings,
+    Place,
+    Source,
+    Word,
+    collecting,
+    json_members,
+    optional,
+    point_pairs,
+    stated_size,
+    typed,
+)
+
+PLACES = (Place("jsons/{}.json"),)
+
+
+def read(source: Source, found: Findings) -> Iterator[Entry]:
+    """`img_w` and `img_h` are optional. An image with no words is legal."""
+    path = source.annotations
+    for name, image in json_members(source.root, path, "images", found.problems):
+        place = f"{path}: images/{name}"
+        entry = None
+        with collecting(found.problems):
+            image = typed(image, place, dict)
+            entry = Entry(place, name, stated_size(image, "img_w", "img_h", place), [])
+            for key, word in typed(image.get("words"), f"{place}/words", dict).items():
+                with collecting(found.problems):
+                    entry.words.append(_ufo_word(word, f"{place}/words/{key}"))
+        if entry:
+            yield entry
+
+
+def _ufo_word(word: Any, place: str) -> Word:
+    word = typed(word, place, dict)
+    text = optional(word, "transcription", place, str) or ""
+    illegible = optional(word, "illegibility", place, bool) or False
+    points = point_pairs(word.get("points"), f"{place}/points")
+    return Word(place, points, illegible or text == ILLEGIBLE, text)
