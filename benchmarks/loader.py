@@ -35,7 +35,7 @@ def main() -> None:
     augment = AugmentConfig(scale=(0.7, 1.4), rotate=4.0)
     transforms = {
         "eval": EvalTransform(image_size=args.image_size),
-        "train": TrainTransform(image_size=args.image_size, **vars(augment)),
+        "train": TrainTransform(augment, image_size=args.image_size),
     }
     ways = {"full": load_full, "reduced": load_sample}
     print("| images | pass | workers | full, images/s | reduced, images/s | ratio |")

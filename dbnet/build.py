@@ -141,7 +141,7 @@ def train_loader(
     Ranks go through the records together; a rank's batch has data.batch_size images.
     The caches are not used where the geometry is random: hardly anything would be found again.
     """
-    transform = TrainTransform(image_size=data.train_size or data.image_size, **vars(augment))
+    transform = TrainTransform(augment, image_size=data.train_size or data.image_size)
     random = _random_geometry(augment)
     _print_cached("training", data, random)
     used = Caches(targets=None, images=None) if random else caches

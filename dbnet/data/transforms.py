@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from dbnet.geometry import transform
+from dbnet.settings import AugmentConfig
 from dbnet.structures import Sample
 
 # From the height and width of an original to its matrix (3, 3).
@@ -38,56 +39,35 @@ class TrainTransform:
     The same `rng` state gives the same result.
     """
 
-    def __init__(
-        self,
-        *,
-        image_size: int,
-        flip: float,
-        rotate: float,
-        quarter_turns: float,
-        scale: tuple[float, float],
-        crop: float,
-        color: float,
-        blur: float,
-        noise: float,
-        jpeg: float,
-    ) -> None:
+    def __init__(self, augment: AugmentConfig, *, image_size: int) -> None:
+        self.augment = augment
         self.image_size = image_size
-        self.flip = flip
-        self.rotate = rotate
-        self.quarter_turns = quarter_turns
-        self.scale = scale
-        self.crop = crop
-        self.color = color
-        self.blur = blur
-        self.noise = noise
-        self.jpeg = jpeg
 
     def __call__(self, sample: Sample, geometry: Geometry, rng: np.random.Generator) -> Sample:
         """Shape (H, W, 3) -> (image_size, image_size, 3); `rng` has drawn the geometry before."""
         sample = warp(sample, geometry(sample.orig_size), self.image_size)
-        if rng.random() < self.flip:
+        if rng.random() < self.augment.flip:
             sample = mirror(sample)
         image = sample.image
-        if self.color > 0:
-            image = jitter_color(image, self.color, rng)
-        if rng.random() < self.blur:
+        if self.augment.color > 0:
+            image = jitter_color(image, self.augment.color, rng)
+        if rng.random() < self.augment.blur:
             image = blur(image, rng)
-        if rng.random() < self.noise:
+        if rng.random() < self.augment.noise:
             image = add_noise(image, rng)
-        if rng.random() < self.jpeg:
+        if rng.random() < self.augment.jpeg:
             image = recompress(image, rng)
         return sample._replace(image=image)
 
     def geometry(self, rng: np.random.Generator) -> Geometry:
         """Draw where the image goes, whatever its size."""
         size = self.image_size
-        if rng.random() < self.crop:
+        if rng.random() < self.augment.crop:
             zoom = 1 / rng.uniform(0.3, 1.0)
         else:
-            zoom = float(np.exp(rng.uniform(*np.log(self.scale))))
-        turns = int(rng.integers(1, 4)) if rng.random() < self.quarter_turns else 0
-        angle = 90 * turns + rng.uniform(-self.rotate, self.rotate)
+            zoom = float(np.exp(rng.uniform(*np.log(self.augment.scale))))
+        turns = int(rng.integers(1, 4)) if rng.random() < self.augment.quarter_turns else 0
+        angle = 90 * turns + rng.uniform(-self.augment.rotate, self.augment.rotate)
         if zoom == 1 and angle == 0:
             return partial(letterbox, size=size)
         turned, where = _centred(_scale_rotate(zoom, angle)), rng.uniform(0, 1, 2)

@@ -22,6 +22,7 @@ from dbnet.data.dataset import DetectionDataset, EpochSampler, load_sample, make
 from dbnet.data.storage.caches import ImageCache, TargetCache
 from dbnet.data.transforms import EvalTransform, Geometry, TrainTransform
 from dbnet.geometry import transform as apply_matrix
+from dbnet.settings import AugmentConfig
 from dbnet.structures import Record, Sample
 from dbnet.synthetic.dataset import draw_receipt
 from tests.drawing import write_dataset
@@ -35,6 +36,10 @@ AUGMENT = dict(
 STILL = AUGMENT | dict(rotate=0.0, quarter_turns=0.0, scale=(1.0, 1.0), crop=0.0)
 
 
+def train_transform(image_size, **augment):
+    return TrainTransform(AugmentConfig(**augment), image_size=image_size)
+
+
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
     root = write_dataset(tmp_path_factory.mktemp("pages"), train=7, val=1)
@@ -44,7 +49,7 @@ def records(tmp_path_factory):
 def loader_of(
     records, *, workers, shuffle=True, transform=None, load=load_sample, target_maps=TARGETS
 ):
-    transform = transform or TrainTransform(image_size=96, **AUGMENT)
+    transform = transform or train_transform(96, **AUGMENT)
     return make_loader(
         DetectionDataset(records=records, load=load, transform=transform, seed=1),
         Collate(target_maps=target_maps),
@@ -124,9 +129,9 @@ def test_an_image_that_cannot_be_read_is_named(records, workers, tmp_path):
 
 TRANSFORMS = [
     EvalTransform(image_size=96),
-    TrainTransform(image_size=96, **(STILL | {"flip": 0.0})),
-    TrainTransform(image_size=96, **STILL),
-    TrainTransform(image_size=224, **STILL),
+    train_transform(96, **STILL | {"flip": 0.0}),
+    train_transform(96, **STILL),
+    train_transform(224, **STILL),
 ]
 
 
@@ -158,7 +163,8 @@ def test_cached_batches_are_those_without_a_cache(records, transform, workers, t
                 assert differs.float().mean() < 5e-3  # lines are not drawn alike from both ends
             assert (a.thresh_map - b.thresh_map).abs().max() <= (0.7 - 0.3) / 510 + 1e-6
             plain, mirrored = plain + int((~flips).sum()), mirrored + int(flips.sum())
-    assert (mirrored > 3) == (getattr(transform, "flip", 0) > 0) and plain > 3
+    flips = isinstance(transform, TrainTransform) and transform.augment.flip > 0
+    assert (mirrored > 3) == flips and plain > 3
     for cache in (images, targets):  # the flipped share the entries of the plain
         assert cache.counts()[:2] == (2 * len(records), len(records))
 
@@ -172,8 +178,8 @@ LARGE = AUGMENT | dict(color=0.0, blur=0.0, noise=0.0, jpeg=0.0)
 STEADY = LARGE | dict(rotate=0.0, quarter_turns=0.0, scale=(1.0, 1.0), crop=0.0)
 REDUCED = {  # transform, and the mean of the absolute differences in grey levels
     "eval": (EvalTransform(image_size=320), 2.0),
-    "flips": (TrainTransform(image_size=320, **STEADY), 2.0),
-    "turns": (TrainTransform(image_size=256, **LARGE | {"scale": (0.4, 1.4)}), 3.0),
+    "flips": (train_transform(320, **STEADY), 2.0),
+    "turns": (train_transform(256, **LARGE | {"scale": (0.4, 1.4)}), 3.0),
 }
 
 
@@ -215,7 +221,7 @@ def test_a_sample_is_reduced_as_far_as_its_geometry_allows(tmp_path):
         assert max(sample.image.shape) == side and sample.orig_size == (1600, 900)
         (back,) = apply_matrix(sample.polygons, np.linalg.inv(sample.matrix))
         assert np.abs(back - record.polygons[0]).max() < 1e-3
-    zoomed = TrainTransform(image_size=400, **AUGMENT | {"crop": 1.0})
+    zoomed = train_transform(400, **AUGMENT | {"crop": 1.0})
     sides = {
         max(load_sample(record, zoomed.geometry(np.random.default_rng(seed))).image.shape)
         for seed in range(20)

@@ -6,6 +6,7 @@ import pytest
 
 from dbnet.data.transforms import EvalTransform, TrainTransform, letterbox
 from dbnet.geometry import transform
+from dbnet.settings import AugmentConfig
 from dbnet.structures import Sample
 
 PLAIN = dict(
@@ -21,6 +22,10 @@ GEOMETRY = {
     "crop": {"crop": 1.0},
     "all": {"flip": 0.5, "rotate": 30.0, "quarter_turns": 0.5, "scale": (0.6, 1.7), "crop": 0.3},
 }
+
+
+def train_transform(image_size, **augment):
+    return TrainTransform(AugmentConfig(**augment), image_size=image_size)
 
 
 def dots(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +57,7 @@ def apply(make: EvalTransform | TrainTransform, sample: Sample, seed: int) -> Sa
 def test_pixels_and_polygons_move_together_and_come_back(shape, name):
     image, centres = dots(*shape)
     polygons = [centre + np.float32([[-3, -3], [3, -3], [3, 3], [-3, 3]]) for centre in centres]
-    make = TrainTransform(image_size=320, **{**PLAIN, **GEOMETRY[name]})
+    make = train_transform(320, **{**PLAIN, **GEOMETRY[name]})
     checked = 0
     for seed in range(4):
         out = apply(make, sample_of(image, polygons), seed)
@@ -97,8 +102,8 @@ def test_extreme_shapes_survive(shape):
 def test_flip_is_the_mirror_image():
     image = np.random.default_rng(0).integers(0, 255, (90, 70, 3), dtype=np.uint8)
     quad = np.float32([[5, 5], [30, 5], [30, 12], [5, 12]])
-    plain = apply(TrainTransform(image_size=96, **PLAIN), sample_of(image, [quad]), 0)
-    flip = TrainTransform(image_size=96, **{**PLAIN, "flip": 1.0})
+    plain = apply(train_transform(96, **PLAIN), sample_of(image, [quad]), 0)
+    flip = train_transform(96, **{**PLAIN, "flip": 1.0})
     flipped = apply(flip, sample_of(image, [quad]), 0)
     assert np.array_equal(flipped.image, plain.image[:, ::-1])
     assert np.allclose(flipped.polygons[0][:, 0], 95 - plain.polygons[0][:, 0], atol=1e-4)
@@ -106,7 +111,7 @@ def test_flip_is_the_mirror_image():
 
 def test_the_seed_decides_and_the_input_is_left_alone():
     options = {**PLAIN, **GEOMETRY["all"], "color": 0.5, "blur": 0.5, "noise": 0.5, "jpeg": 0.5}
-    make = TrainTransform(image_size=160, **options)
+    make = train_transform(160, **options)
     image, centres = dots(300, 200)
     polygons = [centres[:4].copy()]
     before, points = image.copy(), polygons[0].copy()
@@ -119,7 +124,7 @@ def test_the_seed_decides_and_the_input_is_left_alone():
 
 @pytest.mark.parametrize("name", ["color", "blur", "noise", "jpeg"])
 def test_photometry_changes_pixels_but_not_geometry(name):
-    make = TrainTransform(image_size=96, **{**PLAIN, name: 1.0})
+    make = train_transform(96, **{**PLAIN, name: 1.0})
     image = cv2.resize(
         np.random.default_rng(3).integers(0, 255, (24, 24, 3), dtype=np.uint8), (96, 96)
     )

@@ -12,7 +12,6 @@ import pytest
 import configs
 from configs import Config, TrainConfig
 from dbnet import settings
-from dbnet.data.transforms import TrainTransform
 from dbnet.metrics.cleval import CLEval
 from dbnet.metrics.iou import IoUMetric
 from dbnet.postprocess.postprocessor import DBPostprocessor
@@ -26,7 +25,6 @@ CONSTRUCTORS = {
     DBPostprocessor: (settings.PostprocessConfig, {"shrink_ratio"}),
     CLEval: (settings.CLEvalConfig, set()),
     IoUMetric: (settings.IoUConfig, set()),
-    TrainTransform: (AugmentConfig, {"image_size"}),
     build_optimizer: (OptimConfig, {"model", "steps_per_epoch", "epochs"}),
 }
 
