@@ -62,7 +62,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     timer = StageTimer(synchronize=None)
     results: list[ImageResult] = []
     print(f"{checkpoint} (epoch {payload['epoch']}) on {device} in {precision}", flush=True)
-    own = len(distributed.share(records))
+    own = len(distributed.shard(records))
     bar_style = {"unit": "image", "leave": False, "disable": not distributed.is_main()}
     with tqdm(total=own, desc="evaluate", **bar_style) as bar:
         figures = evaluate(
@@ -79,7 +79,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     with tqdm(total=own, desc="oracle", **bar_style) as bar:
         oracle = evaluate_oracle(counted(loader, bar.update), postprocess, metrics)
 
-    results = list(chain.from_iterable(distributed.gather(results)))
+    results = list(chain.from_iterable(distributed.all_gather(results)))
     if not distributed.is_main():
         return figures
 

@@ -106,7 +106,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         )
     print(f"{checkpoint or 'random weights'} on {device} in {precision}", flush=True)
 
-    own = len(distributed.share(records))
+    own = len(distributed.shard(records))
     progress = partial(tqdm, leave=False, disable=not distributed.is_main())
 
     def validate(title, batches, timer, postprocess=postprocess, metrics=metrics):
@@ -139,10 +139,10 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     timer = StageTimer(synchronize=None)
     started = time.perf_counter()
     figures = validate("validation", loader, timer)
-    epoch_time = max(distributed.gather(time.perf_counter() - started))
+    epoch_time = max(distributed.all_gather(time.perf_counter() - started))
     memory = memory_figures(device)
     asked = {name: np.subtract(now, served[name]) for name, now in caches.counts().items()}
-    asked = {name: distributed.total(counts).astype(int) for name, counts in asked.items()}
+    asked = {name: distributed.all_reduce_sum(counts).astype(int) for name, counts in asked.items()}
     cache = {name: CacheCounts(*counts.tolist())._asdict() for name, counts in asked.items()}
     if wait_for(device):
         timer = StageTimer(synchronize=wait_for(device))

@@ -68,7 +68,7 @@ def main(cfg: Config) -> Path:
 
     # ---- Device and seeds
     keep_freed_memory()
-    restarts = distributed.largest(own_restarts())
+    restarts = distributed.all_reduce_max(own_restarts())
     cfg = distributed.on_main(partial(after_restart, cfg, restarts=restarts))
     with distributed.main_first():
         device = resolve_device(cfg.train.device)
@@ -186,7 +186,7 @@ def main(cfg: Config) -> Path:
         saved = time.monotonic()
 
     def stop_if_asked(epoch: int, seen: int) -> None:
-        number = distributed.largest(stop.received or 0)
+        number = distributed.all_reduce_max(stop.received or 0)
         if number:
             save_last(epoch, seen)
             distributed.barrier()  # once a rank has left, torchrun ends the others

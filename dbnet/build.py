@@ -171,7 +171,7 @@ def val_loader(
 
 def _share(records: Sequence[Record]) -> Subset[Record]:
     """This rank's; they stay where they are."""
-    return Subset(records, distributed.share(range(len(records))))
+    return Subset(records, distributed.shard(range(len(records))))
 
 
 def _random_geometry(augment: AugmentConfig) -> list[str]:
@@ -248,13 +248,13 @@ def fill_cache(
                 bar.update(len(batch.image_ids))
     finally:
         counts = caches.counts()
-        done, total = distributed.total(np.array([done, total])).astype(int)
+        done, total = distributed.all_reduce_sum(np.array([done, total])).astype(int)
         print(f"{done} of {total} images in {time.perf_counter() - started:.1f} s")
         for name, own_counts in counts.items():
-            hits, misses, stored = distributed.total(np.array(own_counts)).astype(int)
+            hits, misses, stored = distributed.all_reduce_sum(np.array(own_counts)).astype(int)
             print(f"{name}: {hits} hits, {misses} misses, {stored / 1e6:.1f} MB stored", flush=True)
     is_off = any(cache is not None and cache.store.is_off for cache in caches)
-    return distributed.largest(int(is_off))
+    return distributed.all_reduce_max(int(is_off))
 
 
 def batch_sizes(loader: DataLoader[Batch]) -> list[int]:

@@ -6,7 +6,7 @@ from torch import nn
 from dbnet.model.dbnet import DBNet
 
 
-def lived_in(encoder: str, *, seed: int = 0) -> DBNet:
+def with_random_statistics(encoder: str, *, seed: int = 0) -> DBNet:
     """A DBNet in eval mode with random weights, and random statistics in every batch norm."""
     torch.manual_seed(seed)
     model = DBNet(encoder=encoder, fpn_channels=32).eval()

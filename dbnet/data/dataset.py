@@ -130,7 +130,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
             return order
         size = self.split * distributed.world()
         batches = [order[first : first + size] for first in range(0, len(order), size)]
-        return [index for batch in batches for index in distributed.share(batch) or batch[:1]]
+        return [index for batch in batches for index in distributed.shard(batch) or batch[:1]]
 
 
 def make_loader(

@@ -28,7 +28,7 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         if device.type == "cuda" and distributed.world() > 1:
-            device = torch.device("cuda", distributed.own_gpu())
+            device = torch.device("cuda", distributed.local_rank())
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]

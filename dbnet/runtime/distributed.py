@@ -114,12 +114,12 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def own_gpu() -> int:
+def local_rank() -> int:
     """Number of the GPU that this rank computes on, among those of its machine."""
     return int(os.environ["LOCAL_RANK"]) if dist.is_initialized() else 0
 
 
-def share(items: Sequence[Any]) -> Sequence[Any]:
+def shard(items: Sequence[Any]) -> Sequence[Any]:
     """This rank's part of a sequence: contiguous, disjoint, lengths differ by one at most.
 
     Rank 0 has none only where there is nothing.
@@ -128,7 +128,7 @@ def share(items: Sequence[Any]) -> Sequence[Any]:
     return items[first:end]
 
 
-def total(values: np.ndarray) -> np.ndarray:
+def all_reduce_sum(values: np.ndarray) -> np.ndarray:
     """Sums over ranks; any shape, the same on all of them, float64."""
     if not dist.is_initialized():
         return values
@@ -137,16 +137,16 @@ def total(values: np.ndarray) -> np.ndarray:
     return tensor.numpy()
 
 
-def total_by_name(figures: dict[str, float]) -> dict[str, float]:
+def all_reduce_sum_by_name(figures: dict[str, float]) -> dict[str, float]:
     """Sums over ranks, by name; a rank that lacks a name adds nothing to it."""
     sums: dict[str, float] = {}
-    for part in gather(figures):
+    for part in all_gather(figures):
         for name, value in part.items():
             sums[name] = sums.get(name, 0) + value
     return sums
 
 
-def largest(value: int) -> int:
+def all_reduce_max(value: int) -> int:
     """The largest over ranks."""
     if not dist.is_initialized():
         return value
@@ -155,7 +155,7 @@ def largest(value: int) -> int:
     return int(tensor)
 
 
-def gather(value: T) -> list[T]:
+def all_gather(value: T) -> list[T]:
     """One value per rank, on every rank; anything that can be pickled."""
     if not dist.is_initialized():
         return [value]
@@ -166,7 +166,7 @@ def gather(value: T) -> list[T]:
 
 def barrier() -> None:
     """Return once every rank has come here."""
-    largest(0)
+    all_reduce_max(0)
 
 
 def on_main(work: Callable[[], T]) -> T:
@@ -202,25 +202,25 @@ def main_first() -> Iterator[None]:
 def parallel(model: nn.Module, device: torch.device) -> nn.Module:
     """`model` with gradients that are means over ranks; weights and buffers become rank 0's.
 
-    Batch-norm statistics stay each rank's own: see `same_buffers`.
+    Batch-norm statistics stay each rank's own: see `broadcast_buffers`.
     """
     if not dist.is_initialized():
         return model
-    same_buffers(model)
+    broadcast_buffers(model)
     gpus = [device] if device.type == "cuda" else None
     with warnings.catch_warnings():  # newer torch calls it forward_sync_buffers
         warnings.simplefilter("ignore", FutureWarning)
         return DistributedDataParallel(model, device_ids=gpus, broadcast_buffers=False)
 
 
-def gradients(model: nn.Module, *, shared: bool) -> AbstractContextManager[Any]:
-    """Around forward and backward pass: gradients become means over ranks only where `shared`."""
-    if shared or not isinstance(model, DistributedDataParallel):
+def gradient_sync(model: nn.Module, *, enabled: bool) -> AbstractContextManager[Any]:
+    """Around forward and backward pass: gradients become means over ranks only where `enabled`."""
+    if enabled or not isinstance(model, DistributedDataParallel):
         return nullcontext()
     return model.no_sync()
 
 
-def same_buffers(model: nn.Module) -> None:
+def broadcast_buffers(model: nn.Module) -> None:
     """Give all ranks the buffers of rank 0, the statistics of batch norms above all."""
     if dist.is_initialized():
         for buffer in model.buffers():

@@ -100,10 +100,10 @@ def train_one_epoch(
         place = index % accumulate
         group = batch_sizes[index - place : index - place + accumulate]
         is_last = place == len(group) - 1
-        images = len(distributed.share(range(batch_sizes[index])))
+        images = len(distributed.shard(range(batch_sizes[index])))
         with timer("copy"):
             on_device = to_device(batch, device)
-        with distributed.gradients(model, shared=is_last):
+        with distributed.gradient_sync(model, enabled=is_last):
             with timer("forward"), autocast(device, dtype):
                 outputs = model(on_device.images)
             with timer("loss"):
@@ -115,7 +115,7 @@ def train_one_epoch(
             parts = dict(zip(losses._fields, values, strict=True))
             is_finite = math.isfinite(parts["total"])
             if is_last or not is_finite:  # before gradients meet: a rank may have to leave
-                sums = distributed.total(sums)
+                sums = distributed.all_reduce_sum(sums)
             if not is_finite:
                 raise NonFiniteError(f"loss is not finite: {parts}; files: {batch.image_ids}")
             if not np.isfinite(sums).all():
@@ -189,7 +189,7 @@ def evaluate(
         losses are means over images, `empty` of which have no detection. All images or none:
         an error on the way leaves no figures, and so does being stopped: the dict is empty.
     """
-    distributed.same_buffers(model)
+    distributed.broadcast_buffers(model)
     model.eval()
     for metric in metrics.values():
         metric.reset()
@@ -210,14 +210,14 @@ def evaluate(
                 on_image(result)
         if is_stopped():
             break
-    if distributed.largest(is_stopped()):
+    if distributed.all_reduce_max(is_stopped()):
         return {}
     counts = {"images": images, "empty": empty, "capped": capped}
-    counts = distributed.total_by_name(counts)
+    counts = distributed.all_reduce_sum_by_name(counts)
     if counts["images"] == 0:
         raise InputError("nothing to evaluate: the loader gave no batch")
     sums = dict(zip(names, loss_sums.tolist(), strict=True)) if images else {}
-    sums = distributed.total_by_name(sums)
+    sums = distributed.all_reduce_sum_by_name(sums)
     report = {f"loss/{name}": value / counts["images"] for name, value in sums.items()}
     return report | compute_all(metrics) | counts
 
@@ -332,7 +332,7 @@ def to_original(
 def compute_all(metrics: dict[str, Metric]) -> dict[str, Any]:
     """{"cleval": metric, ...} to {"cleval/hmean": figure, ...}, over the images of all ranks."""
     for metric in metrics.values():
-        metric.load_state(distributed.total(metric.state()))
+        metric.load_state(distributed.all_reduce_sum(metric.state()))
     return {
         f"{name}/{key}": value
         for name, metric in metrics.items()

@@ -11,7 +11,7 @@ from dbnet import export
 from dbnet.checkpoint import save_checkpoint
 from dbnet.errors import InputError
 from dbnet.inference.onnx import OnnxNetwork
-from tests.networks import lived_in
+from tests.networks import with_random_statistics
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -25,7 +25,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def model():
-    return lived_in("mobilenetv3_small_050")
+    return with_random_statistics("mobilenetv3_small_050")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_settings_come_back_as_they_were(file):
 
 
 def test_other_weights_do_not_pass_the_check(file):
-    other = lived_in("mobilenetv3_small_050", seed=1)
+    other = with_random_statistics("mobilenetv3_small_050", seed=1)
     assert export.largest_difference(other, OnnxNetwork(path=file)) > 1e-2
 
 

@@ -17,7 +17,7 @@ from dbnet.errors import InputError
 from dbnet.settings import DataConfig, PostprocessConfig, from_dict, to_dict
 from dbnet.synthetic.dataset import draw_receipt
 from dbnet.training.engine import to_original
-from tests.networks import lived_in
+from tests.networks import with_random_statistics
 
 WEIGHTS = Path(__file__).parents[2] / "weights"
 CONFIG = Config(
@@ -30,7 +30,7 @@ CONFIG = Config(
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     path = tmp_path_factory.mktemp("trained") / "best.pt"
-    model = lived_in("mobilenetv3_small_050")
+    model = with_random_statistics("mobilenetv3_small_050")
     model.fpn.lateral[0].weight.data[0] = 1e-3  # not a number of half precision
     model.head.prob.smooth[1].running_var[0] = 1e6  # beyond half precision
     payload = {

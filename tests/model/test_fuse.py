@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dbnet.model.fuse import fuse_batch_norms
-from tests.networks import lived_in
+from tests.networks import with_random_statistics
 
 
 def images() -> Tensor:
@@ -30,7 +30,7 @@ def norms(module: nn.Module) -> int:
 )
 @torch.inference_mode()
 def test_folded_equals_unfolded(encoder, folded):
-    model = lived_in(encoder)
+    model = with_random_statistics(encoder)
     expected = model.predict(images())
     assert expected.std() > 0.05
     fused = fuse_batch_norms(model)
@@ -41,7 +41,7 @@ def test_folded_equals_unfolded(encoder, folded):
 
 
 def test_the_trained_model_is_untouched():
-    model = lived_in("resnet18").train()
+    model = with_random_statistics("resnet18").train()
     before = copy.deepcopy(model.state_dict())
     fused = fuse_batch_norms(model)
     assert model.training and not fused.training
@@ -92,7 +92,7 @@ class Knot(nn.Module):
 )
 @torch.inference_mode()
 def test_knots_are_left_alone(kind):
-    model = lived_in("mobilenetv3_small_050")
+    model = with_random_statistics("mobilenetv3_small_050")
     model.encoder = Knot(kind).eval()
     nn.init.uniform_(model.encoder.norm.running_var, 0.5, 2.0)
     x = torch.randn(1, 3, 8, 8)

@@ -96,7 +96,7 @@ def test_two_ranks_train_as_one_process_does(start):
 
 
 def validated(count: int) -> dict[str, float]:
-    own = distributed.share(VALUES[:count])
+    own = distributed.shard(VALUES[:count])
     return evaluate(
         Dot(), Square(), [batch_of([value]) for value in own],
         lambda _: Detections([], np.zeros(0, np.float32), 2),
@@ -114,7 +114,7 @@ def test_every_image_is_validated_once(count):
 
 def refused(values: list[int]) -> tuple[str, float]:
     """What ends a pass over batches of one image, and the weight it leaves; 7 is no number."""
-    batches = [batch_of([value]) for value in distributed.share(values)]
+    batches = [batch_of([value]) for value in distributed.shard(values)]
     model = Dot()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises((NonFiniteError, OtherRankError)) as ended:
