@@ -12,7 +12,7 @@ import numpy as np
 import shapely
 from tqdm import tqdm
 
-from dbnet.data.annotations.files import Entry, inside
+from dbnet.data.annotations.files import LINKS_HINT, Entry, Source, inside
 from dbnet.data.images import image_size
 from dbnet.data.storage.records import RecordArrays, join, pack
 from dbnet.structures import Record
@@ -36,7 +36,7 @@ class Checked(NamedTuple):
     problems: list[str]
 
 
-def check_entries(root: Path, folder: Path, entries: Iterator[Entry]) -> Checked:
+def check_entries(source: Source, entries: Iterator[Entry]) -> Checked:
     """Checked and packed in chunks, so that a large split is never in memory as objects."""
     parts, heights, names, textless = [], [np.zeros(0, np.float32)], [], 0
     used: set[str] = set()
@@ -46,11 +46,11 @@ def check_entries(root: Path, folder: Path, entries: Iterator[Entry]) -> Checked
     problems: list[str] = []
     with (
         ThreadPoolExecutor(_THREADS) as pool,
-        tqdm(desc=f"reading {folder.name}", unit="image", leave=False) as bar,
+        tqdm(desc=f"reading {source.images.name}", unit="image", leave=False) as bar,
     ):
         while chunk := list(islice(entries, _CHUNK)):
             fit = []
-            sizes = pool.map(partial(_upright_size, root, folder), chunk)
+            sizes = pool.map(partial(_upright_size, source), chunk)
             for entry, size in zip(chunk, sizes, strict=True):
                 name = str(PurePosixPath(entry.name))
                 annotated.add(name)
@@ -63,7 +63,7 @@ def check_entries(root: Path, folder: Path, entries: Iterator[Entry]) -> Checked
                 else:
                     used.add(name)
                     fit.append(entry._replace(name=name, size=size))
-            records, lost = _check_words(folder, fit)
+            records, lost = _check_words(source.images, fit)
             dropped += lost
             names += [entry.name for entry in fit]
             textless += sum(bool(record.ignored.all()) for record in records)
@@ -82,15 +82,17 @@ def check_entries(root: Path, folder: Path, entries: Iterator[Entry]) -> Checked
     )
 
 
-def _upright_size(root: Path, folder: Path, entry: Entry) -> tuple[int, int] | str | None:
+def _upright_size(source: Source, entry: Entry) -> tuple[int, int] | str | None:
     """Height and width from the image's header; the problem with it; None where it is missing."""
     name = PurePosixPath(entry.name)
-    path = folder / name
+    path = source.images / name
     try:
-        if name.is_absolute() or ".." in name.parts or (path.is_file() and not inside(path, root)):
+        if name.is_absolute() or ".." in name.parts:
+            return f"{entry.place}: {entry.name} must be a plain path below {source.images}"
+        if path.is_file() and not inside(path, source.bounds):
             return (
-                f"{entry.place}: {entry.name} must be a plain path below {folder}, without "
-                f"links out of {root}"
+                f"{entry.place}: {entry.name} must be a plain path below {source.images}, without "
+                f"links out of {source.root}; {LINKS_HINT}"
             )
         if not path.is_file():
             return None
@@ -117,7 +119,11 @@ def _check_words(
     words = [word for entry in entries for word in entry.words]
     owners = [entry for entry in entries for _ in entry.words]
     polygons, reasons = check_polygons(
-        [word.points for word in words], [entry.size for entry in owners]
+        [
+            word.points * entry.size[::-1] if entry.relative else word.points
+            for word, entry in zip(words, owners, strict=True)
+        ],
+        [entry.size for entry in owners],
     )
     records, start = [], 0
     for entry in entries:

@@ -19,6 +19,7 @@ from dbnet.data.images import IMAGE_SUFFIXES
 from dbnet.errors import InputError
 
 ILLEGIBLE = "###"  # as a transcription, in every format
+LINKS_HINT = "copy the file instead of linking it, or allow links with --data.follow-links"
 
 
 class Place(NamedTuple):
@@ -31,10 +32,11 @@ class Place(NamedTuple):
 class Source(NamedTuple):
     """Where one split lies."""
 
-    root: Path  # no file outside of it is read
+    root: Path  # for messages
     images: Path  # folder
     format: str
     annotations: Path  # file or folder
+    bounds: tuple[Path, ...]  # resolved folders and files that links must not leave; (): they may
 
 
 class Word(NamedTuple):
@@ -53,6 +55,7 @@ class Entry(NamedTuple):
     name: str  # relative to the folder of images, as written
     size: tuple[float, float] | None  # height, width, where the annotation states them
     words: list[Word]
+    relative: bool = False  # points are fractions of the image's width and height, not pixels
 
 
 class Findings(NamedTuple):
@@ -88,35 +91,46 @@ def listed(names: Collection[str]) -> str:
     return ", ".join(list(names)[:5]) + (", ..." if len(names) > 5 else "")
 
 
-def walk(folder: Path | str, below: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
+def walk(
+    folder: Path | str, *, links: bool = False, below: str = "", above: tuple[str, ...] = ()
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Posix names of the files in `folder`, any depth, in no order.
 
-    Hidden files and folders, linked folders and those that cannot be read are left out.
+    Hidden files and folders and those that cannot be read are left out.
+
+    Args:
+        links: linked folders are walked too, apart from those that lead back to one above them.
+        below, above: the name and the real paths of the folders so far.
     """
     folders = []
+    if links:
+        if (real := os.path.realpath(folder)) in above:
+            return
+        above = (*above, real)
     try:
         with os.scandir(folder) as listing:
             for entry in listing:
                 if entry.name[0] == ".":
                     continue
-                if entry.is_dir(follow_symlinks=False):
+                if entry.is_dir(follow_symlinks=links):
                     folders.append(entry)
                 elif entry.is_file():
                     yield f"{below}{entry.name}", entry
     except OSError:
         return
     for entry in folders:
-        yield from walk(entry.path, f"{below}{entry.name}/")
+        yield from walk(entry.path, links=links, below=f"{below}{entry.name}/", above=above)
 
 
-def list_files(folder: Path, suffixes: Collection[str]) -> list[str]:
+def list_files(folder: Path, suffixes: Collection[str], *, links: bool = False) -> list[str]:
     """Sorted posix names of the files that `walk` finds with one of these suffixes."""
-    return sorted(name for name, _ in walk(folder) if Path(name).suffix.lower() in suffixes)
+    files = walk(folder, links=links)
+    return sorted(name for name, _ in files if Path(name).suffix.lower() in suffixes)
 
 
-def inside(path: Path, root: Path) -> bool:
-    """Whether a path stays below the root once links are followed."""
-    return path.resolve().is_relative_to(root.resolve())
+def inside(path: Path, bounds: tuple[Path, ...]) -> bool:
+    """Whether a path stays in one of the bounds, which are resolved, once links are followed."""
+    return not bounds or any(map(path.resolve().is_relative_to, bounds))
 
 
 def pair(source: Source, patterns: tuple[str, ...]) -> tuple[list[tuple[str, Path]], list[str]]:
@@ -127,10 +141,11 @@ def pair(source: Source, patterns: tuple[str, ...]) -> tuple[list[tuple[str, Pat
     for an image, several images for a file, files without an image.
     """
     folder = source.annotations
-    files = set(list_files(folder, {Path(pattern).suffix for pattern in patterns}))
+    links = not source.bounds
+    files = set(list_files(folder, {Path(pattern).suffix for pattern in patterns}, links=links))
     pairs, problems = [], []
     owners = defaultdict(list)
-    for name in list_files(source.images, IMAGE_SUFFIXES):
+    for name in list_files(source.images, IMAGE_SUFFIXES, links=links):
         path = PurePosixPath(name)
         names = [(path.parent / pattern.format(path.stem)).as_posix() for pattern in patterns]
         found = [name for name in names if name in files]
@@ -150,10 +165,10 @@ def pair(source: Source, patterns: tuple[str, ...]) -> tuple[list[tuple[str, Pat
     return pairs, problems
 
 
-def read_text(root: Path, path: Path) -> str:
-    """Contents of a UTF-8 file that must not lie outside the root."""
-    if not inside(path, root):
-        raise InputError(f"{path}: leads out of {root}; copy the file instead of linking it")
+def read_text(bounds: tuple[Path, ...], path: Path) -> str:
+    """Contents of a UTF-8 file that must not lie outside the bounds."""
+    if not inside(path, bounds):
+        raise InputError(f"{path}: leads out of {bounds[0]}; {LINKS_HINT}")
     try:
         return path.read_bytes().decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -164,26 +179,26 @@ def read_text(root: Path, path: Path) -> str:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def load_json(root: Path, path: Path) -> tuple[Any, list[str]]:
+def load_json(bounds: tuple[Path, ...], path: Path) -> tuple[Any, list[str]]:
     """Contents of a JSON file, and a problem for each key that an object holds twice."""
     problems: list[str] = []
-    text = read_text(root, path)
+    text = read_text(bounds, path)
     with _json_errors(path):
         return json.loads(text, object_pairs_hook=_as_dict(path, problems)), problems
 
 
 def json_members(
-    root: Path, path: Path, key: str, problems: list[str]
+    bounds: tuple[Path, ...], path: Path, key: str, problems: list[str]
 ) -> Iterator[tuple[str, Any]]:
     """The members of the object under `key` in a JSON file, one at a time.
 
     Where `key` comes first, only the text and one member are in memory. Notes a problem for each
     key that an object holds twice; raises ValueError where there is no such object.
     """
-    text = read_text(root, path)
+    text = read_text(bounds, path)
     head = re.match(rf'{_BLANK}{{{_BLANK}"{key}"{_BLANK}:{_BLANK}{{{_BLANK}', text)
     if head is None:
-        content, repeated = load_json(root, path)
+        content, repeated = load_json(bounds, path)
         problems.extend(repeated)
         yield from typed(typed(content, f"{path}", dict).get(key), f"{path}: {key}", dict).items()
         return

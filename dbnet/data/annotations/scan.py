@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from dbnet.data.annotations.checks import check_entries
-from dbnet.data.annotations.files import Findings, list_files, listed, printable
-from dbnet.data.annotations.find import find_source
+from dbnet.data.annotations.files import Findings, Source, list_files, listed, printable
+from dbnet.data.annotations.find import USUAL_PLACES, Where, find_source
 from dbnet.data.annotations.formats import FORMATS
 from dbnet.data.images import IMAGE_SUFFIXES
 from dbnet.data.storage.records import Records
@@ -40,14 +40,20 @@ class Report:
 
 
 def load_records(
-    root: Path, split: str, *, format: str, skip_missing: bool = False
+    root: Path,
+    split: str,
+    *,
+    format: str,
+    skip_missing: bool = False,
+    where: Where = USUAL_PLACES,
 ) -> tuple[Records, Report]:
     """Read and check one split.
 
     Args:
         root: folder with images/{split}/ and annotations.
-        format: "ufo", "icdar", "coco", "labelme", or "auto" for the one that is there.
+        format: a name in FORMATS, or "auto" for the one that is there.
         skip_missing: annotated images that are not there are counted and noted, no problem.
+        where: places that are not the usual ones.
 
     Returns:
         Records sorted by image_id, the file's name below images/{split}/, and the report.
@@ -55,7 +61,7 @@ def load_records(
     Raises:
         ValueError: anything in `Report.problems`: the first one, and how many more there are.
     """
-    records, report = scan(root, split, format=format, skip_missing=skip_missing)
+    records, report = scan(root, split, format=format, skip_missing=skip_missing, where=where)
     if report.problems:
         more = len(report.problems) - 1
         raise InputError(report.problems[0] + (f" (problems besides: {more})" if more else ""))
@@ -63,21 +69,31 @@ def load_records(
 
 
 def scan(
-    root: Path, split: str, *, format: str, skip_missing: bool = False
+    root: Path,
+    split: str,
+    *,
+    format: str,
+    skip_missing: bool = False,
+    where: Where = USUAL_PLACES,
 ) -> tuple[Records, Report]:
     """Like `load_records`, but leaves all problems to the caller, in the report."""
     root = Path(root)
-    folder = root / "images" / split
     found = Findings([], [], [])
+    source = Source(root, root / "images" / split, format, root, bounds=())  # while none is found
     try:
-        source = find_source(root, split, format)
-        checked = check_entries(root, folder, FORMATS[source.format].read(source, found))
+        source = find_source(root, split, format, where)
+        checked = check_entries(source, FORMATS[source.format].read(source, found))
     except ValueError as error:
         found = Findings([], [str(error)], [])
-        checked = check_entries(root, folder, iter(()))
+        checked = check_entries(source, iter(()))
+    folder = source.images
     dropped = found.dropped + checked.dropped
     problems = found.problems + checked.problems
-    unused = [name for name in list_files(folder, IMAGE_SUFFIXES) if name not in checked.annotated]
+    unused = [
+        name
+        for name in list_files(folder, IMAGE_SUFFIXES, links=not source.bounds)
+        if name not in checked.annotated
+    ]
     notes = found.notes + [f"{place}: text dropped: {reason}" for place, reason in dropped]
     if missing := checked.missing:
         line = f"{folder}: {len(missing)} annotated images missing: {listed(missing)}"

@@ -16,14 +16,14 @@ from typing import NamedTuple
 
 from dbnet.data.annotations import scan as annotations
 from dbnet.data.annotations.files import Source, printable, walk
-from dbnet.data.annotations.find import find_source
+from dbnet.data.annotations.find import USUAL_PLACES, Where, find_source
 from dbnet.data.annotations.scan import Report
 from dbnet.data.storage.array_file import is_whole, map_arrays, write_arrays
 from dbnet.data.storage.facts import file_facts, library_versions
 from dbnet.data.storage.records import Records, map_records
 
 # Raise it when what is read, checked or kept changes.
-_VERSION = 4
+_VERSION = 5
 
 # Nanoseconds. Some file systems keep times to 2 s: a file may change twice within one of them.
 _SETTLED = 2_000_000_000
@@ -32,7 +32,13 @@ logger = logging.getLogger(__name__)
 
 
 def load_records(
-    root: Path, split: str, *, format: str, skip_missing: bool, cache_dir: Path
+    root: Path,
+    split: str,
+    *,
+    format: str,
+    skip_missing: bool,
+    cache_dir: Path,
+    where: Where = USUAL_PLACES,
 ) -> tuple[Records, Report]:
     """As `annotations.load_records`, by way of an index. Several processes may do so at once.
 
@@ -44,16 +50,16 @@ def load_records(
     """
     root = Path(root)
     started = time.time_ns()
-    source = find_source(root, split, format)
+    source = find_source(root, split, format, where)
     state = _look(source, skip_missing)
     places = _places(root, split, cache_dir)
     for path in places:
-        if (found := _read(path, root, split, state.key)) is not None:
+        if (found := _read(path, source, state.key)) is not None:
             return found
     records, report = annotations.load_records(
-        root, split, format=format, skip_missing=skip_missing
+        root, split, format=format, skip_missing=skip_missing, where=where
     )
-    seen = {name for name, _ in walk(source.images)}
+    seen = {name for name, _ in walk(source.images, links=not source.bounds)}
     if unseen := len(set(records.image_ids()) - seen):
         logger.warning(
             "No index of %s is kept: %d images are hidden or below linked folders", split, unseen
@@ -70,7 +76,7 @@ def load_records(
         return records, report
     if started - state.changed < _SETTLED or _look(source, skip_missing).key != state.key:
         return records, report  # somebody is still writing
-    info = vars(report) | {"notes": _moved(report.notes, _prefix(root), "")}
+    info = vars(report) | {"notes": _moved(report.notes, _prefix(source), "")}
     arrays = records.arrays._asdict() | {"text_heights": info.pop("text_heights")}
     reasons = []
     for path in places:
@@ -79,7 +85,7 @@ def load_records(
         except OSError as error:
             reasons.append(f"{path}: {error.strerror}")
         else:
-            return _read(path, root, split, state.key) or (records, report)
+            return _read(path, source, state.key) or (records, report)
     logger.warning("No index of %s can be kept (%s)", split, "; ".join(reasons))
     return records, report
 
@@ -96,17 +102,19 @@ def _look(source: Source, skip_missing: bool) -> _State:
     Files come in no order: the sum of their digests stands for a place. A sorted list of a million
     would leave the heap in pieces, which every forked worker copies as it fills them.
     """
-    settings = (source.format, source.annotations.relative_to(source.root), skip_missing)
+    settings = (source.format, *_named(source), not source.bounds, skip_missing)
     changed, latest, places = 0, "", []
     for place in dict.fromkeys((source.images, source.annotations)):
-        files = walk(place) if place.is_dir() else [(place.name, place)]
+        files = walk(place, links=not source.bounds) if place.is_dir() else [(place.name, place)]
         count = total = 0
         for name, file in files:
             facts = file_facts(file)
             # mtime_ns is no guard: tools set it, often into the future.
             if facts.ctime_ns > changed:
                 changed, latest = facts.ctime_ns, os.fspath(file)
-            count, total = count + 1, total + int(_digest((name, *facts)), 16)
+            # A link may come to lead to another file of the same size and age.
+            target = () if source.bounds else (file.stat().st_ino,)
+            count, total = count + 1, total + int(_digest((name, *facts, *target)), 16)
         places.append((count, total))
     return _State(_digest((_VERSION, library_versions(), *settings, *places)), changed, latest)
 
@@ -123,21 +131,30 @@ def _places(root: Path, split: str, cache_dir: Path) -> list[Path]:
     ]
 
 
-def _read(path: Path, root: Path, split: str, key: str) -> tuple[Records, Report] | None:
+def _named(source: Source) -> tuple[str, ...]:
+    """The places as the index keeps them: they may move together with the root they lie below."""
+    places = (source.images, source.annotations)
+    if all(place.is_relative_to(source.root) for place in places):
+        return tuple(str(place.relative_to(source.root)) for place in places)
+    return tuple(str(place) for place in (source.root, *places))
+
+
+def _read(path: Path, source: Source, key: str) -> tuple[Records, Report] | None:
     if not is_whole(path):
         return None
     try:
         info, arrays = map_arrays(path, key)
-        records = map_records(str(root / "images" / split), path.absolute(), key)
+        records = map_records(str(source.images), path.absolute(), key)
     except ValueError:  # of another state of the data
         return None
-    notes = _moved(info.pop("notes"), "", _prefix(root))
+    notes = _moved(info.pop("notes"), "", _prefix(source))
     return records, Report(**info, notes=notes, text_heights=arrays["text_heights"])
 
 
-def _prefix(root: Path) -> str:
-    """What a note begins with: the root as it was given."""
-    return printable(str(root / "x")).removesuffix("x")
+def _prefix(source: Source) -> str:
+    """What each note begins with: the root as it was given; "" where not all lies below it."""
+    moves = len(_named(source)) == 2
+    return printable(str(source.root / "x")).removesuffix("x") if moves else ""
 
 
 def _moved(notes: list[str], before: str, after: str) -> list[str]:

@@ -33,7 +33,7 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
     its `attributes`. Run-length masks are dropped.
     """
     path = source.annotations
-    content, problems = load_json(source.root, path)
+    content, problems = load_json(source.bounds, path)
     found.problems.extend(problems)
     content = typed(content, f"{path}", dict)
     entries: dict[int | str, Entry] = {}

@@ -34,7 +34,7 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
     for name, path in pairs:
         words = []
         with collecting(found.problems):
-            for number, line in enumerate(_LINE_END.split(read_text(source.root, path)), 1):
+            for number, line in enumerate(_LINE_END.split(read_text(source.bounds, path)), 1):
                 if not line.strip():
                     continue
                 place = f"{path}, line {number}"

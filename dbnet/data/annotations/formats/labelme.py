@@ -34,7 +34,7 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
     for name, path in pairs:
         entry = None
         with collecting(found.problems):
-            content, repeated = load_json(source.root, path)
+            content, repeated = load_json(source.bounds, path)
             found.problems.extend(repeated)
             content = typed(content, f"{path}", dict)
             size = stated_size(content, "imageWidth", "imageHeight", f"{path}")

@@ -24,7 +24,7 @@ PLACES = (Place("jsons/{}.json"),)
 def read(source: Source, found: Findings) -> Iterator[Entry]:
     """`img_w` and `img_h` are optional. An image with no words is legal."""
     path = source.annotations
-    for name, image in json_members(source.root, path, "images", found.problems):
+    for name, image in json_members(source.bounds, path, "images", found.problems):
         place = f"{path}: images/{name}"
         entry = None
         with collecting(found.problems):
