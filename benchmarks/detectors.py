@@ -26,11 +26,12 @@ from dbnet.data.images import decode_image
 from dbnet.inference.inputs import Source
 from dbnet.inference.pipeline import load_canvas, torch_network
 from dbnet.model.dbnet import DBNet
+from dbnet.postprocess.frames import to_original
 from dbnet.reporting.tables import metrics_table, table
 from dbnet.runtime.device import autocast_dtype, keep_freed_memory, resolve_precision
 from dbnet.settings import MetricConfig, from_dict
 from dbnet.structures import Record
-from dbnet.training.engine import compute_all, to_original
+from dbnet.training.engine import compute_all
 
 try:
     import rapidocr_onnxruntime as rapidocr

@@ -28,11 +28,12 @@ from dbnet import build
 from dbnet.checkpoint import build_model, load_checkpoint
 from dbnet.data.annotations.scan import load_records
 from dbnet.inference.pipeline import torch_network
+from dbnet.postprocess.frames import to_original
 from dbnet.reference.pipeline import reference_pipeline
 from dbnet.runtime.device import keep_freed_memory
 from dbnet.settings import DataConfig
 from dbnet.structures import Detections, Sample, TargetMaps
-from dbnet.training.engine import Metric, to_original
+from dbnet.training.engine import Metric
 
 BATCH = DataConfig().batch_size
 

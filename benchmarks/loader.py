@@ -21,7 +21,8 @@ import numpy as np
 
 from configs import Config
 from dbnet.data.collate import Collate, drawn_maps
-from dbnet.data.dataset import DetectionDataset, load_sample, make_loader
+from dbnet.data.dataset import DetectionDataset, make_loader
+from dbnet.data.samples import load_sample
 from dbnet.data.transforms import EvalTransform, Geometry, TrainTransform
 from dbnet.settings import AugmentConfig, TargetsConfig
 from dbnet.structures import Record, Sample

@@ -4,10 +4,12 @@ Polygons are float32 (P, 2) arrays, P >= 3, xy in pixels with pixel centres at w
 (OpenCV's frame: the top-left pixel's centre is (0, 0)).
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:  # prediction by onnxruntime must not need PyTorch
+    from torch import Tensor
 
 
 class Record(NamedTuple):
@@ -47,11 +49,11 @@ class TargetMaps(NamedTuple):
 class Batch(NamedTuple):
     """N samples, stacked. Ragged fields are lists with one entry per image."""
 
-    images: Tensor  # uint8 (N, 3, H, W)
-    shrink_map: Tensor  # uint8 (N, 1, H, W), 0 or 1
-    shrink_mask: Tensor  # uint8 (N, 1, H, W), 0 or 1
-    thresh_map: Tensor  # float32 (N, 1, H, W)
-    thresh_mask: Tensor  # uint8 (N, 1, H, W), 0 or 1
+    images: "Tensor"  # uint8 (N, 3, H, W)
+    shrink_map: "Tensor"  # uint8 (N, 1, H, W), 0 or 1
+    shrink_mask: "Tensor"  # uint8 (N, 1, H, W), 0 or 1
+    thresh_map: "Tensor"  # float32 (N, 1, H, W)
+    thresh_mask: "Tensor"  # uint8 (N, 1, H, W), 0 or 1
     polygons: list[list[np.ndarray]]  # pixels of `images`
     orig_polygons: list[list[np.ndarray]]  # original pixels
     ignored: list[np.ndarray]
@@ -65,8 +67,8 @@ class Batch(NamedTuple):
 class DBOutputs(NamedTuple):
     """What the network says in training. P = sigmoid(prob_logits), T = sigmoid(thresh_logits)."""
 
-    prob_logits: Tensor  # (N, 1, H, W)
-    thresh_logits: Tensor  # (N, 1, H, W)
+    prob_logits: "Tensor"  # (N, 1, H, W)
+    thresh_logits: "Tensor"  # (N, 1, H, W)
 
 
 class Detections(NamedTuple):

@@ -13,42 +13,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dbnet.data.images import decode_reduced
 from dbnet.data.transforms import EvalTransform, Geometry, TrainTransform
 from dbnet.errors import InputError
-from dbnet.geometry import transform
 from dbnet.runtime import distributed
 from dbnet.runtime.profiler import StageTimer
 from dbnet.structures import Batch, Record, Sample
 
-# Of a reduced image's sides, what its geometry takes at most: OpenCV's resize would not do the rest
-# where it rounds to no pixel.
-_TO_SPARE = 0.9
 _HAS_SIGTIMEDWAIT = hasattr(signal, "sigtimedwait")  # not on macOS
-
-
-def load_sample(record: Record, geometry: Geometry) -> Sample:
-    """The decoded image, in its original size or what is enough for the geometry.
-
-    Raises ValueError, naming the file.
-    """
-    decoded = decode_reduced(
-        record.image_path,
-        lambda size: np.linalg.norm(geometry(size)[:2, :2], axis=0).max() / _TO_SPARE,
-    )
-    polygons = record.polygons
-    if decoded.pixels.shape[:2] != decoded.size:
-        polygons = transform(polygons, decoded.matrix)
-    return Sample(
-        image=decoded.pixels,
-        polygons=polygons,
-        ignored=record.ignored,
-        texts=record.texts,
-        image_id=record.image_id,
-        matrix=decoded.matrix,
-        orig_polygons=record.polygons,
-        orig_size=decoded.size,
-    )
 
 
 class DetectionDataset(Dataset[Sample]):

@@ -89,6 +89,16 @@ def decode_reduced(path: Path | str, scale_of: Callable[[tuple[int, int]], float
     """
     with _naming(path):
         data = Path(path).read_bytes()
+    return decode_bytes(data, path, scale_of)
+
+
+def decode_bytes(
+    data: bytes, path: Path | str, scale_of: Callable[[tuple[int, int]], float]
+) -> Decoded:
+    """`decode_reduced` for the contents of a file; `path` is its name in error messages."""
+    with _naming(path):
+        if not data:
+            raise InputError(_EMPTY)
         with Image.open(BytesIO(data)) as image:
             _check_size(image)
             orientation = _orientation(image, BytesIO(data))
@@ -130,8 +140,8 @@ def _naming(path: Path | str) -> Iterator[None]:
     try:
         yield
     except UnidentifiedImageError:
-        empty = Path(path).stat().st_size == 0
-        reason = "the file is empty (0 bytes)" if empty else "not an image, or of an unknown type"
+        empty = Path(path).is_file() and Path(path).stat().st_size == 0
+        reason = _EMPTY if empty else "not an image, or of an unknown type"
         raise InputError(f"{path}: {reason}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InputError(f"{path}: {_TOO_LARGE}") from None
@@ -140,6 +150,7 @@ def _naming(path: Path | str) -> Iterator[None]:
         raise InputError(f"{path}: {reason}") from error
 
 
+_EMPTY = "the file is empty (0 bytes)"
 _TOO_LARGE = f"more than {MAX_PIXELS:,} pixels: scale the image down"
 
 

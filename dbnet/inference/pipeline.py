@@ -8,14 +8,15 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from dbnet.data.dataset import load_sample
+from dbnet.data.samples import load_sample
 from dbnet.data.transforms import EvalTransform
 from dbnet.errors import InputError
 from dbnet.inference.inputs import Source
 from dbnet.model.dbnet import DBNet
 from dbnet.model.fuse import fuse_batch_norms
+from dbnet.postprocess.frames import to_original
 from dbnet.structures import Detections, Record, Sample
-from dbnet.training.engine import autocast, to_original
+from dbnet.training.engine import autocast
 
 # uint8 (N, 3, H, W) RGB, H and W multiples of 32 -> probability maps, float32 (N, 1, H, W).
 Network = Callable[[np.ndarray], np.ndarray]

@@ -7,7 +7,8 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from dbnet.data.collate import Collate
-from dbnet.data.dataset import DetectionDataset, load_sample, make_loader
+from dbnet.data.dataset import DetectionDataset, make_loader
+from dbnet.data.samples import load_sample
 from dbnet.data.transforms import EvalTransform
 from dbnet.errors import InputError
 from dbnet.geometry import min_area_quad

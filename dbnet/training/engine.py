@@ -3,7 +3,6 @@
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator
-from itertools import compress
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,9 +13,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
-from dbnet import geometry
 from dbnet.data.collate import to_device
 from dbnet.errors import InputError, NonFiniteError, OtherRankError
+from dbnet.postprocess.frames import to_original
 from dbnet.runtime import distributed
 from dbnet.runtime.profiler import StageTimer
 from dbnet.structures import Batch, Detections
@@ -311,22 +310,6 @@ def score_batch(
         {name: results[index] for name, results in by_metric.items()} for index in range(len(found))
     ]
     return [ImageResult(*item) for item in zip(batch.image_ids, found, scores, strict=True)]
-
-
-def to_original(
-    detections: Detections, matrix: np.ndarray, orig_size: tuple[int, int]
-) -> Detections:
-    """Undo the sample's matrix and clip to the original image (height, width).
-
-    What lies in the padding would become a line on the image's border: it is dropped.
-    """
-    polygons = geometry.transform(detections.polygons, np.linalg.inv(matrix))
-    polygons = geometry.clip(polygons, *orig_size)
-    inside = geometry.extents(polygons).all(axis=1)
-    if not inside.all():
-        polygons = list(compress(polygons, inside))
-        detections = detections._replace(scores=detections.scores[inside])
-    return detections._replace(polygons=polygons)
 
 
 def compute_all(metrics: dict[str, Metric]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pytest
 import shapely
 
 from dbnet.data.collate import cached_maps
-from dbnet.data.dataset import load_sample
+from dbnet.data.samples import load_sample
 from dbnet.data.storage import caches as cache_module
 from dbnet.data.storage.caches import Caches, ImageCache, TargetCache
 from dbnet.data.storage.store import CacheCounts

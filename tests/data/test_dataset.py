@@ -18,7 +18,8 @@ from torch.utils.data._utils import signal_handling
 
 from dbnet.data.annotations import scan as annotations
 from dbnet.data.collate import Collate, cached_maps, drawn_maps
-from dbnet.data.dataset import DetectionDataset, EpochSampler, load_sample, make_loader
+from dbnet.data.dataset import DetectionDataset, EpochSampler, make_loader
+from dbnet.data.samples import load_sample
 from dbnet.data.storage.caches import ImageCache, TargetCache
 from dbnet.data.transforms import EvalTransform, Geometry, TrainTransform
 from dbnet.geometry import transform as apply_matrix

@@ -14,9 +14,9 @@ from dbnet import build, release
 from dbnet.checkpoint import build_model, load_checkpoint, save_checkpoint
 from dbnet.data.transforms import letterbox
 from dbnet.errors import InputError
+from dbnet.postprocess.frames import to_original
 from dbnet.settings import DataConfig, PostprocessConfig, from_dict, to_dict
 from dbnet.synthetic.dataset import draw_receipt
-from dbnet.training.engine import to_original
 from tests.networks import with_random_statistics
 
 WEIGHTS = Path(__file__).parents[2] / "weights"

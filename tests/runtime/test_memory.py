@@ -11,7 +11,8 @@ import torch
 from configs import Config
 from dbnet.data.annotations import scan as annotations
 from dbnet.data.collate import Collate, drawn_maps
-from dbnet.data.dataset import DetectionDataset, load_sample, make_loader
+from dbnet.data.dataset import DetectionDataset, make_loader
+from dbnet.data.samples import load_sample
 from dbnet.data.transforms import EvalTransform
 from dbnet.metrics.cleval import CLEval
 from dbnet.metrics.iou import IoUMetric

@@ -25,8 +25,8 @@ from dbnet.checkpoint import build_model, load_checkpoint, save_checkpoint
 from dbnet.data.annotations.files import Findings
 from dbnet.data.annotations.files import Source as AnnotationSource
 from dbnet.data.annotations.formats import ufo
-from dbnet.data.dataset import load_sample
 from dbnet.data.images import decode_image
+from dbnet.data.samples import load_sample
 from dbnet.data.transforms import EvalTransform
 from dbnet.export import settings_of, write
 from dbnet.inference.inputs import Source, find_images

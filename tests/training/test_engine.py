@@ -8,6 +8,7 @@ from torch import nn
 from dbnet.data.collate import Collate
 from dbnet.data.transforms import letterbox
 from dbnet.errors import NonFiniteError
+from dbnet.postprocess.frames import to_original
 from dbnet.runtime.profiler import StageTimer
 from dbnet.structures import DBOutputs, Detections, Sample, TargetMaps
 from dbnet.training.engine import (
@@ -15,7 +16,6 @@ from dbnet.training.engine import (
     evaluate,
     one_ahead,
     score_batch,
-    to_original,
     train_one_epoch,
 )
 from dbnet.training.losses import DBLosses

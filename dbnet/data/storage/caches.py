@@ -13,7 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dbnet.data.dataset import load_sample
+from dbnet.data.samples import load_sample
 from dbnet.data.storage.facts import file_facts, library_versions
 from dbnet.data.storage.store import KEY_BYTES, CacheCounts, Store
 from dbnet.data.targets import MIN_SIDE, make_targets
