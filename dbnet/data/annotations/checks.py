@@ -12,13 +12,17 @@ import numpy as np
 import shapely
 from tqdm import tqdm
 
-from dbnet.data.annotations.files import LINKS_HINT, Entry, Source, inside
+from dbnet.data.annotations.files import LINKS_HINT, Entry, Source, Word, inside
 from dbnet.data.images import image_size
 from dbnet.data.storage.records import RecordArrays, join, pack
 from dbnet.structures import Record
 
 # Polygons whose convex hull is smaller, in square pixels, count as zero area.
 _MIN_AREA = 1e-3
+
+# A transcription, and the marks of all formats, that stand for a text which cannot be read.
+_ILLEGIBLE = "###"
+_IGNORE_MARKS = frozenset(("difficult", "ignore", "illegible", "iscrowd"))
 
 _CHUNK = 250  # images that are checked at once
 _THREADS = 16  # that read their headers; on a network each waits for its answer
@@ -134,12 +138,17 @@ def _check_words(
                 image_path=str(folder / entry.name),
                 image_id=entry.name,
                 polygons=[polygons[i] for i in kept],
-                ignored=np.array([words[i].ignored for i in kept], bool),
+                ignored=np.array([is_ignored(words[i]) for i in kept], bool),
                 texts=[words[i].text for i in kept],
             )
         )
     lost = zip(owners, words, reasons, strict=True)
     return records, [(entry.name, word.place, reason) for entry, word, reason in lost if reason]
+
+
+def is_ignored(word: Word) -> bool:
+    """Whether a text is neither learned nor counted: by its transcription or one of its marks."""
+    return word.text == _ILLEGIBLE or not _IGNORE_MARKS.isdisjoint(word.marks)
 
 
 def _text_heights(records: list[Record], entries: list[Entry]) -> np.ndarray:

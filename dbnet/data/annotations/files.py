@@ -18,7 +18,6 @@ import numpy as np
 from dbnet.data.images import IMAGE_SUFFIXES
 from dbnet.errors import InputError
 
-ILLEGIBLE = "###"  # as a transcription, in every format
 LINKS_HINT = "copy the file instead of linking it, or allow links with --data.follow-links"
 
 
@@ -44,8 +43,8 @@ class Word(NamedTuple):
 
     place: str  # file and position, for messages
     points: np.ndarray  # float64 (P, 2), any P, finite or not
-    ignored: bool
     text: str  # "" where unknown
+    marks: tuple[str, ...] = ()  # what the annotation says about the text, such as "illegible"
 
 
 class Entry(NamedTuple):

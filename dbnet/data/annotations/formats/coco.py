@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from dbnet.data.annotations.files import (
-    ILLEGIBLE,
     Entry,
     Findings,
     Place,
@@ -86,7 +85,8 @@ def _coco_words(annotation: dict, place: str) -> list[Word]:
             raise InputError(f"{place}/bbox: must be x, y, width, height")
         with np.errstate(over="ignore", invalid="ignore"):  # the check finds what is not finite
             outlines = [rectangle(box[0], box[0] + box[1])]
-    return [Word(place, points, bool(crowd) or text == ILLEGIBLE, text) for points in outlines]
+    marks = ("iscrowd",) if crowd else ()
+    return [Word(place, points, text, marks) for points in outlines]
 
 
 def _flat_pairs(value: Any, place: str) -> np.ndarray:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from dbnet.data.annotations.files import (
-    ILLEGIBLE,
     Entry,
     Findings,
     Place,
@@ -43,7 +42,7 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
                 except ValueError as error:
                     found.problems.append(f"{place}: {error}: {shown(line)}")
                     continue
-                words.append(Word(place, points, text == ILLEGIBLE, text))
+                words.append(Word(place, points, text))
                 if len(points) != 4:
                     found.notes.append(f"{place}: read as {len(points)} points")
         yield Entry(str(path), name, None, words)

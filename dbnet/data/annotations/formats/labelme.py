@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from dbnet.data.annotations.files import (
-    ILLEGIBLE,
     Entry,
     Findings,
     Place,
@@ -64,4 +63,4 @@ def _labelme_word(shape: dict, kind: str | None, place: str) -> Word:
         if len(points) != 2:
             raise InputError(f"{place}/points: a rectangle has 2 or 4, found {len(points)}")
         points = rectangle(points[0], points[1])
-    return Word(place, points, text == ILLEGIBLE, text)
+    return Word(place, points, text)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from dbnet.data.annotations.files import (
-    ILLEGIBLE,
     Entry,
     Findings,
     Place,
@@ -42,4 +41,4 @@ def _ufo_word(word: Any, place: str) -> Word:
     text = optional(word, "transcription", place, str) or ""
     illegible = optional(word, "illegibility", place, bool) or False
     points = point_pairs(word.get("points"), f"{place}/points")
-    return Word(place, points, illegible or text == ILLEGIBLE, text)
+    return Word(place, points, text, ("illegible",) if illegible else ())
