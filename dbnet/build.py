@@ -177,7 +177,7 @@ def _share(records: Sequence[Record]) -> Subset[Record]:
 
 def _random_geometry(augment: AugmentConfig) -> list[str]:
     """Settings that place a text elsewhere in every epoch. A flip does not: it has two places."""
-    still = {"rotate": 0, "quarter_turns": 0, "scale": (1, 1), "crop": 0}
+    still = {"rotate": 0, "quarter_turns": 0, "scale": (1, 1), "crop": 0, "stretch": (1, 1)}
     return [name for name, value in still.items() if getattr(augment, name) != value]
 
 

@@ -111,9 +111,30 @@ class AugmentConfig:
     """Probability of sensor noise."""
     jpeg: float = 0.0
     """Probability of JPEG artefacts."""
+    jpeg_quality: tuple[int, int] = (25, 85)
+    """Lowest and highest JPEG quality; below 20, small text becomes hard to read."""
+    stretch: tuple[float, float] = (1.0, 1.0)
+    """Smallest and largest ratio of width to height, relative to the image's own."""
+    low_resolution: float = 0.0
+    """Probability of scaling down to 0.25-0.8 and up again; text keeps about 6 pixels of height."""
+    defocus: float = 0.0
+    """Probability of strong defocus or motion blur, in proportion to the text height."""
+    shade: float = 0.0
+    """Probability of uneven light and cast shadows."""
+    invert: float = 0.0
+    """Probability of white on black: the whole image, or a bar behind some texts."""
+    show_through: float = 0.0
+    """Probability of mirrored print that shows through from the back, unlabelled. Needs flip 0."""
+    crease: float = 0.0
+    """Probability of folded or crumpled paper."""
+    fade: float = 0.0
+    """Probability of faint, thin print."""
 
     def __post_init__(self) -> None:
-        for name in ("flip", "quarter_turns", "crop", "color", "blur", "noise", "jpeg"):
+        geometry = ("flip", "quarter_turns", "crop")
+        camera = ("color", "blur", "noise", "jpeg", "low_resolution", "defocus")
+        paper = ("shade", "invert", "show_through", "crease", "fade")
+        for name in (*geometry, *camera, *paper):
             value = getattr(self, name)
             flag = f"--augment.{name.replace('_', '-')}"
             require(0 <= value <= 1, f"{flag} {value}: must lie in 0..1")
@@ -121,6 +142,16 @@ class AugmentConfig:
         require(
             0.1 <= self.scale[0] <= self.scale[1],
             f"--augment.scale {self.scale[0]} {self.scale[1]}: need 0.1 <= smallest <= largest",
+        )
+        require(
+            0.25 <= self.stretch[0] <= self.stretch[1] <= 4,
+            f"--augment.stretch {self.stretch[0]} {self.stretch[1]}: "
+            "need 0.25 <= smallest <= largest <= 4",
+        )
+        require(
+            1 <= self.jpeg_quality[0] <= self.jpeg_quality[1] <= 100,
+            f"--augment.jpeg-quality {self.jpeg_quality[0]} {self.jpeg_quality[1]}: "
+            "need 1 <= lowest <= highest <= 100",
         )
 
 

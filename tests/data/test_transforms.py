@@ -4,15 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
-from dbnet.data.transforms import EvalTransform, TrainTransform, letterbox
+from dbnet.data import photometry
+from dbnet.data.transforms import EvalTransform, TrainTransform, letterbox, text_height
 from dbnet.geometry import transform
 from dbnet.settings import AugmentConfig
 from dbnet.structures import Sample
 
-PLAIN = dict(
-    flip=0.0, rotate=0.0, quarter_turns=0.0, scale=(1.0, 1.0), crop=0.0,
-    color=0.0, blur=0.0, noise=0.0, jpeg=0.0,
-)  # fmt: skip
+PLAIN = {"flip": 0.0}
 GEOMETRY = {
     "flip": {"flip": 1.0},
     "rotate": {"rotate": 20.0},
@@ -20,8 +18,14 @@ GEOMETRY = {
     "zoom in": {"scale": (1.3, 1.8)},
     "zoom out": {"scale": (0.5, 0.8)},
     "crop": {"crop": 1.0},
+    "stretch": {"stretch": (0.7, 1.4)},
+    "stretch and turn": {"stretch": (0.8, 1.25), "rotate": 25.0, "scale": (0.7, 1.5)},
     "all": {"flip": 0.5, "rotate": 30.0, "quarter_turns": 0.5, "scale": (0.6, 1.7), "crop": 0.3},
 }
+PHOTOMETRY = [
+    "color", "blur", "noise", "jpeg", "low_resolution", "defocus", "shade", "invert",
+    "show_through", "crease", "fade",
+]  # fmt: skip
 
 
 def train_transform(image_size, **augment):
@@ -110,7 +114,7 @@ def test_flip_is_the_mirror_image():
 
 
 def test_the_seed_decides_and_the_input_is_left_alone():
-    options = {**PLAIN, **GEOMETRY["all"], "color": 0.5, "blur": 0.5, "noise": 0.5, "jpeg": 0.5}
+    options = {**PLAIN, **GEOMETRY["all"], **dict.fromkeys(PHOTOMETRY, 0.5)}
     make = train_transform(160, **options)
     image, centres = dots(300, 200)
     polygons = [centres[:4].copy()]
@@ -122,13 +126,99 @@ def test_the_seed_decides_and_the_input_is_left_alone():
     assert np.array_equal(image, before) and np.array_equal(polygons[0], points)
 
 
-@pytest.mark.parametrize("name", ["color", "blur", "noise", "jpeg"])
-def test_photometry_changes_pixels_but_not_geometry(name):
-    make = train_transform(96, **{**PLAIN, name: 1.0})
-    image = cv2.resize(
-        np.random.default_rng(3).integers(0, 255, (24, 24, 3), dtype=np.uint8), (96, 96)
-    )
-    out = apply(make, sample_of(image, []), 0)
-    assert np.allclose(out.matrix, np.eye(3))
-    difference = np.abs(out.image.astype(int) - image).mean()
-    assert 0.2 < difference < 80
+@pytest.fixture(scope="module")
+def page() -> tuple[np.ndarray, list[np.ndarray]]:
+    """Grey paper, 320 x 240, with six lines of large print, and their boxes."""
+    image = np.full((320, 240, 3), 220, np.uint8)
+    boxes = []
+    for y in range(50, 320, 50):
+        cv2.putText(image, "TOTAL 12.90", (20, y), cv2.FONT_HERSHEY_SIMPLEX, 1.0, (40,) * 3, 2)
+        boxes.append(np.float32([[18, y - 25], [215, y - 25], [215, y + 4], [18, y + 4]]))
+    return image, boxes
+
+
+@pytest.mark.parametrize("name", PHOTOMETRY)
+def test_photometry_changes_pixels_but_not_geometry(page, name):
+    make = train_transform(320, **{**PLAIN, name: 1.0})
+    image, boxes = page
+    plain = apply(train_transform(320, **PLAIN), sample_of(image, boxes), 0)
+    for seed in range(6):
+        out = apply(make, sample_of(image, boxes), seed)
+        assert out.image.shape == (320, 320, 3) and out.image.dtype == np.uint8
+        assert np.array_equal(out.matrix, plain.matrix)
+        assert np.array_equal(out.polygons, plain.polygons)
+        difference = np.abs(out.image.astype(int) - plain.image)[:, :240].mean()
+        assert 0.2 < difference < 200
+        again = apply(make, sample_of(image, boxes), seed)
+        assert np.array_equal(out.image, again.image)
+
+
+@pytest.mark.parametrize("name", ["shade", "invert", "show_through", "crease", "fade"])
+def test_the_padding_stays_black(page, name):
+    make = train_transform(320, **{**PLAIN, name: 1.0})
+    for seed in range(6):
+        assert (apply(make, sample_of(*page), seed).image[:, 240:] == 0).all()
+
+
+def test_half_of_the_images_when_probability_is_half(page):
+    make = train_transform(320, **{**PLAIN, "invert": 0.5})
+    plain = apply(train_transform(320, **PLAIN), sample_of(*page), 0).image
+    changed = [
+        not np.array_equal(apply(make, sample_of(*page), seed).image, plain) for seed in range(60)
+    ]
+    assert 18 <= sum(changed) <= 42
+
+
+def test_invert_swaps_everything_or_bars_behind_texts(page):
+    image, boxes = page
+    inside = np.full(image.shape[:2], 255, np.uint8)
+    whole = bars = 0
+    for seed in range(20):
+        out = photometry.invert(image, inside, boxes, np.random.default_rng(seed))
+        if np.array_equal(out, 255 - image):
+            whole += 1
+            continue
+        bars += 1
+        middles = [np.median(out[int(b[0, 1]) : int(b[2, 1]), 20:210]) for b in boxes]
+        dark = [middle < 110 for middle in middles]
+        assert 1 <= sum(dark) <= 3, "one to three black bars"
+        assert (out[:20] == image[:20]).all(), "nothing far from the texts"
+    assert whole > 2 and bars > 4
+
+
+def test_show_through_darkens_paper_by_a_mirror_image(page):
+    image, _ = page
+    inside = np.full(image.shape[:2], 255, np.uint8)
+    for seed in range(6):
+        out = photometry.show_through(image, inside, 25.0, np.random.default_rng(seed))
+        assert (out <= image).all()
+        paper = out[image.min(axis=2) == 220].min()
+        assert 70 < paper < 215, "fainter than print, which is 40"
+
+
+def test_faint_print_keeps_its_contrast_to_the_paper(page):
+    image, _ = page
+    inside = np.full(image.shape[:2], 255, np.uint8)
+    print_pixels = image.min(axis=2) == 40
+    for seed in range(6):
+        out = photometry.fade(image, inside, 25.0, np.random.default_rng(seed))
+        contrast = 220.0 - np.percentile(out[print_pixels], 20)
+        assert 25 < contrast < 150, "it was 180"
+        assert (np.abs(out[image.min(axis=2) == 220].astype(int) - 220) <= 1).all()
+    faint = cv2.addWeighted(image, 0.12, np.full_like(image, 220), 0.88, 0)
+    assert np.array_equal(photometry.fade(faint, inside, 25.0, np.random.default_rng(0)), faint)
+
+
+def test_small_text_keeps_its_resolution(page):
+    image, _ = page
+    rng = np.random.default_rng(0)
+    assert np.array_equal(photometry.low_resolution(image, 7.0, rng), image)
+    assert not np.array_equal(photometry.low_resolution(image, 25.0, rng), image)
+
+
+def test_text_height_is_that_of_the_smaller_visible_texts():
+    boxes = [np.float32([[0, y], [60, y], [60, y + h], [0, y + h]]) for y, h in
+             ((0, 8), (20, 8), (40, 30), (80, 30), (500, 2))]  # fmt: skip
+    sample = sample_of(np.zeros((120, 120, 3), np.uint8), boxes)
+    assert text_height(sample) == 8
+    assert text_height(sample_of(sample.image, [])) == 12
