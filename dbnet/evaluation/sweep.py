@@ -1,0 +1,236 @@
+"""Choose post-processing thresholds: one pass of the network, then a grid of settings."""
+
+import itertools
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from dbnet.settings import PostprocessConfig
+from dbnet.structures import Batch, Detections
+from dbnet.training.engine import Metric, to_original
+
+Postprocessor = Callable[[np.ndarray], Detections]
+
+BIN_THRESHOLDS = (0.15, 0.2, 0.25, 0.3, 0.4)
+BOX_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+UNCLIP_RATIOS = (None, 1.5, 2.0)
+OUTLINES = (True, False)  # use_polygon
+
+
+class SweepResult(NamedTuple):
+    """One setting and what it reached over all images."""
+
+    postprocess: PostprocessConfig
+    figures: dict[str, float]  # "cleval/hmean", "iou/hmean", ...
+
+
+class StoredMaps(NamedTuple):
+    """Probability maps of a data set, on disk, with what is needed to score them."""
+
+    path: Path  # raw float32 (images, H, W)
+    shape: tuple[int, int, int]
+    batches: list[Batch]  # without images and target maps
+
+    def maps(self) -> np.ndarray:
+        """float32 (images, H, W), 0..1, memory-mapped and read-only."""
+        return np.memmap(self.path, np.float32, "r", shape=self.shape)
+
+
+@contextmanager
+def store_maps(
+    predictions: Iterable[tuple[Batch, Tensor]], folder: Path | None = None
+) -> Iterator[StoredMaps]:
+    """Write the probability maps of all batches to a temporary file; it is deleted at the end.
+
+    Args:
+        predictions: batches with their probability maps, float32 (N, 1, H, W), 0..1, on the host.
+        folder: for the temporary file; None: the system's. An image of 1024 x 1024 needs 4.2 MB.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="dbnet-maps-") as file:
+        batches: list[Batch] = []
+        images = 0
+        height = width = 0
+        for batch, prob_maps in predictions:
+            height, width = prob_maps.shape[2:]
+            file.write(prob_maps.numpy().tobytes())
+            images += len(prob_maps)
+            batches.append(_without_maps(batch))
+        file.flush()
+        yield StoredMaps(Path(file.name), (images, height, width), batches)
+
+
+def _without_maps(batch: Batch) -> Batch:
+    """The same batch, whose images and target maps are empty: they are not needed any more."""
+    none = torch.empty(0)
+    return batch._replace(
+        images=none, shrink_map=none, shrink_mask=none, thresh_map=none, thresh_mask=none
+    )
+
+
+def grid(
+    postprocess: PostprocessConfig,
+    bin_thresholds: Sequence[float] = BIN_THRESHOLDS,
+    box_thresholds: Sequence[float] = BOX_THRESHOLDS,
+    unclip_ratios: Sequence[float | None] = UNCLIP_RATIOS,
+    outlines: Sequence[bool] = OUTLINES,
+) -> list[PostprocessConfig]:
+    """All combinations; what the grid does not vary is that of `postprocess`.
+
+    Settings that differ in box_thresh alone follow each other.
+    """
+    return [
+        replace(
+            postprocess,
+            bin_thresh=bin_thresh,
+            box_thresh=box_thresh,
+            unclip_ratio=unclip_ratio,
+            use_polygon=use_polygon,
+        )
+        for use_polygon, unclip_ratio, bin_thresh, box_thresh in itertools.product(
+            outlines, unclip_ratios, bin_thresholds, box_thresholds
+        )
+    ]
+
+
+def sweep(
+    stored: StoredMaps,
+    settings: Iterable[PostprocessConfig],
+    make_postprocessor: Callable[[PostprocessConfig], Postprocessor],
+    metrics: dict[str, Metric],
+    on_image: Callable[[], object] = lambda: None,
+) -> list[SweepResult]:
+    """Score every setting on the stored maps; the best CLEval hmean comes first.
+
+    Settings that differ in box_thresh alone share one post-processing, at the lowest of their
+    thresholds: box_thresh only removes detections, and max_candidates keeps the highest scores.
+    Detections are scored in original pixels, as `engine.evaluate` does.
+
+    Args:
+        on_image: called once per image and shared post-processing, for a progress bar.
+    """
+    results = []
+    for _, group in itertools.groupby(settings, lambda setting: replace(setting, box_thresh=0.0)):
+        members = list(group)
+        lowest = min(members, key=lambda setting: setting.box_thresh)
+        found = _detect(stored, make_postprocessor(lowest), on_image)
+        results += [
+            SweepResult(member, _score(stored, found, member, metrics)) for member in members
+        ]
+    return sorted(results, key=lambda result: -result.figures["cleval/hmean"])
+
+
+def _detect(
+    stored: StoredMaps, postprocess: Postprocessor, on_image: Callable[[], object]
+) -> list[list[Detections]]:
+    """Detections in original pixels, per batch and image."""
+    maps = iter(stored.maps())
+    found = []
+    for batch in stored.batches:
+        in_batch = []
+        for matrix, size in zip(batch.matrices, batch.orig_sizes, strict=True):
+            detections = postprocess(np.array(next(maps)))
+            in_batch.append(to_original(detections, matrix, size))
+            on_image()
+        found.append(in_batch)
+    return found
+
+
+def _score(
+    stored: StoredMaps,
+    found: list[list[Detections]],
+    setting: PostprocessConfig,
+    metrics: dict[str, Metric],
+) -> dict[str, float]:
+    for metric in metrics.values():
+        metric.reset()
+    for batch, detections in zip(stored.batches, found, strict=True):
+        kept = [
+            [
+                p
+                for p, score in zip(d.polygons, d.scores, strict=True)
+                if score >= setting.box_thresh
+            ]
+            for d in detections
+        ]
+        truth = (batch.orig_polygons, batch.ignored, batch.texts, batch.orig_sizes)
+        for metric in metrics.values():
+            metric.update_batch(kept, *truth)
+    return {
+        f"{name}/{key}": value
+        for name, metric in metrics.items()
+        for key, value in metric.compute().items()
+    }
+
+
+def flags(setting: PostprocessConfig) -> str:
+    """The flags that give this setting on a command line."""
+    return (
+        f"--postprocess.bin-thresh {setting.bin_thresh} "
+        f"--postprocess.box-thresh {setting.box_thresh} "
+        f"--postprocess.unclip-ratio {setting.unclip_ratio} "
+        f"--postprocess.{'' if setting.use_polygon else 'no-'}use-polygon"
+    )
+
+
+def draw_sweep(results: Sequence[SweepResult]) -> np.ndarray:
+    """bin_thresh against box_thresh, at the best unclip and outline: uint8 (H, W, 3) RGB.
+
+    CLEval hmean on the left, IoU hmean on the right; brighter is better, the best has a frame.
+    """
+    best = results[0].postprocess
+    shown = {
+        (r.postprocess.bin_thresh, r.postprocess.box_thresh): r.figures
+        for r in results
+        if r.postprocess
+        == replace(best, bin_thresh=r.postprocess.bin_thresh, box_thresh=r.postprocess.box_thresh)
+    }
+    panels = [_panel(shown, key, title) for key, title in (
+        ("cleval/hmean", "CLEval hmean"), ("iou/hmean", "IoU hmean"),
+    )]  # fmt: skip
+    return np.hstack(panels)
+
+
+def _panel(
+    figures: dict[tuple[float, float], dict[str, float]], key: str, title: str
+) -> np.ndarray:
+    rows = sorted({box for _, box in figures})
+    columns = sorted({bin_ for bin_, _ in figures})
+    values = np.array([[figures[column, row][key] for column in columns] for row in rows])
+    spread = max(float(np.ptp(values)), 1e-9)
+    levels = np.round(255 * (values - values.min()) / spread).astype(np.uint8)
+    colors = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
+    wide, high, left, top = 84, 44, 90, 76
+    canvas = np.full(
+        (top + high * len(rows) + 30, left + wide * len(columns) + 30, 3), 255, np.uint8
+    )
+    font = cv2.FontFace("sans")
+    black = (30, 30, 30)
+    cv2.putText(canvas, title, (left, 28), black, font, 20, 600)
+    cv2.putText(canvas, "bin_thresh", (left, top - 26), black, font, 14, 400)
+    cv2.putText(canvas, "box_thresh", (6, top - 8), black, font, 14, 400)
+    best = np.unravel_index(values.argmax(), values.shape)
+    for j, column in enumerate(columns):
+        cv2.putText(canvas, f"{column:g}", (left + wide * j + 26, top - 8), black, font, 14, 400)
+    for i, row in enumerate(rows):
+        y = top + high * i
+        cv2.putText(canvas, f"{row:g}", (40, y + 28), black, font, 14, 400)
+        for j in range(len(columns)):
+            x = left + wide * j
+            color = tuple(map(int, colors[i, j]))
+            cv2.rectangle(canvas, (x, y), (x + wide - 2, y + high - 2), color, -1)
+            ink = (0, 0, 0) if levels[i, j] > 140 else (255, 255, 255)
+            cv2.putText(canvas, f"{values[i, j]:.4f}", (x + 14, y + 28), ink, font, 15, 500)
+            if (i, j) == best:
+                cv2.rectangle(canvas, (x, y), (x + wide - 2, y + high - 2), (220, 30, 50), 3)
+    return canvas
