@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dbnet.data.annotations.files import list_files
-from dbnet.data.images import IMAGE_SUFFIXES
+from dbnet.data.image_files import IMAGE_SUFFIXES
 from dbnet.errors import InputError
 
 

@@ -4,11 +4,14 @@ import io
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from dbnet.data.images import MAX_PIXELS, decode_image, decode_reduced, image_size
+from dbnet.data import image_files, images
+from dbnet.data.image_files import MAX_PIXELS
+from dbnet.data.images import decode_image, decode_reduced, image_size, read_header
 from dbnet.geometry import transform
 
 # Four flat corners survive JPEG; all four differ, so every flip and turn shows.
@@ -208,6 +211,36 @@ def test_grey_pixels_are_kept(tmp_path, name, stored, expected):
     np.testing.assert_array_equal(image, np.repeat(expected[:, :, None], 3, axis=2))
 
 
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_files_may_hold_fewer_bits(tmp_path, suffix, bits):
+    values = RAMP.astype(np.uint16) << (bits - 8)
+    Image.fromarray(values).save(tmp_path / f"grey.{suffix}")
+    image = decode_image(tmp_path / f"grey.{suffix}")
+    np.testing.assert_array_equal(image, np.repeat(RAMP[:, :, None], 3, axis=2))
+
+    colours = np.stack([RAMP, RAMP[::-1], 255 - RAMP], axis=2)  # RGB
+    stored = colours.astype(np.uint16) << (bits - 8)
+    cv2.imwrite(str(tmp_path / f"colour.{suffix}"), stored[:, :, ::-1])
+    np.testing.assert_array_equal(decode_image(tmp_path / f"colour.{suffix}"), colours)
+
+
+def test_a_nearly_black_8_bit_image_stays_so(tmp_path):
+    Image.fromarray(_corners() // 20).save(tmp_path / "dark.png")
+    np.testing.assert_array_equal(decode_image(tmp_path / "dark.png"), _corners() // 20)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiffs_whose_zero_is_white_are_not_inverted(tmp_path, dtype):
+    top = np.iinfo(dtype).max
+    stored = top - RAMP.astype(dtype) * (top // 255)
+    white_is_zero = Image.fromarray(stored)
+    if dtype == np.uint8:
+        white_is_zero = Image.fromarray(255 - stored)  # Pillow inverts these itself
+    white_is_zero.save(tmp_path / "a.tif", tiffinfo={262: 0})
+    np.testing.assert_array_equal(decode_image(tmp_path / "a.tif")[:, :, 0], RAMP)
+
+
 def test_palette(tmp_path):
     Image.fromarray(_corners()).convert("P", palette=Image.Palette.ADAPTIVE).save(
         tmp_path / "a.png"
@@ -246,6 +279,70 @@ def test_animation_gives_first_frame(tmp_path):
         frames[0].save(path, save_all=True, append_images=frames[1:], **lossless)
         assert Image.open(path).n_frames == 2
         np.testing.assert_array_equal(decode_image(path), np.broadcast_to(RED, (4, 5, 3)))
+
+
+def test_a_tiff_has_pages_but_for_thumbnails_and_masks(tmp_path):
+    frames = [Image.new("RGB", (9 + n, 5), colour) for n, colour in enumerate((RED, GREEN, BLUE))]
+    for frame, kind in zip(frames, (0, 1, 0), strict=True):
+        frame.encoderinfo = {"tiffinfo": {254: kind}}
+    path = tmp_path / "a.tif"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    assert read_header(path).pages == 2
+    assert image_size(path) == (5, 9)
+    for page, frame in enumerate((frames[0], frames[2])):
+        decoded = decode_reduced(path, lambda size: 1.0, page=page)
+        np.testing.assert_array_equal(decoded.pixels, np.asarray(frame))
+    np.testing.assert_array_equal(decode_image(path), np.asarray(frames[0]))
+
+
+@pytest.mark.filterwarnings("ignore:Truncated File Read")
+def test_a_damaged_second_page_leaves_the_first(tmp_path):
+    frames = [Image.new("RGB", (9, 5), colour) for colour in (RED, GREEN)]
+    path = tmp_path / "a.tif"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) - 160])
+    assert read_header(path).pages == 1
+    np.testing.assert_array_equal(decode_image(path), np.asarray(frames[0]))
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "jpe", "JFIF"])
+def test_other_endings_of_jpeg_are_images(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(_corners()).save(path, "JPEG", quality=95)
+    assert path.suffix.lower() in image_files.IMAGE_SUFFIXES
+    np.testing.assert_allclose(_read_corners(decode_image(path)), UPRIGHT[1], atol=12)
+
+
+def test_heic_is_read_by_the_optional_package(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    for name in ("photo.HEIC", "called.jpg"):
+        Image.fromarray(_corners(64, 96)).save(tmp_path / name, "HEIF", quality=95)
+        assert image_size(tmp_path / name) == (64, 96)
+        np.testing.assert_allclose(
+            _read_corners(decode_image(tmp_path / name)), UPRIGHT[1], atol=16
+        )
+
+
+@pytest.mark.parametrize(
+    ("start", "reason"),
+    [
+        (b"\0\0\0\x1cftypheic\0\0\0\0mif1heic", "HEIC image; to read it, pip install pillow-heif"),
+        (b"%PDF-1.7", "a PDF, not an image"),
+    ],
+)
+def test_what_needs_another_package_is_told(tmp_path, start, reason, monkeypatch):
+    monkeypatch.setattr(image_files.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(Image, "open", lambda file: Image._open_anew(file), raising=False)
+    monkeypatch.setattr(Image, "_open_anew", _no_opener, raising=False)
+    (tmp_path / "a.bin").write_bytes(start + bytes(99))
+    with pytest.raises(ValueError, match=rf"a\.bin: .*{reason}"):
+        image_size(tmp_path / "a.bin")
+
+
+def _no_opener(file):
+    raise image_files.UnidentifiedImageError
 
 
 @pytest.mark.filterwarnings("ignore:Truncated File Read")
@@ -296,6 +393,70 @@ def test_huge_images_are_refused_by_their_header(tmp_path, read, side):
     path.write_bytes(_huge_png(side, side))
     with pytest.raises(ValueError, match=rf"huge\.png: .*more than {MAX_PIXELS:,} pixels"):
         read(path)
+
+
+def _limit(monkeypatch, pixels):
+    """As if an image could have so many pixels, and a JPEG four times as many."""
+    for module in (image_files, images):
+        monkeypatch.setattr(module, "MAX_PIXELS", pixels)
+    monkeypatch.setattr(image_files, "MAX_JPEG_PIXELS", 4 * pixels)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels)  # Pillow refuses twice that
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("shape", [(64, 96), (63, 97)])
+def test_a_jpeg_above_the_limit_is_read_at_half(tmp_path, monkeypatch, shape, orientation, mode):
+    _limit(monkeypatch, 2000)
+    path = tmp_path / "large.jpg"
+    stored = Image.fromarray(_corners(*shape)).convert(mode)
+    stored.save(path, quality=95, exif=_exif(orientation))
+    decoded = decode_reduced(path, lambda size: 1.0)
+    assert image_size(path) == decoded.size == (shape[::-1] if orientation >= 5 else shape)
+    assert decoded.pixels.shape[:2] == tuple(-(-side // 2) for side in decoded.size)
+    expected = Image.fromarray(np.array([UPRIGHT[orientation]], np.uint8)).convert(mode)
+    found = _read_corners(decoded.pixels)
+    np.testing.assert_allclose(found, np.asarray(expected.convert("RGB"))[0], atol=12)
+    with pytest.raises(ValueError, match=r"large\.jpg: .* is more than 2,000 pixels"):
+        decode_image(path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_half_of_a_large_jpeg_is_where_its_matrix_says(tmp_path, monkeypatch, orientation):
+    _limit(monkeypatch, 20_000)
+    path = tmp_path / "large.jpg"
+    stored, _ = _spots(243, 183)
+    Image.fromarray(stored).save(path, exif=_exif(orientation), quality=97)
+    decoded = decode_reduced(path, lambda size: 1.0)
+    upright = images._upright(stored, orientation)
+    for centre in _spots(*upright.shape[:2])[1]:
+        before = _centre_near(upright, centre, 14)
+        expected = transform([np.float32([before])], decoded.matrix)[0][0]
+        after = _centre_near(decoded.pixels, expected, 8)
+        assert np.abs(np.array(after) - expected).max() < 0.06, "in reduced pixels"
+
+
+@pytest.mark.parametrize("make", [lambda image: image.convert("CMYK"), lambda image: image])
+def test_above_the_limit_only_jpegs_of_grey_or_rgb_are_read(tmp_path, monkeypatch, make):
+    _limit(monkeypatch, 2000)
+    image = make(Image.fromarray(_corners(64, 48)))
+    path = tmp_path / ("a.jpg" if image.mode == "CMYK" else "a.png")
+    image.save(path)
+    with pytest.raises(ValueError, match="more than 2,000 pixels"):
+        image_size(path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turns_equal_those_by_slices(orientation):
+    rng = np.random.default_rng(0)
+    for shape in ((7, 12, 3), (1, 5, 3), (5, 1, 3), (1, 1, 3)):
+        pixels = rng.integers(0, 256, shape, np.uint8)
+        rows, columns = (-1 if flip else 1 for flip in images._FLIPS[orientation])
+        expected = pixels[::rows, ::columns]
+        expected = expected.swapaxes(0, 1) if orientation >= 5 else expected
+        turned = images._upright(pixels, orientation)
+        np.testing.assert_array_equal(turned, expected)
+        assert turned.flags.c_contiguous
 
 
 def test_largest_size_is_allowed(tmp_path):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dbnet.data.images import IMAGE_SUFFIXES
+from dbnet.data.image_files import IMAGE_SUFFIXES
 from dbnet.errors import InputError
 
 LINKS_HINT = "copy the file instead of linking it, or allow links with --data.follow-links"

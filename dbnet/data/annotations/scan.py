@@ -18,7 +18,7 @@ from dbnet.data.annotations.checks import check_entries
 from dbnet.data.annotations.files import Findings, Source, list_files, listed, printable
 from dbnet.data.annotations.find import USUAL_PLACES, Where, find_source
 from dbnet.data.annotations.formats import FORMATS
-from dbnet.data.images import IMAGE_SUFFIXES
+from dbnet.data.image_files import IMAGE_SUFFIXES
 from dbnet.data.storage.records import Records
 from dbnet.errors import InputError
 
