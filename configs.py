@@ -3,9 +3,9 @@
 Those of the components are in dbnet.settings. Standard library only: `--help` answers at once.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from dbnet.settings import (
     AugmentConfig,
@@ -18,6 +18,8 @@ from dbnet.settings import (
     TargetsConfig,
     require,
 )
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -216,3 +218,12 @@ class PredictConfig:
         require(self.onnx is None or not self.fast, "--onnx: cannot be compiled; leave --fast out")
         require(self.batch_size >= 1, f"--batch-size {self.batch_size}: must be at least 1")
         require(self.num_workers >= 1, f"--num-workers {self.num_workers}: must be at least 1")
+
+
+def over_trained(cls: type[T], trained: Config, checkpoint: Path) -> T:
+    """The defaults of a program that runs a checkpoint: the sections it was trained with."""
+    shared = {f.name for f in fields(cls)} & {f.name for f in fields(Config)}
+    sections = {name: getattr(trained, name) for name in shared}
+    # Drawn receipts were for training: figures are those of the images of root alone.
+    sections["data"] = replace(trained.data, drawn_mix=0)
+    return cls(checkpoint=checkpoint, **sections)

@@ -9,10 +9,23 @@ from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
-from cli import newest_checkpoint, parse_evaluate, run
-from configs import EvaluateConfig
+import tyro
+
+from configs import Config, EvaluateConfig, over_trained
+from dbnet.inference.weights import newest_checkpoint, trained_with
+from dbnet.runtime import cli
 from dbnet.runtime.files import new_folder
 from dbnet.settings import to_dict
+
+
+def parse() -> EvaluateConfig:
+    """Flags over the settings of the checkpoint to evaluate."""
+    if cli.asks_for_help():
+        return tyro.cli(EvaluateConfig)
+    named = cli.value_of("--checkpoint")
+    checkpoint = Path(named) if named else newest_checkpoint()
+    trained = trained_with(checkpoint, Config)
+    return tyro.cli(EvaluateConfig, default=over_trained(EvaluateConfig, trained, checkpoint))
 
 
 def main(cfg: EvaluateConfig) -> dict[str, float]:
@@ -21,10 +34,12 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     import torch
     from tqdm import tqdm
 
-    from dbnet import build
     from dbnet.checkpoint import build_model, load_checkpoint
     from dbnet.data.images import decode_image
+    from dbnet.data.loaders import load_records, val_loader
+    from dbnet.metrics import build_metrics
     from dbnet.model.fuse import fuse_batch_norms
+    from dbnet.postprocess.postprocessor import DBPostprocessor
     from dbnet.reporting.pictures import draw_result
     from dbnet.reporting.tables import (
         metrics_table,
@@ -53,10 +68,10 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     model = fuse_batch_norms(build_model(payload))
     model.to(device, memory_format=torch.channels_last)
     with distributed.main_first():
-        records = build.load_records(cfg.data, [cfg.split])[cfg.split]
-    loader = build.val_loader(records, cfg.data, cfg.targets)
-    postprocess = build.postprocessor(cfg.postprocess, cfg.targets)
-    metrics = build.metrics(cfg.metric)
+        records = load_records(cfg.data, [cfg.split])[cfg.split]
+    loader = val_loader(records, cfg.data, cfg.targets)
+    postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.targets.shrink_ratio)
+    metrics = build_metrics(cfg.metric)
 
     # ---- The model, then the ground truth itself in its place
     timer = StageTimer(synchronize=None)
@@ -67,7 +82,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     with tqdm(total=own, desc="evaluate", **bar_style) as bar:
         figures = evaluate(
             model,
-            DBLoss(**vars(cfg.loss)),
+            DBLoss(cfg.loss),
             loader,
             postprocess,
             metrics,
@@ -137,4 +152,4 @@ def counted(loader, update: Callable[[int], object]):
 
 
 if __name__ == "__main__":
-    run(main, parse_evaluate)
+    cli.run(main, parse)

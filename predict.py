@@ -13,12 +13,51 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from cli import parse_predict, released_weights, run
-from configs import PredictConfig
+import tyro
+
+from configs import Config, PredictConfig
 from dbnet.errors import InputError
+from dbnet.inference.weights import released_weights, trained_with
+from dbnet.runtime import cli
 from dbnet.runtime.files import new_folder
+from dbnet.settings import from_stored
 
 LINE_ENDS = {ord("\n"): r"\n", ord("\r"): r"\r"}
+
+
+def parse() -> PredictConfig:
+    """Images, and flags over the settings of the weights to use."""
+    cli.refuse_ranks("reads images in one process")
+    images_first = (tyro.conf.PositionalRequiredArgs,)
+    if cli.asks_for_help():
+        return tyro.cli(PredictConfig, config=images_first)
+    if onnx := cli.value_of("--onnx"):
+        source, trained = {"onnx": Path(onnx)}, exported_with(Path(onnx))
+    else:
+        named = cli.value_of("--checkpoint")
+        checkpoint = Path(named) if named else released_weights()
+        source, trained = {"checkpoint": checkpoint}, trained_with(checkpoint, Config)
+    default = PredictConfig(
+        images=tyro.MISSING,
+        **source,
+        image_size=trained.data.image_size,
+        shrink_ratio=trained.targets.shrink_ratio,
+        postprocess=trained.postprocess,
+    )
+    return tyro.cli(PredictConfig, default=default, config=images_first)
+
+
+def exported_with(path: Path) -> Config:
+    """The settings inside an ONNX file, the others at their defaults."""
+    from dbnet.inference.onnx import OnnxNetwork
+
+    found = OnnxNetwork(path=path).settings
+    sections = {
+        "data": {"image_size": found["image_size"]},
+        "targets": {"shrink_ratio": found["shrink_ratio"]},
+        "postprocess": found["postprocess"],
+    }
+    return from_stored(Config, sections, path)
 
 
 def main(cfg: PredictConfig) -> Path:
@@ -71,7 +110,7 @@ def main(cfg: PredictConfig) -> Path:
             compiled=cfg.fast,
         )
         print(f"{checkpoint} on {device} in {precision}", flush=True)
-    postprocess = DBPostprocessor(**vars(cfg.postprocess), shrink_ratio=cfg.shrink_ratio)
+    postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.shrink_ratio)
 
     # ---- Every image, in whatever order batches are ready
     failures = 0
@@ -177,4 +216,4 @@ def refuse_to_overwrite(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(main, parse_predict)
+    cli.run(main, parse)

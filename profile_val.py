@@ -15,11 +15,35 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from cli import newest_checkpoint, parse_profile, run
-from configs import ProfileConfig
+import tyro
+
+from configs import Config, ProfileConfig, over_trained
 from dbnet.errors import InputError
+from dbnet.inference.weights import newest_checkpoint, trained_with
+from dbnet.runtime import cli
 from dbnet.runtime.files import new_folder
 from dbnet.settings import to_dict
+
+
+def parse() -> ProfileConfig:
+    """Flags over the settings of the checkpoint to profile, or the defaults where is none."""
+    if cli.asks_for_help():
+        return tyro.cli(ProfileConfig)
+    named = cli.value_of("--checkpoint")
+    checkpoint = Path(named) if named else find_checkpoint()
+    default = ProfileConfig()
+    if checkpoint:
+        default = over_trained(ProfileConfig, trained_with(checkpoint, Config), checkpoint)
+    cfg = tyro.cli(ProfileConfig, default=default)
+    if cfg.compare_naive:
+        cli.refuse_ranks("--compare-naive times one process")
+    words = [word for word in sys.argv if word.startswith("--model.")]
+    flags = {word.split("=")[0].replace("_", "-") for word in words}
+    if flags and cfg.checkpoint:
+        raise InputError(f"{min(flags)}: {cfg.checkpoint} has its own network; leave the flag out")
+    if unused := flags - {"--model.encoder", "--model.fpn-channels"}:
+        raise InputError(f"{min(unused)}: without a checkpoint weights are random; leave it out")
+    return cfg
 
 
 def main(cfg: ProfileConfig) -> dict[str, Any]:
@@ -34,10 +58,12 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     from torch.utils.tensorboard import SummaryWriter
     from tqdm import tqdm
 
-    from dbnet import build
     from dbnet.checkpoint import build_model, load_checkpoint
+    from dbnet.data.loaders import first_samples, load_records, open_caches, val_loader
     from dbnet.data.storage.caches import CacheCounts
+    from dbnet.metrics import build_metrics
     from dbnet.model.dbnet import DBNet
+    from dbnet.postprocess.postprocessor import DBPostprocessor
     from dbnet.reporting.measure import (
         forward_seconds,
         timer_seconds,
@@ -82,21 +108,21 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         model = DBNet(**model_args)
         print("no checkpoint: RANDOM weights; post-process and metric see noise, not text")
     model.to(device, memory_format=torch.channels_last)
-    criterion = DBLoss(**vars(cfg.loss))
+    criterion = DBLoss(cfg.loss)
     with distributed.main_first():
         # Other ranks have other devices: only rank 0 compares.
         baseline = read_profile(cfg.baseline) if cfg.baseline and distributed.is_main() else None
-        records = build.load_records(cfg.data, ["val"])["val"]
+        records = load_records(cfg.data, ["val"])["val"]
         images = len(records)
         if images < ranks:
             raise InputError(f"{images} images are too few for {ranks} ranks; start fewer")
         compared = compared_settings(cfg, model_args, str(device), precision, images, ranks)
         if baseline:
             check_comparable(baseline["compared"], compared)
-    caches = build.open_caches(cfg.data, cfg.targets)
-    loader = build.val_loader(records, cfg.data, cfg.targets, caches=caches)
-    postprocess = build.postprocessor(cfg.postprocess, cfg.targets)
-    metrics = build.metrics(cfg.metric)
+    caches = open_caches(cfg.data, cfg.targets)
+    loader = val_loader(records, cfg.data, cfg.targets, caches=caches)
+    postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.targets.shrink_ratio)
+    metrics = build_metrics(cfg.metric)
     naive_parts = None
     if cfg.compare_naive:
         from dbnet.reference.pipeline import reference_pipeline
@@ -125,7 +151,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     # ---- Warm-up: workers start, caches fill; then allocators and kernels
     for _ in progress(loader, desc="fill caches", unit="batch"):
         pass
-    resident = build.first_samples(loader, cfg.data.batch_size)
+    resident = first_samples(loader, cfg.data.batch_size)
     if cfg.warmup:
         validate("warm-up", [resident] * cfg.warmup, StageTimer(synchronize=None))
     forward_alone = partial(forward_seconds, model, resident, **where, repeats=5)
@@ -278,4 +304,4 @@ def compared_settings(
 
 
 if __name__ == "__main__":
-    run(main, parse_profile)
+    cli.run(main, parse)

@@ -13,21 +13,30 @@ from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 
-from cli import parse_train, read_run_config, run
+import tyro
+
 from configs import Config
 from dbnet.errors import Stopped
+from dbnet.runtime import cli
 from dbnet.settings import to_dict
-from resume import (
+from dbnet.training.run import (
     after_restart,
     claim,
     flat,
     launch,
     new_run_folder,
     own_restarts,
+    read_run_config,
     refuse_other_run,
     resumable,
     where_it_stands,
 )
+
+
+def parse() -> Config:
+    """Flags over defaults; with --train.resume RUN, over that run's own settings."""
+    folder = cli.value_of("--train.resume")
+    return tyro.cli(Config, default=read_run_config(Path(folder), Config) if folder else Config())
 
 
 def main(cfg: Config) -> Path:
@@ -35,7 +44,6 @@ def main(cfg: Config) -> Path:
     # torch is imported here and not above, so that --help answers at once.
     import torch
 
-    from dbnet import build
     from dbnet.checkpoint import (
         Training,
         check_room,
@@ -43,9 +51,13 @@ def main(cfg: Config) -> Path:
         load_weights,
         save_checkpoint,
     )
+    from dbnet.data import loaders
+    from dbnet.inference.pipeline import predict_batch
+    from dbnet.metrics import build_metrics
     from dbnet.model.backbone import load_imagenet, sync_batchnorm
     from dbnet.model.compiled import FullBatchesCompiled
     from dbnet.model.dbnet import DBNet
+    from dbnet.postprocess.postprocessor import DBPostprocessor
     from dbnet.reporting.pictures import draw_predictions, draw_targets
     from dbnet.reporting.tables import write_json
     from dbnet.runtime import distributed
@@ -79,16 +91,16 @@ def main(cfg: Config) -> Path:
 
     # ---- Data
     if cfg.data.check_only:
-        sys.exit(distributed.on_main(partial(build.check, cfg.data, ["train", "val"])))
+        sys.exit(distributed.on_main(partial(loaders.check, cfg.data, ["train", "val"])))
     with distributed.main_first():
-        records = build.load_records(cfg.data, ["train", "val"])
+        records = loaders.load_records(cfg.data, ["train", "val"])
     if cfg.data.fill_cache:
-        sys.exit(build.fill_cache(records, cfg.data, cfg.augment, cfg.targets))
-    caches = build.open_caches(cfg.data, cfg.targets)
-    loader = build.train_loader(
+        sys.exit(loaders.fill_cache(records, cfg.data, cfg.augment, cfg.targets))
+    caches = loaders.open_caches(cfg.data, cfg.targets)
+    loader = loaders.train_loader(
         records["train"], cfg.data, cfg.augment, cfg.targets, seed=cfg.train.seed, caches=caches
     )
-    val_loader = build.val_loader(records["val"], cfg.data, cfg.targets, caches=caches)
+    val_loader = loaders.val_loader(records["val"], cfg.data, cfg.targets, caches=caches)
     images = {split: len(found) for split, found in records.items()}
 
     # ---- Model, loss, optimizer
@@ -113,10 +125,10 @@ def main(cfg: Config) -> Path:
     if cfg.train.compile:
         network = FullBatchesCompiled(model=model, batch_size=cfg.data.batch_size)
     network = distributed.parallel(network, device)
-    criterion = DBLoss(**vars(cfg.loss))
+    criterion = DBLoss(cfg.loss)
     optimizer, scheduler = build_optimizer(
         model,
-        **vars(cfg.optim),
+        cfg.optim,
         steps_per_epoch=-(-len(loader) // cfg.train.accumulate),
         epochs=cfg.train.epochs,
     )
@@ -124,9 +136,9 @@ def main(cfg: Config) -> Path:
     ema = build_ema(model, cfg.train.ema)
     averaged = model if ema is None else ema.module
     training = Training(model, optimizer, scheduler, scaler, ema)
-    postprocess = build.postprocessor(cfg.postprocess, cfg.targets)
-    predict = partial(build.predict, postprocess=postprocess, device=device, dtype=dtype)
-    metrics = build.metrics(cfg.metric)
+    postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.targets.shrink_ratio)
+    predict = partial(predict_batch, postprocess=postprocess, device=device, dtype=dtype)
+    metrics = build_metrics(cfg.metric)
 
     # ---- Run folder, or the state of the one to continue
     first_epoch = step = 0
@@ -136,7 +148,7 @@ def main(cfg: Config) -> Path:
         folder = cfg.train.resume
         first_epoch = resumed["epoch"]
         with distributed.main_first():
-            earlier = read_run_config(folder)
+            earlier = read_run_config(folder, Config)
             built = refuse_other_run(
                 cfg, earlier, epochs_done=first_epoch, images=images, ranks=distributed.world()
             )
@@ -202,11 +214,11 @@ def main(cfg: Config) -> Path:
 
     @distributed.main_only
     def draw_first_batch() -> None:
-        log.image("first_batch", draw_targets(build.first_samples(loader, 6)))
+        log.image("first_batch", draw_targets(loaders.first_samples(loader, 6)))
 
     @distributed.main_only
     def draw_examples() -> None:
-        examples = build.first_samples(val_loader, 4)
+        examples = loaders.first_samples(val_loader, 4)
         log.image("examples", draw_predictions(examples, *predict(averaged, examples)))
 
     # ---- Epochs
@@ -215,7 +227,7 @@ def main(cfg: Config) -> Path:
             draw_first_batch()
         for epoch in range(first_epoch, cfg.train.epochs):
             loader.sampler.epoch, loader.sampler.start = epoch, log.images
-            batch_sizes = build.batch_sizes(loader)
+            batch_sizes = loaders.batch_sizes(loader)
             asked_before = caches.counts()
             log.start_epoch(epoch, len(batch_sizes))
             train_one_epoch(
@@ -286,4 +298,4 @@ def print_config(cfg: Config, built: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    run(main, parse_train)
+    cli.run(main, parse)

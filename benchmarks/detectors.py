@@ -19,14 +19,15 @@ import numpy as np
 import torch
 
 from configs import Config
-from dbnet import build
 from dbnet.checkpoint import build_model, load_checkpoint
 from dbnet.data.annotations.scan import load_records
 from dbnet.data.images import decode_image
 from dbnet.inference.inputs import Source
 from dbnet.inference.pipeline import load_canvas, torch_network
+from dbnet.metrics import build_metrics
 from dbnet.model.dbnet import DBNet
 from dbnet.postprocess.frames import to_original
+from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.reporting.tables import metrics_table, table
 from dbnet.runtime.device import autocast_dtype, keep_freed_memory, resolve_precision
 from dbnet.settings import MetricConfig, from_dict
@@ -80,7 +81,7 @@ def ours(checkpoint: Path | None) -> Detector:
     device = torch.device("cpu")
     precision = resolve_precision("auto", device)
     network = torch_network(model, device=device, dtype=autocast_dtype(precision), compiled=False)
-    postprocess = build.postprocessor(cfg.postprocess, cfg.targets)
+    postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.targets.shrink_ratio)
     size = cfg.data.image_size
     print(f"ours: {checkpoint or 'random weights'}, {size} pixels, {precision}, {cfg.postprocess}")
 
@@ -141,7 +142,7 @@ def report(seconds: dict[str, np.ndarray]) -> None:
 
 def score(records: list[Record], found: list[list[np.ndarray]]) -> dict[str, float]:
     """CLEval and IoU, as evaluate.py has them."""
-    metrics = build.metrics(MetricConfig())
+    metrics = build_metrics(MetricConfig())
     for record, polygons in zip(records, found, strict=True):
         for metric in metrics.values():
             metric.update(polygons, record.polygons, record.ignored, record.texts)

@@ -22,18 +22,19 @@ import numpy as np
 import torch
 
 from benchmarks.targets import drawn
-from cli import released_weights
 from configs import ProfileConfig
-from dbnet import build
 from dbnet.checkpoint import build_model, load_checkpoint
 from dbnet.data.annotations.scan import load_records
+from dbnet.data.loaders import val_loader
 from dbnet.inference.pipeline import torch_network
+from dbnet.inference.weights import released_weights
+from dbnet.metrics import Metric, build_metrics
 from dbnet.postprocess.frames import to_original
+from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.reference.pipeline import reference_pipeline
 from dbnet.runtime.device import keep_freed_memory
 from dbnet.settings import DataConfig
 from dbnet.structures import Detections, Sample, TargetMaps
-from dbnet.training.engine import Metric
 
 BATCH = DataConfig().batch_size
 
@@ -62,11 +63,11 @@ def main() -> None:
             records, cfg.data, cfg.targets, cfg.postprocess, cfg.metric
         )
         theirs = Way(loader.collate_fn.target_maps, *rest)
-        loader = build.val_loader(records, cfg.data, cfg.targets)
+        loader = val_loader(records, cfg.data, cfg.targets)
         ours = Way(
             loader.collate_fn.target_maps,
-            build.postprocessor(cfg.postprocess, cfg.targets),
-            build.metrics(cfg.metric),
+            DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.targets.shrink_ratio),
+            build_metrics(cfg.metric),
         )
         samples = [loader.dataset[0, index] for index in range(len(records))]
         maps = probability_maps(args.checkpoint or released_weights(), samples)

@@ -24,10 +24,9 @@ from dbnet.checkpoint import build_model, load_checkpoint
 from dbnet.data.transforms import EvalTransform
 from dbnet.model.dbnet import DBNet
 from dbnet.model.fuse import fuse_batch_norms
-from dbnet.runtime.device import autocast_dtype, keep_freed_memory, resolve_precision
+from dbnet.runtime.device import autocast, autocast_dtype, keep_freed_memory, resolve_precision
 from dbnet.structures import Sample
 from dbnet.synthetic.dataset import draw_receipt
-from dbnet.training.engine import autocast
 
 CPU = torch.device("cpu")
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}

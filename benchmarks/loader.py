@@ -106,7 +106,7 @@ def measure(
     loaders = [
         make_loader(
             DetectionDataset(records=records, load=load, transform=transform, seed=0),
-            Collate(target_maps=partial(drawn_maps, **vars(TargetsConfig()))),
+            Collate(target_maps=partial(drawn_maps, targets=TargetsConfig())),
             shuffle=False,
             batch_size=4,
             num_workers=workers,

@@ -99,12 +99,12 @@ def measure(
     seconds: dict[str, list[list[float]]] = {}
     results: dict[str, list[dict[str, float]]] = {}
     for _ in range(repeats + 1):
-        ours = CLEval(**vars(CLEvalConfig()))
+        ours = CLEval(CLEvalConfig())
         contenders: dict[str, Update] = {
             "CLEval": ours.update,
             "CLEval, truth reused": ours.update,
             "IoU double loop": iou_double_loop,
-            "IoU": IoUMetric(**vars(IoUConfig())).update,
+            "IoU": IoUMetric(IoUConfig()).update,
         }
         if cleval_package is not None:
             contenders = {"cleval 0.1.1": cleval_package.evaluate, **contenders}

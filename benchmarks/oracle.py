@@ -7,6 +7,7 @@ IoU of each text with the detection that overlaps it most, 0 where there is none
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -95,11 +96,8 @@ def report(name: str, pages: list[list[np.ndarray]], size: int) -> None:
     maps = [kernel_map(page, size) for page in pages]
     for mode, use_polygon in MODES.items():
         for unclip, unclip_ratio in UNCLIP.items():
-            settings = vars(cfg.postprocess) | {
-                "use_polygon": use_polygon,
-                "unclip_ratio": unclip_ratio,
-            }
-            postprocess = DBPostprocessor(**settings, shrink_ratio=cfg.targets.shrink_ratio)
+            settings = replace(cfg.postprocess, use_polygon=use_polygon, unclip_ratio=unclip_ratio)
+            postprocess = DBPostprocessor(settings, shrink_ratio=cfg.targets.shrink_ratio)
             ious = [
                 best_iou(page, postprocess(prob_map).polygons)
                 for page, prob_map in zip(pages, maps, strict=True)

@@ -6,6 +6,7 @@ python -m benchmarks.postprocess [--root ROOT] [--images N]
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,8 +16,10 @@ from benchmarks.oracle import MODES, data_root, kernel_map, load_texts
 from configs import Config
 from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.reference.postprocess import difference, postprocess
+from dbnet.settings import PostprocessConfig, TargetsConfig
 
 CORNERS, SCORES = 1e-3, 1e-6  # what may differ, in pixels and as probability
+SHRINK_RATIO = TargetsConfig().shrink_ratio
 
 
 def soft_map(polygons: list[np.ndarray], size: int) -> np.ndarray:
@@ -40,9 +43,10 @@ def clock(call: Callable[[], object]) -> float:
     return 1e3 * (time.perf_counter() - start)
 
 
-def compare(name: str, maps: list[np.ndarray], settings: dict, repeats: int) -> None:
+def compare(name: str, maps: list[np.ndarray], cfg: PostprocessConfig, repeats: int) -> None:
     """One row: milliseconds per map of both (median, quartiles), their ratio, differences."""
-    ours = DBPostprocessor(**settings)
+    ours = DBPostprocessor(cfg, shrink_ratio=SHRINK_RATIO)
+    settings = vars(cfg) | {"shrink_ratio": SHRINK_RATIO}
     found, differences = 0, np.zeros(2)
     for prob_map in maps:
         detections = ours(prob_map)
@@ -85,10 +89,7 @@ def main() -> None:
     soft = [soft_map(polygons, size) for polygons in texts]
     print("maps                    found  ours, ms           textbook, ms         ratio")
     for mode, use_polygon in MODES.items():
-        settings = vars(cfg.postprocess) | {
-            "use_polygon": use_polygon,
-            "shrink_ratio": cfg.targets.shrink_ratio,
-        }
+        settings = replace(cfg.postprocess, use_polygon=use_polygon)
         compare(f"kernels, {mode}", hard, settings, args.repeats)
         compare(f"soft kernels, {mode}", soft, settings, args.repeats)
         compare(f"10,000 specks, {mode}", [speck_map(size)], settings, 3)

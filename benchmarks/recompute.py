@@ -15,12 +15,12 @@ import tyro
 
 from dbnet.model.dbnet import DBNet
 from dbnet.runtime.device import (
+    autocast,
     autocast_dtype,
     keep_freed_memory,
     resolve_device,
     resolve_precision,
 )
-from dbnet.training.engine import autocast
 
 
 @dataclass(frozen=True)

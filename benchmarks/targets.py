@@ -38,7 +38,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         images = load(args.root or drawn(Path(folder), args.images), args.images, args.image_size)
-        cache = TargetCache(folder=Path(folder) / "cache", **PARAMETERS)
+        cache = TargetCache(folder=Path(folder) / "cache", targets=TargetsConfig(**PARAMETERS))
         makers = {
             "textbook": lambda *a: textbook.make_targets(*a, **PARAMETERS),
             "make_targets": lambda *a: make_targets(*a, **PARAMETERS),

@@ -379,3 +379,15 @@ def from_dict(cls: type, values: dict[str, Any]) -> Any:
         return tuple(value) if typing.get_origin(hint) is tuple else value
 
     return cls(**{name: typed(hints[name], value) for name, value in values.items()})
+
+
+def from_stored(cls: type, values: Any, path: Path) -> Any:
+    """`from_dict` for what was read from `path`.
+
+    Raises:
+        InputError: the settings in that file do not fit this version.
+    """
+    try:
+        return from_dict(cls, values)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: its settings do not fit this version ({error})") from None

@@ -3,8 +3,8 @@
 import os
 import signal
 
-import cli
 import train
+from dbnet.runtime import cli
 from dbnet.training.logger import RunLog
 
 on_step = RunLog.on_step
@@ -18,4 +18,4 @@ def on_step_of_rank_1(log, report) -> None:
 
 
 RunLog.on_step = on_step_of_rank_1
-cli.run(train.main, cli.parse_train)
+cli.run(train.main, train.parse)

@@ -10,21 +10,13 @@ from dbnet.data.storage.caches import TargetCache
 from dbnet.data.targets import make_targets
 from dbnet.errors import InputError
 from dbnet.runtime.profiler import StageTimer
+from dbnet.settings import TargetsConfig
 from dbnet.structures import Batch, Sample, TargetMaps
 
 
-def drawn_maps(
-    sample: Sample, *, shrink_ratio: float, thresh_min: float, thresh_max: float
-) -> TargetMaps:
-    """Target maps of the sample; arguments as for `make_targets`."""
-    return make_targets(
-        sample.polygons,
-        sample.ignored,
-        *sample.image.shape[:2],
-        shrink_ratio=shrink_ratio,
-        thresh_min=thresh_min,
-        thresh_max=thresh_max,
-    )
+def drawn_maps(sample: Sample, *, targets: TargetsConfig) -> TargetMaps:
+    """Target maps of the sample."""
+    return make_targets(sample.polygons, sample.ignored, *sample.image.shape[:2], **vars(targets))
 
 
 def cached_maps(sample: Sample, *, cache: TargetCache) -> TargetMaps:

@@ -15,8 +15,8 @@ from dbnet.inference.inputs import Source
 from dbnet.model.dbnet import DBNet
 from dbnet.model.fuse import fuse_batch_norms
 from dbnet.postprocess.frames import to_original
-from dbnet.structures import Detections, Record, Sample
-from dbnet.training.engine import autocast
+from dbnet.runtime.device import autocast
+from dbnet.structures import Batch, Detections, Record, Sample
 
 # uint8 (N, 3, H, W) RGB, H and W multiples of 32 -> probability maps, float32 (N, 1, H, W).
 Network = Callable[[np.ndarray], np.ndarray]
@@ -41,6 +41,22 @@ def torch_network(
             return predict(torch.from_numpy(images).to(device)).cpu().numpy()
 
     return network
+
+
+@torch.inference_mode()
+def predict_batch(
+    model: DBNet,
+    batch: Batch,
+    *,
+    postprocess: Callable[[np.ndarray], Detections],
+    device: torch.device,
+    dtype: torch.dtype | None,
+) -> tuple[np.ndarray, list[Detections]]:
+    """Probability maps, float32 (N, 1, H, W), and detections in the batch's pixels."""
+    model.eval()
+    with autocast(device, dtype):
+        prob_maps = model.predict(batch.images.to(device)).cpu().numpy()
+    return prob_maps, [postprocess(prob_map[0]) for prob_map in prob_maps]
 
 
 def detect(

@@ -18,6 +18,7 @@ from dbnet.metrics.content_cache import KeptByContent
 from dbnet.metrics.overlap import boxes_meet, overlap_areas, points_inside
 from dbnet.metrics.polygons import Polygons, checked, pack_each
 from dbnet.metrics.rates import RATES, counted, named
+from dbnet.settings import CLEvalConfig
 
 
 class Counts(NamedTuple):
@@ -63,23 +64,9 @@ class CLEval(BatchMetric):
     survives `reset`.
     """
 
-    def __init__(
-        self,
-        *,
-        ap_constraint: float,
-        recall_granularity_penalty: float,
-        precision_granularity_penalty: float,
-        vertical_aspect_ratio_thresh: float,
-        max_polygons: int,
-        scale_wise: bool,
-        scale_bins: tuple[float, ...],
-    ) -> None:
-        self._ap_constraint = ap_constraint
-        self._recall_granularity_penalty = recall_granularity_penalty
-        self._precision_granularity_penalty = precision_granularity_penalty
-        self._vertical_aspect_ratio_thresh = vertical_aspect_ratio_thresh
-        self._max_polygons = max_polygons
-        self._bins = list(pairwise(scale_bins)) if scale_wise else []
+    def __init__(self, cfg: CLEvalConfig) -> None:
+        self.cfg = cfg
+        self._bins = list(pairwise(cfg.scale_bins)) if cfg.scale_wise else []
         self._ground_truths = KeptByContent[GroundTruth]()
         self.reset()
 
@@ -107,7 +94,7 @@ class CLEval(BatchMetric):
         With no character to find and none claimed, all rates are 1 (0 in the package).
         Raises ValueError for shapes, lengths or numbers that cannot be; no image is added then.
         """
-        detections = [checked(found[: self._max_polygons], "detected") for found in det_polygons]
+        detections = [checked(found[: self.cfg.max_polygons], "detected") for found in det_polygons]
         annotations = zip(gt_polygons, ignored, texts, image_sizes, strict=True)
         truths = [self._ground_truth(*annotation) for annotation in annotations]
         packed = pack_each(detections, truncated=True)
@@ -176,7 +163,7 @@ class CLEval(BatchMetric):
                 polygons,
                 ignored,
                 lengths,
-                vertical_aspect_ratio_thresh=self._vertical_aspect_ratio_thresh,
+                vertical_aspect_ratio_thresh=self.cfg.vertical_aspect_ratio_thresh,
                 longest_side=longest_side,
                 size_ranges=self._bins,
             ),
@@ -251,7 +238,7 @@ class CLEval(BatchMetric):
         self, found: np.ndarray, precision: np.ndarray, view: SizeView
     ) -> tuple[np.ndarray, np.ndarray]:
         """Which texts match which detections, bool (G, D), and the don't-care detections, (D,)."""
-        least = np.float32(self._ap_constraint)
+        least = np.float32(self.cfg.ap_constraint)
         precise = precision >= least
         det_dc = np.zeros(found.shape[1], bool)
         if len(view.dc_order):
@@ -265,14 +252,14 @@ class CLEval(BatchMetric):
         split = (pieces.sum(axis=1) >= 2)[:, None]
         members = found & valid
         covered = np.where(members, precision, 0).sum(axis=0, dtype=np.float64)
-        merged = (members.sum(axis=0) >= 2) & (covered >= self._ap_constraint)
+        merged = (members.sum(axis=0) >= 2) & (covered >= self.cfg.ap_constraint)
         return (pieces & (alone | split)) | (members & merged), det_dc
 
     def _rates(self, counts: Counts) -> tuple[float, float, float]:
         if counts.num_char_gt == 0 and counts.num_char_det == 0:
             return 1.0, 1.0, 1.0
-        merges = counts.gran_score_precision * self._precision_granularity_penalty
-        splits = counts.gran_score_recall * self._recall_granularity_penalty
+        merges = counts.gran_score_precision * self.cfg.precision_granularity_penalty
+        splits = counts.gran_score_recall * self.cfg.recall_granularity_penalty
         precision = max(0.0, counts.num_char_tp - merges) / max(counts.num_char_det, 1)
         recall = max(0.0, counts.num_char_tp - splits) / max(counts.num_char_gt, 1)
         total = precision + recall

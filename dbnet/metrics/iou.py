@@ -14,6 +14,7 @@ from dbnet.metrics.content_cache import KeptByContent
 from dbnet.metrics.overlap import overlap_areas
 from dbnet.metrics.polygons import Polygons, checked, pack, pack_each
 from dbnet.metrics.rates import RATES, counted, named
+from dbnet.settings import IoUConfig
 
 _DC_SHARE = 0.5  # a detection with more of its own area on a don't-care region is left out
 
@@ -43,8 +44,8 @@ class IoUMetric(BatchMetric):
     survives `reset`.
     """
 
-    def __init__(self, *, iou_thresh: float) -> None:
-        self._iou_thresh = iou_thresh
+    def __init__(self, cfg: IoUConfig) -> None:
+        self.cfg = cfg
         self._ground_truths = KeptByContent[Polygons]()
         self.reset()
 
@@ -115,10 +116,10 @@ class IoUMetric(BatchMetric):
             kept = np.setdiff1d(kept, on_dc[shared / det_areas[on_dc] > _DC_SHARE])
 
         total = gt_areas[wanted, None] + det_areas[kept]
-        least = total * self._iou_thresh / (1 + self._iou_thresh)
+        least = total * self.cfg.iou_thresh / (1 + self.cfg.iou_thresh)
         gt_index, det_index, shared = _overlaps(gts, wanted, dets, kept, least)
         iou = shared / (gt_areas[gt_index] + det_areas[det_index] - shared)
-        good = iou > self._iou_thresh
+        good = iou > self.cfg.iou_thresh
         return IoUCounts(
             num_images=1,
             num_gt=len(wanted),

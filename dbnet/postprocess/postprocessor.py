@@ -13,6 +13,7 @@ from dbnet.postprocess.unclip import (
     grow,
     retreat,
 )
+from dbnet.settings import PostprocessConfig
 from dbnet.structures import Detections
 
 _NONE = np.zeros((0, 2), np.float32)
@@ -59,23 +60,8 @@ class DBPostprocessor:
         shrink_ratio: r of the training shrink, D = A (1 - r^2) / L.
     """
 
-    def __init__(
-        self,
-        *,
-        bin_thresh: float,
-        box_thresh: float,
-        max_candidates: int,
-        unclip_ratio: float | None,
-        use_polygon: bool,
-        min_size: float,
-        shrink_ratio: float,
-    ) -> None:
-        self.bin_thresh = bin_thresh
-        self.box_thresh = box_thresh
-        self.max_candidates = max_candidates
-        self.unclip_ratio = unclip_ratio
-        self.use_polygon = use_polygon
-        self.min_size = min_size
+    def __init__(self, cfg: PostprocessConfig, *, shrink_ratio: float) -> None:
+        self.cfg = cfg
         self.shrink_ratio = shrink_ratio
 
     def __call__(self, prob_map: np.ndarray) -> Detections:
@@ -92,13 +78,13 @@ class DBPostprocessor:
         distances = self._distances(kernels, regions.missing)  # (n,)
         sides = kernels.sides + 2 * distances[:, None]  # (n, 2)
 
-        kept = np.flatnonzero(sides.min(axis=1) >= self.min_size)
+        kept = np.flatnonzero(sides.min(axis=1) >= self.cfg.min_size)
         kept = kept[np.argsort(-regions.scores[kept], kind="stable")]
-        capped = max(len(kept) - self.max_candidates, 0)
-        kept = kept[: self.max_candidates]
+        capped = max(len(kept) - self.cfg.max_candidates, 0)
+        kept = kept[: self.cfg.max_candidates]
 
         polygons = [_NONE] * len(kept)
-        if self.use_polygon:
+        if self.cfg.use_polygon:
             polygons = grow([outlines[k][:, 0] for k in kept], distances[kept])
         thin = [i for i, polygon in enumerate(polygons) if len(polygon) == 0]
         if thin:  # too thin for an outline, or all of them where rectangles are asked for
@@ -111,7 +97,7 @@ class DBPostprocessor:
 
     def _find_regions(self, prob_map: np.ndarray) -> _Regions:
         """Regions with an area and a score of at least box_thresh."""
-        is_text = prob_map > self.bin_thresh
+        is_text = prob_map > self.cfg.bin_thresh
         x, y, width, height = cv2.boundingRect(is_text.view(np.uint8))  # leaves out the padding
         inside = np.s_[y : y + height, x : x + width]
         prob = prob_map[inside][is_text[inside]].astype(np.float64)  # (T,), text pixels
@@ -131,7 +117,7 @@ class DBPostprocessor:
         scores = np.bincount(label, np.add.reduceat(prob, starts), count) / np.maximum(pixels, 1)
         missing = np.bincount(label, np.add.reduceat(self._lacking(prob), starts), count)
         # No region with an area has fewer than three pixels; label 0, the background, has none.
-        candidate = (scores >= self.box_thresh) & (pixels >= 3)
+        candidate = (scores >= self.cfg.box_thresh) & (pixels >= 3)
         gone = ~candidate[label]
         sizes = lengths[gone]
         shift = borders[::2][gone] - (np.cumsum(sizes) - sizes)
@@ -144,14 +130,14 @@ class DBPostprocessor:
 
     def _lacking(self, prob: np.ndarray) -> np.ndarray:
         """How much of a pixel is no kernel: from 1 at bin_thresh by way of 1/2 at 0.5 to 0."""
-        span = 1 - 2 * self.bin_thresh
-        return np.clip((1 - self.bin_thresh - prob) / span, 0, 1) if span > 0 else 0 * prob
+        span = 1 - 2 * self.cfg.bin_thresh
+        return np.clip((1 - self.cfg.bin_thresh - prob) / span, 0, 1) if span > 0 else 0 * prob
 
     def _distances(self, kernels: _Kernels, missing: np.ndarray) -> np.ndarray:
         """How far each outline moves, (n,) pixels, never inwards."""
         areas, perimeters = kernels.areas, kernels.perimeters
-        if self.unclip_ratio is not None:
-            return classic_distance(areas, perimeters, self.unclip_ratio)
+        if self.cfg.unclip_ratio is not None:
+            return classic_distance(areas, perimeters, self.cfg.unclip_ratio)
         soft = np.minimum(missing, _SOFT_SHARE * areas) / perimeters
         distances = exact_distance(*retreat(areas, perimeters, soft), self.shrink_ratio)
         return np.maximum(distances - soft, 0)

@@ -12,12 +12,12 @@ from dbnet.data.samples import load_sample
 from dbnet.data.transforms import EvalTransform
 from dbnet.errors import InputError
 from dbnet.geometry import min_area_quad
+from dbnet.metrics import Metric
 from dbnet.reference import iou as plain_iou
 from dbnet.reference import postprocess as plain_postprocess
 from dbnet.reference import targets as plain_targets
 from dbnet.settings import DataConfig, MetricConfig, PostprocessConfig, TargetsConfig
 from dbnet.structures import Batch, Detections, Record, Sample, TargetMaps
-from dbnet.training.engine import Metric
 
 
 def target_maps(

@@ -11,9 +11,9 @@ from torch import nn
 from torch.profiler import profile
 
 from dbnet.data.collate import to_device
+from dbnet.runtime.device import autocast
 from dbnet.runtime.profiler import StageTimer
 from dbnet.structures import Batch
-from dbnet.training.engine import autocast
 
 
 def wait_for(device: torch.device) -> Callable[[], None] | None:

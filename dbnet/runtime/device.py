@@ -4,6 +4,8 @@ import ctypes
 import os
 import resource
 import sys
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,6 +54,11 @@ def resolve_precision(name: str, device: torch.device) -> str:
 def autocast_dtype(precision: str) -> torch.dtype | None:
     """The type for torch.autocast; None where it stays off (fp32)."""
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
+    """Half-precision arithmetic where `dtype` says so; None leaves it off."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 
 def seed_everything(seed: int, *, deterministic: bool) -> None:

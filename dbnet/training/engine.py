@@ -1,9 +1,8 @@
 """One pass over the training set; one pass over the validation set. Knows no component."""
 
-import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,31 +14,12 @@ from torch.optim.swa_utils import AveragedModel
 
 from dbnet.data.collate import to_device
 from dbnet.errors import InputError, NonFiniteError, OtherRankError
+from dbnet.metrics import Metric
 from dbnet.postprocess.frames import to_original
 from dbnet.runtime import distributed
+from dbnet.runtime.device import autocast
 from dbnet.runtime.profiler import StageTimer
 from dbnet.structures import Batch, Detections
-
-
-class Metric(Protocol):
-    """What evaluate() asks of a metric; polygons in original pixels."""
-
-    def update_batch(
-        self,
-        det_polygons: list[list[np.ndarray]],
-        gt_polygons: list[list[np.ndarray]],
-        ignored: list[np.ndarray],
-        texts: list[list[str]],
-        image_sizes: list[tuple[int, int]],
-    ) -> list[dict[str, float]]: ...
-
-    def compute(self) -> dict[str, float]: ...
-
-    def reset(self) -> None: ...
-
-    def state(self) -> np.ndarray: ...  # sums that may be added over ranks
-
-    def load_state(self, state: np.ndarray) -> None: ...
 
 
 class StepReport(NamedTuple):
@@ -339,9 +319,3 @@ def timed(loader: Iterable[Batch], timer: StageTimer) -> Iterator[Batch]:
         for stage, seconds in batch.seconds.items():
             timer.add(f"worker/{stage}", seconds)
         yield batch
-
-
-def autocast(
-    device: torch.device, dtype: torch.dtype | None
-) -> contextlib.AbstractContextManager[Any]:
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)

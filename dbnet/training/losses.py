@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dbnet.settings import LossConfig
 from dbnet.structures import Batch, DBOutputs
 
 _EMPTY_SHARE = 0.01
@@ -99,43 +100,28 @@ class DBLoss(nn.Module):
     autocast is off inside.
     """
 
-    def __init__(
-        self,
-        *,
-        prob_weight: float,
-        thresh_weight: float,
-        binary_weight: float,
-        negative_ratio: float,
-        k: float,
-        eps: float,
-    ) -> None:
+    def __init__(self, cfg: LossConfig) -> None:
         super().__init__()
-        self.prob_weight = prob_weight
-        self.thresh_weight = thresh_weight
-        self.binary_weight = binary_weight
-        self.negative_ratio = negative_ratio
-        self.k = k
-        self.eps = eps
+        self.cfg = cfg
 
     def forward(self, outputs: DBOutputs, batch: Batch) -> DBLosses:
+        cfg = self.cfg
         with torch.autocast(outputs.prob_logits.device.type, enabled=False):
             prob_logits = outputs.prob_logits.float()
             thresh = outputs.thresh_logits.float().sigmoid()
-            binary = binarize(prob_logits.sigmoid(), thresh, self.k)
+            binary = binarize(prob_logits.sigmoid(), thresh, cfg.k)
             prob_loss = balanced_bce(
                 prob_logits,
                 batch.shrink_map,
                 batch.shrink_mask,
-                negative_ratio=self.negative_ratio,
-                eps=self.eps,
+                negative_ratio=cfg.negative_ratio,
+                eps=cfg.eps,
             ).mean()
-            thresh_loss = masked_l1(
-                thresh, batch.thresh_map, batch.thresh_mask, eps=self.eps
-            ).mean()
-            binary_loss = dice(binary, batch.shrink_map, batch.shrink_mask, eps=self.eps).mean()
+            thresh_loss = masked_l1(thresh, batch.thresh_map, batch.thresh_mask, eps=cfg.eps).mean()
+            binary_loss = dice(binary, batch.shrink_map, batch.shrink_mask, eps=cfg.eps).mean()
             total = (
-                self.prob_weight * prob_loss
-                + self.thresh_weight * thresh_loss
-                + self.binary_weight * binary_loss
+                cfg.prob_weight * prob_loss
+                + cfg.thresh_weight * thresh_loss
+                + cfg.binary_weight * binary_loss
             )
         return DBLosses(total, prob_loss, thresh_loss, binary_loss)

@@ -7,31 +7,32 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from dbnet.settings import OptimConfig
+
 
 def build_optimizer(
     model: nn.Module,
+    cfg: OptimConfig,
     *,
-    lr: float,
-    betas: tuple[float, float],
-    eps: float,
-    weight_decay: float,
-    schedule: str,
-    step_size: int,
-    gamma: float,
-    warmup_epochs: float,
     steps_per_epoch: int,
     epochs: int,
 ) -> tuple[AdamW, LambdaLR]:
     """AdamW, and its schedule to be stepped once per optimizer step."""
-    optimizer = AdamW(model.parameters(), lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
-    warmup_steps = round(warmup_epochs * steps_per_epoch)
+    optimizer = AdamW(
+        model.parameters(),
+        lr=cfg.lr,
+        betas=cfg.betas,
+        eps=cfg.eps,
+        weight_decay=cfg.weight_decay,
+    )
+    warmup_steps = round(cfg.warmup_epochs * steps_per_epoch)
     total_steps = epochs * steps_per_epoch
 
     def factor(step: int) -> float:
         if step < warmup_steps:
             return 0.01 + 0.99 * step / warmup_steps
-        if schedule == "step":
-            return gamma ** (step // (step_size * steps_per_epoch))
+        if cfg.schedule == "step":
+            return cfg.gamma ** (step // (cfg.step_size * steps_per_epoch))
         progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
         return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 

@@ -23,6 +23,7 @@ from dbnet.data.storage.caches import Caches, ImageCache, TargetCache
 from dbnet.data.storage.store import CacheCounts
 from dbnet.data.targets import make_targets
 from dbnet.data.transforms import EvalTransform, letterbox, mirror
+from dbnet.settings import TargetsConfig
 from dbnet.structures import Record, Sample
 
 PARAMETERS = {"shrink_ratio": 0.4, "thresh_min": 0.3, "thresh_max": 0.7}
@@ -44,7 +45,7 @@ def page(seed: int = 0) -> tuple[list[np.ndarray], np.ndarray]:
 
 
 def make_cache(folder: Path, **changes) -> TargetCache:
-    return TargetCache(folder=folder, **(PARAMETERS | changes))
+    return TargetCache(folder=folder, targets=TargetsConfig(**PARAMETERS | changes))
 
 
 def entries(folder: Path) -> list[Path]:

@@ -23,13 +23,13 @@ from dbnet.data.samples import load_sample
 from dbnet.data.storage.caches import ImageCache, TargetCache
 from dbnet.data.transforms import EvalTransform, Geometry, TrainTransform
 from dbnet.geometry import transform as apply_matrix
-from dbnet.settings import AugmentConfig
+from dbnet.settings import AugmentConfig, TargetsConfig
 from dbnet.structures import Record, Sample
 from dbnet.synthetic.dataset import draw_receipt
 from tests.drawing import write_dataset
 
 PARAMETERS = dict(shrink_ratio=0.4, thresh_min=0.3, thresh_max=0.7)
-TARGETS = partial(drawn_maps, **PARAMETERS)
+TARGETS = partial(drawn_maps, targets=TargetsConfig(**PARAMETERS))
 AUGMENT = dict(
     flip=0.5, rotate=5.0, quarter_turns=0.1, scale=(0.8, 1.2), crop=0.3,
     color=0.3, blur=0.3, noise=0.3, jpeg=0.3,
@@ -140,7 +140,7 @@ TRANSFORMS = [
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=["eval", "train", "flips", "enlarges"])
 def test_cached_batches_are_those_without_a_cache(records, transform, workers, tmp_path):
     images = ImageCache(folder=tmp_path / "images")
-    targets = TargetCache(folder=tmp_path / "targets", **PARAMETERS)
+    targets = TargetCache(folder=tmp_path / "targets", targets=TargetsConfig(**PARAMETERS))
     drawn = loader_of(records, workers=0, transform=transform)
     cached = loader_of(
         records,

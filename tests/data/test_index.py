@@ -15,7 +15,7 @@ import pyclipper
 import pytest
 import shapely
 
-from dbnet import build
+from dbnet.data import loaders
 from dbnet.data.annotations import scan as annotations
 from dbnet.data.storage import index
 from dbnet.settings import DataConfig
@@ -339,11 +339,11 @@ def test_several_writers_leave_one_whole_index(root):
 
 def test_the_check_looks_for_itself(root, capsys):
     data = DataConfig(root=root, cache_dir=root.parent / "cache", num_workers=0)
-    build.load_records(data, ["train", "val"])
+    loaders.load_records(data, ["train", "val"])
     content = file_of(root).read_bytes()
     looked = []
     scan = annotations.scan
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(annotations, "scan", lambda r, s, **k: looked.append(s) or scan(r, s, **k))
-        assert build.check(data, ["train", "val"]) == 0
+        assert loaders.check(data, ["train", "val"]) == 0
     assert looked == ["train", "val"] and file_of(root).read_bytes() == content

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import cli
 import train
 from configs import Config
+from dbnet.runtime import cli
 
 for name in (
-    "dbnet.build",
+    "dbnet.data.loaders",
     "dbnet.checkpoint",
     "dbnet.training.logger",
     "dbnet.reporting.pictures",
@@ -80,7 +80,7 @@ def _run(words: tuple[str, ...], output: Path) -> None:
     os.dup2(file, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["train.py", *words]
-    cli.run(train.main, cli.parse_train)
+    cli.run(train.main, train.parse)
 
 
 def living(group: int) -> list[int]:

@@ -39,9 +39,9 @@ ELSEWHERE = (
     ("several problems at once", "test_annotations.py::test_all_problems_are_collected"),
     (
         "all problems of both splits",
-        "test_build.py::test_the_check_tells_every_problem_and_note_of_both_splits",
+        "test_loaders.py::test_the_check_tells_every_problem_and_note_of_both_splits",
     ),
-    ("truncated image, ahead", "test_build.py::test_the_check_finds_a_truncated_image"),
+    ("truncated image, ahead", "test_loaders.py::test_the_check_finds_a_truncated_image"),
     ("truncated images", "test_images.py::test_truncated_files_are_refused"),
     ("empty, foreign, missing images", "test_images.py::test_refusals_name_the_file"),
     ("20,000 x 20,000 pixels", "test_images.py::test_huge_images_are_refused_by_their_header"),

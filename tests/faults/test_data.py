@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import train
-from dbnet import build
+from dbnet.data import loaders
 from dbnet.data.annotations.scan import scan
 from dbnet.data.images import decode_image, image_size
 from dbnet.errors import InputError
@@ -81,9 +81,9 @@ def test_missing_images_are_skipped_when_asked(tmp_path, capsys):
     cfg = small(root, tmp_path, epochs=1)
     with pytest.raises(InputError, match=r"1 annotated images missing: page_3\.png; .*skip-miss"):
         train.main(cfg)
-    assert build.check(cfg.data, ["train", "val"]) == 1
+    assert loaders.check(cfg.data, ["train", "val"]) == 1
     cfg = replace(cfg, data=replace(cfg.data, skip_missing=True))
-    assert build.check(cfg.data, ["train", "val"]) == 0
+    assert loaders.check(cfg.data, ["train", "val"]) == 0
     capsys.readouterr()
     folder = train.main(cfg)
     told = capsys.readouterr().out.splitlines()

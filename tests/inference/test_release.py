@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from configs import Config, TrainConfig
-from dbnet import build, release
+from dbnet import release
 from dbnet.checkpoint import build_model, load_checkpoint, save_checkpoint
 from dbnet.data.transforms import letterbox
 from dbnet.errors import InputError
+from dbnet.metrics import build_metrics
 from dbnet.postprocess.frames import to_original
+from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.settings import DataConfig, PostprocessConfig, from_dict, to_dict
 from dbnet.synthetic.dataset import draw_receipt
 from tests.networks import with_random_statistics
@@ -102,8 +104,8 @@ def test_the_weights_of_the_repository_read_receipts(path):
     payload = load_checkpoint(path)
     cfg = from_dict(Config, payload["config"])
     model = build_model(payload).eval()
-    postprocess = build.postprocessor(cfg.postprocess, cfg.targets)
-    metric = build.metrics(cfg.metric)["cleval"]
+    postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.targets.shrink_ratio)
+    metric = build_metrics(cfg.metric)["cleval"]
     for seed in (3, 4):
         image, quads, texts = draw_receipt(np.random.default_rng(seed), level=cfg.data.drawn_level)
         matrix = letterbox(image.shape[:2], cfg.data.image_size)

@@ -14,6 +14,7 @@ from dbnet.metrics import content_cache as kept
 from dbnet.metrics.cleval import CLEval, Counts
 from dbnet.metrics.polygons import pack, pack_each
 from dbnet.reference import cleval as cleval_plain
+from dbnet.settings import CLEvalConfig
 from tests.published import cleval_pinned
 from tests.published.cleval_scenes import KINDS, scene
 
@@ -30,7 +31,7 @@ def metric(**changes) -> CLEval:
         "scale_wise": False,
         "scale_bins": BINS,
     }
-    return CLEval(**options | changes)
+    return CLEval(CLEvalConfig(**options | changes))
 
 
 def box(x, y, width, height) -> np.ndarray:

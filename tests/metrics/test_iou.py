@@ -9,11 +9,12 @@ from dbnet.metrics import iou
 from dbnet.metrics.iou import IoUCounts, IoUMetric
 from dbnet.metrics.polygons import pack
 from dbnet.reference import iou as plain
+from dbnet.settings import IoUConfig
 from tests.published.cleval_scenes import scene
 
 
 def metric(iou_thresh=0.5) -> IoUMetric:
-    return IoUMetric(iou_thresh=iou_thresh)
+    return IoUMetric(IoUConfig(iou_thresh=iou_thresh))
 
 
 def box(x, y, width, height) -> np.ndarray:

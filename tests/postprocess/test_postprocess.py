@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 from dbnet import geometry
 from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.reference import postprocess as reference
+from dbnet.settings import PostprocessConfig
 from dbnet.structures import Detections
 
 SETTINGS = {
@@ -17,14 +18,15 @@ SETTINGS = {
     "unclip_ratio": None,
     "use_polygon": False,
     "min_size": 3.0,
-    "shrink_ratio": 0.4,
 }
+SHRINK_RATIO = 0.4
 MODES = pytest.mark.parametrize("use_polygon", [False, True], ids=["box", "polygon"])
 UNCLIP = pytest.mark.parametrize("unclip_ratio", [None, 1.5], ids=["exact", "classic"])
 
 
-def detect(prob_map: np.ndarray, **changes) -> Detections:
-    return DBPostprocessor(**SETTINGS | changes)(prob_map)
+def detect(prob_map: np.ndarray, shrink_ratio: float = SHRINK_RATIO, **changes) -> Detections:
+    cfg = PostprocessConfig(**SETTINGS | changes)
+    return DBPostprocessor(cfg, shrink_ratio=shrink_ratio)(prob_map)
 
 
 def page(*kernels: tuple[int, int, int, int, float], size: int = 100) -> np.ndarray:
@@ -237,8 +239,8 @@ def test_equals_the_textbook(seed, use_polygon, unclip_ratio):
         "max_candidates": 25,
     }
     prob_map = texture(seed, smooth=[1.0, 2.0, 3.0][seed % 3])
-    ours = DBPostprocessor(**changes)(prob_map)
-    theirs = reference.postprocess(prob_map, **changes)
+    ours = detect(prob_map, **changes)
+    theirs = reference.postprocess(prob_map, **changes, shrink_ratio=SHRINK_RATIO)
     assert len(theirs.polygons) >= 1
     corners, scores = reference.difference(ours, theirs)
     assert corners < 1e-3
@@ -277,7 +279,7 @@ def test_any_map_gives_valid_detections(
         "box_thresh": 0.3137,
         "min_size": 1.0137,
     }
-    found = DBPostprocessor(**changes)(prob_map)
+    found = detect(prob_map, **changes)
     height, width = prob_map.shape
     assert len(found.polygons) == len(found.scores) <= max_candidates
     assert found.capped == 0 or len(found.polygons) == max_candidates
@@ -293,7 +295,7 @@ def test_any_map_gives_valid_detections(
     # Equal scores may come in either order: a cut between them is no difference worth a test.
     if found.capped == 0:
         try:
-            expected = reference.postprocess(prob_map, **changes)
+            expected = reference.postprocess(prob_map, **changes, shrink_ratio=SHRINK_RATIO)
         except reference.Tie:
             return
         corners, scores = reference.difference(found, expected)

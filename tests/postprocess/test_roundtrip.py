@@ -1,5 +1,7 @@
 """Polygons -> target maps -> polygons: what the shrink takes away, post-processing gives back."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -14,8 +16,10 @@ SIZE = 640
 
 def detect(polygons: list[np.ndarray], **changes) -> list[np.ndarray]:
     cfg = Config()
-    settings = vars(cfg.postprocess) | {"shrink_ratio": cfg.targets.shrink_ratio} | changes
-    return DBPostprocessor(**settings)(kernel_map(polygons, SIZE)).polygons
+    postprocess = DBPostprocessor(
+        replace(cfg.postprocess, **changes), shrink_ratio=cfg.targets.shrink_ratio
+    )
+    return postprocess(kernel_map(polygons, SIZE)).polygons
 
 
 # Corners of kernels are whole pixels, and half a pixel more or less of a kernel are up to three of
@@ -100,6 +104,5 @@ def test_every_shrink_ratio_has_its_inverse(shrink_ratio):
     text = cv2.boxPoints(((320, 320), (400, 60), 20))
     (kernel,) = geometry.offset(text, -geometry.shrink_distance(text, shrink_ratio))
     prob_map = cv2.fillPoly(np.zeros((SIZE, SIZE), np.float32), [kernel.round().astype(int)], 1.0)
-    settings = vars(Config().postprocess) | {"shrink_ratio": shrink_ratio}
-    found = DBPostprocessor(**settings)(prob_map).polygons
+    found = DBPostprocessor(Config().postprocess, shrink_ratio=shrink_ratio)(prob_map).polygons
     assert best_iou([text], found)[0] > 0.95

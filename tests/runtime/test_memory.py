@@ -14,8 +14,7 @@ from dbnet.data.collate import Collate, drawn_maps
 from dbnet.data.dataset import DetectionDataset, make_loader
 from dbnet.data.samples import load_sample
 from dbnet.data.transforms import EvalTransform
-from dbnet.metrics.cleval import CLEval
-from dbnet.metrics.iou import IoUMetric
+from dbnet.metrics import build_metrics
 from dbnet.model.dbnet import DBNet
 from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.runtime.profiler import StageTimer
@@ -41,18 +40,18 @@ def test_twenty_validations_need_the_memory_of_five(tmp_path, workers):
         DetectionDataset(
             records=records, load=load_sample, transform=EvalTransform(image_size=160), seed=0
         ),
-        Collate(target_maps=partial(drawn_maps, **vars(CFG.targets))),
+        Collate(target_maps=partial(drawn_maps, targets=CFG.targets)),
         shuffle=False, batch_size=3, num_workers=workers, prefetch_factor=2,
         persistent_workers=True, pin_memory=False,
     )  # fmt: skip
     torch.manual_seed(0)
     model = DBNet(encoder="mobilenetv3_small_050", fpn_channels=16)
-    postprocess = DBPostprocessor(**vars(CFG.postprocess), shrink_ratio=0.4)
-    metrics = {"cleval": CLEval(**vars(CFG.metric.cleval)), "iou": IoUMetric(iou_thresh=0.5)}
+    postprocess = DBPostprocessor(CFG.postprocess, shrink_ratio=0.4)
+    metrics = build_metrics(CFG.metric)
     open_files, after = [], []
     for _ in range(20):
         evaluate(
-            model, DBLoss(**vars(CFG.loss)), loader, postprocess, metrics,
+            model, DBLoss(CFG.loss), loader, postprocess, metrics,
             device=torch.device("cpu"), dtype=None, timer=StageTimer(synchronize=None),
         )  # fmt: skip
         after.append(resident())

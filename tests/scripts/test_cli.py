@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cli import parse_evaluate, parse_train
+import evaluate
+import train
 from configs import Config
 from dbnet.checkpoint import save_checkpoint
 from dbnet.errors import InputError
@@ -83,7 +84,7 @@ def test_resume_takes_the_run_s_own_settings(tmp_path, monkeypatch):
     write_json(tmp_path / "config.json", to_dict(Config()) | {"data": {"batch_size": 5}})
     words = ["train.py", "--train.resume", str(tmp_path), "--train.epochs", "7"]
     monkeypatch.setattr(sys, "argv", words)
-    cfg = parse_train()
+    cfg = train.parse()
     assert (cfg.data.batch_size, cfg.train.epochs, cfg.train.resume) == (5, 7, tmp_path)
 
 
@@ -91,7 +92,7 @@ def test_resume_wants_the_folder(tmp_path, monkeypatch):
     (tmp_path / "last.pt").write_bytes(b"")
     monkeypatch.setattr(sys, "argv", ["train.py", "--train.resume", str(tmp_path / "last.pt")])
     with pytest.raises(InputError, match=f"last.pt: is a file; give the run's folder, {tmp_path}"):
-        parse_train()
+        train.parse()
 
 
 @pytest.fixture
@@ -111,13 +112,13 @@ def test_the_last_of_a_flag_counts(checkpoints, monkeypatch):
     a, b = checkpoints
     for words in (["--checkpoint", a, "--checkpoint", b], [f"--checkpoint={a}", "--checkpoint", b]):
         monkeypatch.setattr(sys, "argv", ["evaluate.py", *words])
-        cfg = parse_evaluate()
+        cfg = evaluate.parse()
         assert (str(cfg.checkpoint), cfg.postprocess.box_thresh) == (b, 0.7)
 
 
 def test_drawn_receipts_of_the_training_are_not_evaluated(checkpoints, tmp_path, monkeypatch):
     words = ["evaluate.py", "--checkpoint", checkpoints[0], "--data.root"]
     monkeypatch.setattr(sys, "argv", [*words, str(tmp_path)])
-    assert parse_evaluate().data == DataConfig(root=tmp_path)
+    assert evaluate.parse().data == DataConfig(root=tmp_path)
     monkeypatch.setattr(sys, "argv", [*words, "None"])
-    assert parse_evaluate().data == DataConfig()
+    assert evaluate.parse().data == DataConfig()

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,18 +26,21 @@ CONSTRUCTORS = {
     DBPostprocessor: (settings.PostprocessConfig, {"shrink_ratio"}),
     CLEval: (settings.CLEvalConfig, set()),
     IoUMetric: (settings.IoUConfig, set()),
+    TrainTransform: (AugmentConfig, {"image_size"}),
     build_optimizer: (OptimConfig, {"model", "steps_per_epoch", "epochs"}),
 }
 
 
 @pytest.mark.parametrize("constructor", CONSTRUCTORS)
-def test_a_section_is_the_argument_list_of_its_constructor(constructor):
+def test_a_constructor_takes_its_section_and_uses_all_of_it(constructor):
     section, besides = CONSTRUCTORS[constructor]
     parameters = inspect.signature(constructor).parameters
-    assert set(parameters) - besides == {f.name for f in dataclasses.fields(section)}
-    for name in set(parameters) - {"model"}:
-        assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
-        assert parameters[name].default is inspect.Parameter.empty, "defaults live in configs.py"
+    (name,) = set(parameters) - besides
+    assert parameters[name].annotation in (section, section.__name__)
+    for parameter in parameters.values():
+        assert parameter.default is inspect.Parameter.empty, "defaults live in settings.py"
+    used = set(re.findall(rf"{name}\.(\w+)", inspect.getsource(constructor)))
+    assert used == {f.name for f in dataclasses.fields(section)}
 
 
 def test_json_round_trip():

@@ -19,7 +19,6 @@ from PIL import ExifTags, Image
 
 import evaluate
 import predict
-from cli import parse_predict
 from configs import Config, EvaluateConfig, PredictConfig
 from dbnet.checkpoint import build_model, load_checkpoint, save_checkpoint
 from dbnet.data.annotations.files import Findings
@@ -119,7 +118,7 @@ def test_an_onnx_file_finds_the_same_with_its_own_settings(cfg, pages, tmp_path,
 
     words = ["predict.py", str(scans), "--onnx", str(tmp_path / "net.onnx")]
     monkeypatch.setattr(sys, "argv", [*words, "--out", str(tmp_path / "by_onnx")])
-    by_onnx = parse_predict()
+    by_onnx = predict.parse()
     assert (by_onnx.image_size, by_onnx.shrink_ratio) == (SIZE, cfg.shrink_ratio)
     assert by_onnx.postprocess == replace(cfg.postprocess, bin_thresh=0.3, use_polygon=False)
     predict.main(by_onnx)
@@ -448,19 +447,19 @@ def test_the_settings_of_the_weights_are_the_defaults(checkpoint, tmp_path, monk
     save_checkpoint(tmp_path / "other.pt", payload)
     words = ["predict.py", "a.png", "b.png", "--checkpoint", str(tmp_path / "other.pt")]
     monkeypatch.setattr(sys, "argv", [*words, "--postprocess.box-thresh", "0.6"])
-    cfg = parse_predict()
+    cfg = predict.parse()
     assert cfg.images == ("a.png", "b.png")
     assert (cfg.image_size, cfg.shrink_ratio) == (SIZE, 0.5)
     assert (cfg.postprocess.min_size, cfg.postprocess.box_thresh) == (7.0, 0.6)
     monkeypatch.setattr(sys, "argv", [*words[:1], *words[3:], "--image-size", "320"])
-    assert parse_predict().image_size == 320
+    assert predict.parse().image_size == 320
 
 
 def test_missing_released_weights_are_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("cli.__file__", str(tmp_path / "cli.py"))
+    monkeypatch.setattr("dbnet.inference.weights._RELEASED", tmp_path / "weights" / "none.pt")
     monkeypatch.setattr(sys, "argv", ["predict.py", "a.png"])
     with pytest.raises(ValueError, match=r"efficientnet_lite0\.pt: the released.*--checkpoint"):
-        parse_predict()
+        predict.parse()
 
 
 def test_half_precision_weights_are_used_in_full_precision(cfg, pages, tmp_path):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import profile_val
-from cli import parse_profile, released_weights
 from configs import ProfileConfig
+from dbnet.inference.weights import released_weights
 from dbnet.settings import DataConfig, ModelConfig
 from tests.drawing import write_dataset
 
@@ -84,19 +84,19 @@ def test_the_network_of_a_checkpoint_is_its_own(monkeypatch, words, line):
     checkpoint = str(released_weights())
     monkeypatch.setattr(sys, "argv", ["profile_val.py", "--checkpoint", checkpoint, *words])
     with pytest.raises(ValueError, match=line):
-        parse_profile()
+        profile_val.parse()
     monkeypatch.setattr(sys, "argv", ["profile_val.py", "--checkpoint", checkpoint])
-    assert parse_profile().checkpoint == released_weights()
+    assert profile_val.parse().checkpoint == released_weights()
 
 
 def test_without_a_checkpoint_the_network_can_be_chosen_but_not_its_weights(monkeypatch):
     words = ["profile_val.py", "--model.encoder", "resnet50", "--model.fpn-channels=32"]
     monkeypatch.setattr(sys, "argv", words)
-    model = parse_profile().model
+    model = profile_val.parse().model
     assert (model.encoder, model.fpn_channels) == ("resnet50", 32)
     monkeypatch.setattr(sys, "argv", [*words, "--model.weights", "best.pt"])
     with pytest.raises(ValueError, match=r"--model\.weights: without a checkpoint"):
-        parse_profile()
+        profile_val.parse()
 
 
 def test_another_start_of_the_same_second_gets_a_folder_of_its_own(cfg, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from dbnet.settings import LossConfig
 from dbnet.structures import Batch, DBOutputs
 from dbnet.training.losses import (
     DBLoss,
@@ -34,7 +35,14 @@ def batch_of(shrink, mask, thresh, thresh_mask) -> Batch:
 
 def loss() -> DBLoss:
     return DBLoss(
-        prob_weight=5.0, thresh_weight=10.0, binary_weight=1.0, negative_ratio=3.0, k=50.0, eps=EPS
+        LossConfig(
+            prob_weight=5.0,
+            thresh_weight=10.0,
+            binary_weight=1.0,
+            negative_ratio=3.0,
+            k=50.0,
+            eps=EPS,
+        )
     )
 
 

@@ -4,15 +4,18 @@ import pytest
 import torch
 from torch import nn
 
+from dbnet.settings import OptimConfig
 from dbnet.training.optim import build_ema, build_optimizer
 
 
 def schedule(steps: int, **changes) -> list[float]:
     values = dict(
         lr=1.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, schedule="step", step_size=2,
-        gamma=0.1, warmup_epochs=0.0, steps_per_epoch=2, epochs=5,
+        gamma=0.1, warmup_epochs=0.0,
     )  # fmt: skip
-    optimizer, scheduler = build_optimizer(nn.Linear(1, 1), **{**values, **changes})
+    optimizer, scheduler = build_optimizer(
+        nn.Linear(1, 1), OptimConfig(**values | changes), steps_per_epoch=2, epochs=5
+    )
     rates = []
     for _ in range(steps):
         rates.append(optimizer.param_groups[0]["lr"])

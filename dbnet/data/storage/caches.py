@@ -19,6 +19,7 @@ from dbnet.data.storage.store import KEY_BYTES, CacheCounts, Store
 from dbnet.data.targets import MIN_SIDE, make_targets
 from dbnet.data.transforms import Geometry, letterbox, warp
 from dbnet.geometry import transform
+from dbnet.settings import TargetsConfig
 from dbnet.structures import Record, Sample, TargetMaps
 
 # Raise them when what is cached or the layout of an entry change.
@@ -42,19 +43,15 @@ class TargetCache:
 
     Args:
         folder: where the entries live; made when the first one is stored.
-        shrink_ratio, thresh_min, thresh_max: as for `make_targets`, thresh_min < thresh_max.
+        targets: parameters of `make_targets`.
     """
 
-    def __init__(
-        self, *, folder: Path, shrink_ratio: float, thresh_min: float, thresh_max: float
-    ) -> None:
-        if not thresh_min < thresh_max:
-            raise ValueError(f"thresh_min {thresh_min} must be below thresh_max {thresh_max}")
+    def __init__(self, *, folder: Path, targets: TargetsConfig) -> None:
         self.store = Store(folder=folder)
-        self.shrink_ratio = shrink_ratio
-        self.thresh_min = thresh_min
-        self.thresh_max = thresh_max
-        self._thresholds = np.linspace(thresh_min, thresh_max, _LEVELS + 1, dtype=np.float32)
+        self.targets = targets
+        self._thresholds = np.linspace(
+            targets.thresh_min, targets.thresh_max, _LEVELS + 1, dtype=np.float32
+        )
 
     def get(
         self,
@@ -80,9 +77,7 @@ class TargetCache:
                 ignored,
                 height,
                 width,
-                shrink_ratio=self.shrink_ratio,
-                thresh_min=self.thresh_min,
-                thresh_max=self.thresh_max,
+                **vars(self.targets),
             )
             entry = self._encode(maps)
             self.store.write(key, entry)
@@ -96,7 +91,8 @@ class TargetCache:
     def _key(
         self, polygons: list[np.ndarray], ignored: np.ndarray, height: int, width: int
     ) -> bytes:
-        parameters = (self.shrink_ratio, self.thresh_min, self.thresh_max, MIN_SIDE)
+        t = self.targets
+        parameters = (t.shrink_ratio, t.thresh_min, t.thresh_max, MIN_SIDE)
         digest = hashlib.blake2b(digest_size=KEY_BYTES)
         digest.update(struct.pack("<I4d2I", _TARGETS_VERSION, *parameters, height, width))
         digest.update(repr(library_versions()).encode())
@@ -113,8 +109,9 @@ class TargetCache:
         rows, columns = np.flatnonzero(varies.any(axis=1)), np.flatnonzero(varies.any(axis=0))
         top, bottom = (rows[0], rows[-1] + 1) if len(rows) else (0, 1)
         left, right = (columns[0], columns[-1] + 1) if len(columns) else (0, 1)
-        steps = _LEVELS / (self.thresh_max - self.thresh_min)
-        levels = np.rint((maps.thresh_map[top:bottom, left:right] - self.thresh_min) * steps)
+        steps = _LEVELS / (self.targets.thresh_max - self.targets.thresh_min)
+        above = maps.thresh_map[top:bottom, left:right] - self.targets.thresh_min
+        levels = np.rint(above * steps)
         return b"".join(
             [
                 _RECTANGLE.pack(top, left, bottom - top, right - left),

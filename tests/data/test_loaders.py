@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-import resume
 from configs import Config
-from dbnet import build
+from dbnet.data import loaders
 from dbnet.data.annotations import scan as annotations
 from dbnet.settings import AugmentConfig, DataConfig, LossConfig, TargetsConfig
 from dbnet.structures import Batch, DBOutputs
+from dbnet.training import run as resume
 from dbnet.training.engine import StepReport
 from dbnet.training.logger import NOTHING_YET, RunLog
 from dbnet.training.losses import DBLoss
@@ -39,9 +39,9 @@ def data_config(root: Path, cache_dir: Path, **changes) -> DataConfig:
 
 def loaders_of(records, data, augment=STILL, targets=None):
     targets = targets or TargetsConfig()
-    caches = build.open_caches(data, targets)
-    loader = build.train_loader(records["train"], data, augment, targets, seed=0, caches=caches)
-    return loader, build.val_loader(records["val"], data, targets, caches=caches), caches
+    caches = loaders.open_caches(data, targets)
+    loader = loaders.train_loader(records["train"], data, augment, targets, seed=0, caches=caches)
+    return loader, loaders.val_loader(records["val"], data, targets, caches=caches), caches
 
 
 def one_pass(*loaders, epoch: int = 0) -> list[Batch]:
@@ -149,12 +149,12 @@ def test_changed_settings_miss_what_depends_on_them(records, root, tmp_path):
 
 
 def test_loaders_open_caches_of_their_own_if_given_none(records, root, tmp_path):
-    one_pass(build.val_loader(records["val"], data_config(root, tmp_path), TargetsConfig()))
+    one_pass(loaders.val_loader(records["val"], data_config(root, tmp_path), TargetsConfig()))
     assert len(files(tmp_path)) == VAL
 
 
 def fill(records, data, augment=STILL) -> int:
-    return build.fill_cache(records, data, augment, TargetsConfig())
+    return loaders.fill_cache(records, data, augment, TargetsConfig())
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -169,7 +169,7 @@ def test_after_filling_everything_hits(records, root, tmp_path, workers, capsys)
 
 def test_filling_passes_what_is_there(records, root, tmp_path, capsys):
     data = data_config(root, tmp_path)
-    one_pass(build.val_loader(records["val"], data, TargetsConfig()))
+    one_pass(loaders.val_loader(records["val"], data, TargetsConfig()))
     assert fill(records, data) == 0
     assert f"targets: {VAL} hits, {TRAIN} misses, " in capsys.readouterr().out
 
@@ -190,8 +190,8 @@ def test_a_stopped_filling_keeps_what_it_has(records, root, tmp_path, capsys, mo
             raise KeyboardInterrupt
         return load_sample(record, geometry)
 
-    load_sample = build.load_sample
-    monkeypatch.setattr(build, "load_sample", stop_at_the_fifth)
+    load_sample = loaders.load_sample
+    monkeypatch.setattr(loaders, "load_sample", stop_at_the_fifth)
     with pytest.raises(KeyboardInterrupt):
         fill(records, data_config(root, tmp_path))
     assert "4 of 9 images" in capsys.readouterr().out
@@ -217,7 +217,7 @@ def own_root(tmp_path) -> Path:
 
 
 def check(root: Path, capsys) -> tuple[int, list[str]]:
-    status = build.check(data_config(root, root / "cache"), ["train", "val"])
+    status = loaders.check(data_config(root, root / "cache"), ["train", "val"])
     return status, capsys.readouterr().out.splitlines()
 
 
@@ -232,7 +232,7 @@ def test_a_good_data_set_passes_the_check(own_root, capsys):
 def test_the_check_finds_a_truncated_image(own_root, capsys):
     path = own_root / "images" / "val" / "page_1.png"
     path.write_bytes(path.read_bytes()[:-60])
-    build.load_records(data_config(own_root, own_root), ["val"])  # headers alone look fine
+    loaders.load_records(data_config(own_root, own_root), ["val"])  # headers alone look fine
     status, lines = check(own_root, capsys)
     assert status == 1
     assert [line for line in lines if line.startswith(f"problem: {path}: ")]
@@ -319,11 +319,11 @@ def test_a_resumed_epoch_tells_the_times_of_both_its_parts(tmp_path):
 
 def test_drawn_receipts_join_the_training_images_only(root, tmp_path, capsys):
     data = data_config(root, tmp_path, drawn_mix=2, drawn_level="lines", drawn_dir=tmp_path)
-    mixed = build.load_records(data, ["train", "val"])
+    mixed = loaders.load_records(data, ["train", "val"])
     own, drawn = list(mixed["train"])[:TRAIN], list(mixed["train"])[TRAIN:]
     assert [record.image_id for record in own] == [f"page_{i}.png" for i in range(TRAIN)]
     assert [record.image_id for record in drawn] == ["drawn_00000.jpg", "drawn_00001.jpg"]
     assert len(mixed["val"]) == VAL
     assert any(" " in text for record in drawn for text in record.texts)
     assert "drawn" in capsys.readouterr().out
-    assert len(build.load_records(data, ["val"])["val"]) == VAL
+    assert len(loaders.load_records(data, ["val"])["val"]) == VAL

@@ -1,4 +1,4 @@
-"""From settings to objects: what train.py, evaluate.py and profile_val.py share."""
+"""From settings to records, caches and loaders."""
 
 import dataclasses
 import time
@@ -9,7 +9,6 @@ from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 from tqdm import tqdm
 
@@ -22,15 +21,10 @@ from dbnet.data.storage import index
 from dbnet.data.storage.caches import Caches, ImageCache, TargetCache
 from dbnet.data.transforms import EvalTransform, TrainTransform
 from dbnet.errors import InputError
-from dbnet.metrics.cleval import CLEval
-from dbnet.metrics.iou import IoUMetric
-from dbnet.model.dbnet import DBNet
-from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.runtime import distributed
-from dbnet.settings import AugmentConfig, DataConfig, MetricConfig, PostprocessConfig, TargetsConfig
-from dbnet.structures import Batch, Detections, Record
+from dbnet.settings import AugmentConfig, DataConfig, TargetsConfig
+from dbnet.structures import Batch, Record
 from dbnet.synthetic import dataset as synthetic
-from dbnet.training.engine import Metric, autocast
 
 
 def load_records(cfg: DataConfig, splits: list[str]) -> dict[str, Sequence[Record]]:
@@ -121,7 +115,7 @@ def open_caches(data: DataConfig, targets: TargetsConfig) -> Caches:
     """One set of caches serves all loaders; it may hold none."""
     folder = data.cache_dir
     return Caches(
-        targets=TargetCache(folder=folder / "targets", **vars(targets))
+        targets=TargetCache(folder=folder / "targets", targets=targets)
         if data.cache != "none"
         else None,
         images=ImageCache(folder=folder / "images") if data.cache == "all" else None,
@@ -204,7 +198,7 @@ def _loader(
     load = load_sample
     if caches.images:
         load = partial(caches.images.load, image_size=transform.image_size)
-    target_maps = partial(drawn_maps, **vars(targets))
+    target_maps = partial(drawn_maps, targets=targets)
     if caches.targets:
         target_maps = partial(cached_maps, cache=caches.targets)
     return make_loader(
@@ -269,28 +263,3 @@ def first_samples(loader: DataLoader[Batch], count: int) -> Batch:
     """The first `count` samples of the next pass as one batch, made in this process."""
     keys = islice(loader.sampler, count)
     return loader.collate_fn([loader.dataset[key] for key in keys])
-
-
-def postprocessor(cfg: PostprocessConfig, targets: TargetsConfig) -> DBPostprocessor:
-    """The exact unclip needs to know the shrink."""
-    return DBPostprocessor(**vars(cfg), shrink_ratio=targets.shrink_ratio)
-
-
-def metrics(cfg: MetricConfig) -> dict[str, Metric]:
-    return {"cleval": CLEval(**vars(cfg.cleval)), "iou": IoUMetric(**vars(cfg.iou))}
-
-
-@torch.inference_mode()
-def predict(
-    model: DBNet,
-    batch: Batch,
-    *,
-    postprocess: DBPostprocessor,
-    device: torch.device,
-    dtype: torch.dtype | None,
-) -> tuple[np.ndarray, list[Detections]]:
-    """Probability maps, float32 (N, 1, H, W), and detections in the batch's pixels."""
-    model.eval()
-    with autocast(device, dtype):
-        prob_maps = model.predict(batch.images.to(device)).cpu().numpy()
-    return prob_maps, [postprocess(prob_map[0]) for prob_map in prob_maps]

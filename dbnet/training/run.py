@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
-from configs import Config
 from dbnet.errors import InputError, NonFiniteError, one_line
-from dbnet.settings import to_dict
+from dbnet.settings import from_stored, to_dict
+
+Config = TypeVar("Config")  # the settings of train.py
 
 # What may change when a run goes on: how long it is, and what does not touch its weights.
 # Not data.cache: cached threshold maps are rounded by up to 1/510 of their range, so that weights
@@ -39,6 +40,26 @@ RESUME_MAY_CHANGE = {
 }
 
 _LOCK = ".lock"  # its name in a run's folder
+
+
+def read_run_config(folder: Path, cls: type[Config]) -> Config:
+    """Settings of an earlier run.
+
+    Raises:
+        InputError: the folder holds no run, or its config.json cannot be read.
+    """
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file; give the run's folder, {folder.parent}")
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: not there; give a run folder made by train.py") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    if isinstance(values, dict):
+        values.pop("built", None)
+    return from_stored(cls, values, path)
 
 
 def new_run_folder(cfg: Config, *, restarts: int) -> Path:
