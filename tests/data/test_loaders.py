@@ -110,7 +110,7 @@ def test_other_lines_on_the_cache(records, root, tmp_path, capsys):
 
 def losses_of(batches: list[Batch]) -> np.ndarray:
     """total, prob, thresh, binary of each batch, float (n, 4), for a net that is often wrong."""
-    criterion = DBLoss(**vars(LossConfig()))
+    criterion = DBLoss(LossConfig())
     losses = []
     for index, batch in enumerate(batches):
         noise = torch.randn(2, *batch.shrink_map.shape, generator=torch.manual_seed(index))
