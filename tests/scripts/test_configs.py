@@ -13,6 +13,7 @@ import pytest
 import configs
 from configs import Config, TrainConfig
 from dbnet import settings
+from dbnet.data.transforms import TrainTransform
 from dbnet.metrics.cleval import CLEval
 from dbnet.metrics.iou import IoUMetric
 from dbnet.postprocess.postprocessor import DBPostprocessor

@@ -456,7 +456,9 @@ def test_the_settings_of_the_weights_are_the_defaults(checkpoint, tmp_path, monk
 
 
 def test_missing_released_weights_are_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("dbnet.inference.weights._RELEASED", tmp_path / "dbnet-efficientnet_lite0.pt")
+    monkeypatch.setattr(
+        "dbnet.inference.weights._RELEASED", tmp_path / "dbnet-efficientnet_lite0.pt"
+    )
     monkeypatch.setattr(sys, "argv", ["predict.py", "a.png"])
     with pytest.raises(ValueError, match=r"efficientnet_lite0\.pt: the released.*--checkpoint"):
         predict.parse()
