@@ -228,7 +228,7 @@ def test_impossible_polygons_are_refused_as_without_the_cache(tmp_path):
 
 
 def test_equal_thresholds_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="--targets.thresh-min"):
+    with pytest.raises(ValueError, match=r"--targets\.thresh-min"):
         make_cache(tmp_path, thresh_min=0.7)
 
 
