@@ -21,9 +21,10 @@ import numpy as np
 
 from configs import Config
 from dbnet.data.collate import Collate, drawn_maps
-from dbnet.data.dataset import DetectionDataset, make_loader
+from dbnet.data.dataset import DetectionDataset
 from dbnet.data.samples import load_sample
 from dbnet.data.transforms import EvalTransform, Geometry, TrainTransform
+from dbnet.data.workers import make_loader
 from dbnet.settings import AugmentConfig, TargetsConfig
 from dbnet.structures import Record, Sample
 from dbnet.synthetic.dataset import draw_receipt

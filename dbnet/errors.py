@@ -1,4 +1,7 @@
-"""What went wrong in the user's world and not in the code."""
+"""Errors that users can mend, and the line each of them is told in.
+
+Standard library only: torch's and NCCL's errors are known by their names and texts.
+"""
 
 
 class InputError(ValueError):
@@ -6,7 +9,12 @@ class InputError(ValueError):
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal has ended the program; its number, and a line that says where that leaves things."""
+    """A signal has ended the program.
+
+    Args:
+        number: of the signal.
+        message: one line that says where the run stands, and how to go on.
+    """
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -14,34 +22,115 @@ class Stopped(KeyboardInterrupt):
 
 
 class NonFiniteError(RuntimeError):
-    """The loss or the gradient is no longer a number."""
+    """The loss or the gradient is NaN or infinite."""
 
 
 class OtherRankError(RuntimeError):
-    """Another rank is about to end, and says why itself."""
+    """Another rank is about to end, and prints the reason itself."""
+
+
+# What the texts of errors hold: gloo's name its source files, NCCL's are those of its versions 2.18
+# to 2.27 and of torch's watchdog.
+_LOST_RANK = (
+    "gloo/",
+    "ncclRemoteError",
+    "remote process exited",
+    "communicator was aborted",
+    "Watchdog caught collective operation timeout",
+    "via c10d key-value store",
+    "Connection closed by remote peer",
+)
+_GPU_MEMORY = (
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "MPS backend out of memory",
+    "STATUS_ALLOC_FAILED",  # cuBLAS and cuDNN
+)
+_HOST_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "MemoryError", "Insufficient memory")
+_NO_COMPILER = ("No working C++ compiler", "Cannot find a working triton installation")
 
 
 def is_lost_rank(error: BaseException | None) -> bool:
-    """Whether it comes from another rank's end, which broke off what ranks do together."""
+    """Whether a collective operation has failed because another rank has ended."""
     while error is not None:
-        if isinstance(error, RuntimeError) and "gloo/" in str(error):
+        if isinstance(error, RuntimeError) and _holds(error, _LOST_RANK):
             return True
         error = error.__cause__
     return False
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was too little, of the GPU or of the machine."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _holds(error, _GPU_MEMORY + _HOST_MEMORY)
+
+
 def one_line(error: Exception) -> str | None:
-    """What happened, where the user can mend it: bad input, files, killed workers; else None."""
+    """What happened and what to do, where the user can mend it; else None.
+
+    The cases: bad input, files, lost loader workers and ranks, memory, a compiler that is missing.
+    """
     if isinstance(error, (InputError, NonFiniteError)):
-        # From a loader worker it comes with a traceback above.
-        last = str(error).strip().splitlines()[-1]
-        return last.removeprefix(f"{__name__}.{type(error).__name__}: ")
-    if isinstance(error, OSError):
-        named = f"{error.filename}: " if error.filename else ""
-        return f"{named}{error.strerror or error}"
+        return _message(error)
     if is_lost_rank(error):
         return "another rank has ended; its own line, or torchrun's report, says why"
-    if isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error):
-        first = str(error).splitlines()[0].strip().rstrip(".")
-        return f"{first}; if memory is short, set fewer --data.num-workers"
+    if is_out_of_memory(error):
+        return _out_of_memory(error)
+    if isinstance(error, OSError):
+        named = f"{error.filename}: " if error.filename else ""
+        return f"{named}{error.strerror or _message(error)}"
+    if isinstance(error, RuntimeError):
+        return _of_runtime(error)
     return None
+
+
+def _out_of_memory(error: Exception) -> str:
+    text = _message(error).rpartition("DefaultCPUAllocator: ")[2]
+    if _holds(error, _GPU_MEMORY):
+        return (
+            f"{text.partition(' Tried')[0].rstrip('. ')}: the GPU has too little memory; set a "
+            "lower --data.batch-size or image size, or, for training, --train.recompute-encoder "
+            "or a lower --data.train-size"
+        )
+    return (
+        f"out of memory: {text}; set fewer --data.num-workers, a lower --data.batch-size or a "
+        "lower image size"
+    )
+
+
+def _of_runtime(error: RuntimeError) -> str | None:
+    text = str(error)
+    if "DataLoader worker (pid" in text:
+        first = text.splitlines()[0].strip().rstrip(".")
+        return f"{first}; if memory is short, set fewer --data.num-workers"
+    if "Too many open files" in text:
+        return "too many open files; raise the limit (ulimit -n), or set fewer --data.num-workers"
+    if _holds(error, _NO_COMPILER):
+        return (
+            "torch.compile needs a C++ compiler (on a GPU, triton), and found none; install one "
+            "(g++), or leave --train.compile or --fast out"
+        )
+    if type(error).__name__ == "DistBackendError":
+        reason = text.partition("Last error:\n")[2].splitlines() or [_message(error)]
+        return f"NCCL: {reason[0]}; NCCL_DEBUG=INFO prints more"
+    if type(error).__name__ in ("DistNetworkError", "DistStoreError"):
+        return (
+            f"the ranks do not reach each other ({_message(error)}); "
+            "check torchrun's address and port, and that every machine has started"
+        )
+    return None
+
+
+def _holds(error: BaseException, parts: tuple[str, ...]) -> bool:
+    text = f"{type(error).__name__}: {error}"
+    return any(part in text for part in parts)
+
+
+def _message(error: Exception) -> str:
+    """One line of it: the first, or the last where a loader worker has sent a traceback above."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if "Original Traceback" not in str(error):
+        return lines[0]
+    name, colon, message = lines[-1].partition(": ")
+    return message if colon and name.endswith(type(error).__name__) else lines[-1]

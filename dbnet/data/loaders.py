@@ -14,12 +14,13 @@ from tqdm import tqdm
 
 from dbnet.data.annotations import scan as annotations
 from dbnet.data.collate import Collate, cached_maps, drawn_maps
-from dbnet.data.dataset import DetectionDataset, make_loader
+from dbnet.data.dataset import DetectionDataset
 from dbnet.data.images import decode_image
 from dbnet.data.samples import load_sample
 from dbnet.data.storage import index
 from dbnet.data.storage.caches import Caches, ImageCache, TargetCache
 from dbnet.data.transforms import EvalTransform, TrainTransform
+from dbnet.data.workers import make_loader
 from dbnet.errors import InputError
 from dbnet.runtime import distributed
 from dbnet.settings import AugmentConfig, DataConfig, TargetsConfig

@@ -7,9 +7,10 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from dbnet.data.collate import Collate
-from dbnet.data.dataset import DetectionDataset, make_loader
+from dbnet.data.dataset import DetectionDataset
 from dbnet.data.samples import load_sample
 from dbnet.data.transforms import EvalTransform
+from dbnet.data.workers import make_loader
 from dbnet.errors import InputError
 from dbnet.geometry import min_area_quad
 from dbnet.metrics import Metric

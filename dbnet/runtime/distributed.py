@@ -114,6 +114,11 @@ def is_main() -> bool:
     return rank() == 0
 
 
+def local_world() -> int:
+    """The number of ranks on this machine."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if dist.is_initialized() else 1
+
+
 def local_rank() -> int:
     """Number of the GPU that this rank computes on, among those of its machine."""
     return int(os.environ["LOCAL_RANK"]) if dist.is_initialized() else 0

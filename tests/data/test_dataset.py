@@ -18,10 +18,12 @@ from torch.utils.data._utils import signal_handling
 
 from dbnet.data.annotations import scan as annotations
 from dbnet.data.collate import Collate, cached_maps, drawn_maps
-from dbnet.data.dataset import DetectionDataset, EpochSampler, make_loader
+from dbnet.data.dataset import DetectionDataset
+from dbnet.data.sampler import EpochSampler
 from dbnet.data.samples import load_sample
 from dbnet.data.storage.caches import ImageCache, TargetCache
 from dbnet.data.transforms import EvalTransform, Geometry, TrainTransform
+from dbnet.data.workers import make_loader
 from dbnet.geometry import transform as apply_matrix
 from dbnet.settings import AugmentConfig, TargetsConfig
 from dbnet.structures import Record, Sample

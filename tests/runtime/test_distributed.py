@@ -22,7 +22,7 @@ import profile_val
 import train
 from configs import Config, ProfileConfig, TrainConfig
 from dbnet.checkpoint import load_checkpoint
-from dbnet.data.dataset import EpochSampler
+from dbnet.data.sampler import EpochSampler
 from dbnet.errors import InputError, NonFiniteError, OtherRankError
 from dbnet.runtime import distributed
 from dbnet.runtime.profiler import StageTimer
@@ -53,6 +53,7 @@ def _rank(rank, world, port, queue, work, args) -> None:
         "RANK": str(rank),
         "WORLD_SIZE": str(world),
         "LOCAL_RANK": str(rank),
+        "LOCAL_WORLD_SIZE": str(world),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",

@@ -11,9 +11,10 @@ import torch
 from configs import Config
 from dbnet.data.annotations import scan as annotations
 from dbnet.data.collate import Collate, drawn_maps
-from dbnet.data.dataset import DetectionDataset, make_loader
+from dbnet.data.dataset import DetectionDataset
 from dbnet.data.samples import load_sample
 from dbnet.data.transforms import EvalTransform
+from dbnet.data.workers import make_loader
 from dbnet.metrics import build_metrics
 from dbnet.model.dbnet import DBNet
 from dbnet.postprocess.postprocessor import DBPostprocessor

@@ -1,0 +1,50 @@
+"""The order in which a loader asks for its samples."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from dbnet.runtime import distributed
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """(epoch, index) pairs, in an order that depends on (seed, epoch) alone.
+
+    Set `epoch` before each pass. Set `start` to skip that many images at the beginning of the
+    epoch, where a run resumes in mid-epoch; the others come in the order they would have had.
+
+    Where ranks go through the records together, set `split` to the images in one rank's batch. The
+    next `split` x world images of the epoch are one batch, and each rank takes its shard of them;
+    `start` counts images of all ranks. Where the last batch has fewer images than there are ranks,
+    the ranks without one take its first image, so that all ranks have equally many batches.
+
+    Args:
+        length: images in an epoch.
+        shuffle: whether the order is random.
+        seed: of the order.
+    """
+
+    def __init__(self, *, length: int, shuffle: bool, seed: int) -> None:
+        self.length = length
+        self.shuffle = shuffle
+        self.seed = seed
+        self.epoch = 0
+        self.start = 0
+        self.split: int | None = None
+
+    def __len__(self) -> int:
+        return len(self._shard(range(self.start, self.length)))
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.arange(self.length)
+        if self.shuffle:
+            np.random.default_rng((self.seed, self.epoch)).shuffle(order)
+        return iter((self.epoch, index) for index in self._shard(order[self.start :].tolist()))
+
+    def _shard(self, order: Sequence[int]) -> Sequence[int]:
+        if self.split is None:
+            return order
+        size = self.split * distributed.world()
+        batches = [order[first : first + size] for first in range(0, len(order), size)]
+        return [index for batch in batches for index in distributed.shard(batch) or batch[:1]]

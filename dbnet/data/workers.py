@@ -1,0 +1,202 @@
+"""The DataLoader and its worker processes: signals, shared memory, errors on the way back."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from multiprocessing import resource_tracker
+from multiprocessing.queues import Queue
+from multiprocessing.reduction import ForkingPickler
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch._utils import ExceptionWrapper
+from torch.multiprocessing.reductions import reduce_tensor
+from torch.utils.data import DataLoader
+
+from dbnet.data.dataset import DetectionDataset
+from dbnet.data.sampler import EpochSampler
+from dbnet.errors import InputError
+from dbnet.runtime import distributed
+from dbnet.structures import Batch, Sample
+
+_SHARED_MEMORY = "/dev/shm"
+_BYTES_PER_PIXEL = 10  # of a Batch: images 3, shrink map and mask 1 + 1, threshold's 4 + 1
+_POLL_SECONDS = 2.0
+
+
+def make_loader(
+    dataset: DetectionDataset,
+    collate: Callable[[list[Sample]], Batch],
+    *,
+    shuffle: bool,
+    batch_size: int,
+    num_workers: int,
+    prefetch_factor: int,
+    persistent_workers: bool,
+    pin_memory: bool,
+) -> DataLoader[Batch]:
+    """A DataLoader whose `sampler.epoch` is set before each pass; the last batch may be smaller.
+
+    Torch's global random state is not used: a pass would draw a seed for its workers from it, and
+    a resumed run would differ. Prints a line where shared memory is short.
+    """
+    warning = shared_memory_warning(
+        side=dataset.transform.image_size,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        prefetch_factor=prefetch_factor,
+    )
+    if warning:
+        _print_once(warning)
+    return _Loader(
+        dataset,
+        batch_size=batch_size,
+        sampler=EpochSampler(length=len(dataset), shuffle=shuffle, seed=dataset.seed),
+        collate_fn=collate,
+        num_workers=num_workers,
+        prefetch_factor=prefetch_factor if num_workers else None,
+        persistent_workers=persistent_workers and num_workers > 0,
+        pin_memory=pin_memory and torch.cuda.is_available(),
+        worker_init_fn=_start_worker,
+        multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
+        generator=torch.Generator().manual_seed(dataset.seed),
+    )
+
+
+@cache
+def _print_once(line: str) -> None:
+    """Two loaders of one run may have the same to say."""
+    print(line, flush=True)
+
+
+def shared_memory_warning(
+    *, side: int, batch_size: int, num_workers: int, prefetch_factor: int
+) -> str | None:
+    """One line where /dev/shm has too little room for the batches of all ranks of this machine.
+
+    Containers have 64 MB of it by default. Batches that find no room there are copied through
+    pipes, which is slower. None where there is enough, or where the system has no /dev/shm.
+
+    Args:
+        side: of the square images, in pixels.
+    """
+    try:
+        found = os.statvfs(_SHARED_MEMORY)
+    except OSError:  # macOS
+        return None
+    # Of each worker's batches ahead; one in the hands of the main process, one behind it.
+    batches = num_workers * prefetch_factor + 2 if num_workers else 0
+    needed = distributed.local_world() * batches * batch_size * side**2 * _BYTES_PER_PIXEL
+    free = found.f_bavail * found.f_frsize
+    if free >= needed:
+        return None
+    return (
+        f"{_SHARED_MEMORY}: {free / 1e6:.0f} MB are free, the loader's workers fill up to "
+        f"{needed / 1e6:.0f} MB; the rest is copied through pipes, which is slower. Give the "
+        f"container more (docker run --shm-size {-(-needed // 10**9)}g), or set fewer "
+        "--data.num-workers"
+    )
+
+
+class _Loader(DataLoader[Batch]):
+    """A DataLoader whose workers have SIGTERM blocked when they start.
+
+    `timeout`, service managers and a shell's `kill` of a job signal all processes of a run at
+    once. Workers must outlive that: the main process finishes the step in hand with them. Torch
+    installs a handler that ends a worker on SIGTERM before `_start_worker` is called.
+    """
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self.multiprocessing_context is None:  # workers are spawned
+            resource_tracker.ensure_running()  # started later, it would unblock SIGTERM again
+        earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            return super().__iter__()
+        except OSError as error:
+            if not self.num_workers:
+                raise
+            raise InputError(
+                f"--data.num-workers {self.num_workers}: the workers cannot be started "
+                f"({error.strerror or error}); set fewer, 0 needs none"
+            ) from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+
+
+def _start_worker(_: int) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    cv2.setNumThreads(0)  # parallel are the workers, not OpenCV's threads in each
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the main process, which decides
+    ForkingPickler.register(Tensor, _reduce_shared_or_copied)
+    setattr(Queue, "_on_queue_feeder_error", _send_error_instead)  # noqa: B010 - not in its stubs
+    sys.excepthook = _print_unless_main_has_left
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if not hasattr(signal, "sigtimedwait"):
+        threading.Thread(target=_end_at_second_sigterm, daemon=True).start()
+
+
+def _reduce_shared_or_copied(tensor: Tensor) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
+    """How a worker's tensor is pickled: by its place in shared memory, or by value where no room
+    is left there, or no file descriptor."""
+    try:
+        tensor.share_memory_()
+    except RuntimeError:
+        order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)  # as it lies in memory
+        return _from_array, (tensor.permute(order).numpy(), order)
+    return reduce_tensor(tensor)
+
+
+def _from_array(array: np.ndarray, order: list[int]) -> Tensor:
+    return torch.from_numpy(array).permute([order.index(axis) for axis in range(len(order))])
+
+
+def _send_error_instead(queue: "Queue[Any]", error: Exception, item: object) -> None:
+    """Called in a worker whose batch could not be sent; the main process would wait for it for
+    ever. It gets the error in place of the batch, or sees the worker end."""
+    match item:
+        case (int() as index, data) if not isinstance(data, ExceptionWrapper):
+            info = (type(error), error, error.__traceback__)
+            queue.put((index, ExceptionWrapper(info, where="in a DataLoader worker, sending")))
+        case _:
+            os._exit(1)
+
+
+def _print_unless_main_has_left(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """For the thread that hands tensors over: it fails where the main process ends meanwhile,
+    which has told the reason itself."""
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
+
+
+def _end_with_parent() -> None:
+    """End this worker when the main process has ended, or has sent SIGTERM to this worker alone:
+    torch does where a worker does not end by itself."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    while parent.is_alive():
+        if not hasattr(signal, "sigtimedwait"):  # macOS
+            time.sleep(_POLL_SECONDS)
+            continue
+        received = signal.sigtimedwait({signal.SIGTERM}, _POLL_SECONDS)
+        if received and received.si_pid == parent.pid:
+            break
+    os._exit(0)
+
+
+def _end_at_second_sigterm() -> None:
+    """Where the sender is not known, the first one may be for all processes of the run. The main
+    process sends this worker up to two when it ends: torch's and multiprocessing's."""
+    signal.sigwait({signal.SIGTERM})
+    signal.sigwait({signal.SIGTERM})
+    os._exit(0)
