@@ -22,12 +22,13 @@ def drawn_maps(sample: Sample, *, targets: TargetsConfig) -> TargetMaps:
 def cached_maps(sample: Sample, *, cache: TargetCache) -> TargetMaps:
     """Target maps of the sample, by way of the cache.
 
-    A mirrored sample shares the entry of the plain one: it is looked up by its polygons as they
-    were before the mirroring.
+    A mirrored sample shares the entry of the same sample without mirroring: the key is made of its
+    polygons before they were mirrored.
     """
-    flipped = sample.unmirrored is not None
-    polygons = sample.unmirrored if flipped else sample.polygons
-    return cache.get(polygons, sample.ignored, *sample.image.shape[:2], flipped=flipped)
+    before = sample.unmirrored
+    polygons = sample.polygons if before is None else before
+    height, width = sample.image.shape[:2]
+    return cache.get(polygons, sample.ignored, height, width, flipped=before is not None)
 
 
 class Collate:
@@ -51,7 +52,7 @@ class Collate:
             name: _stack_maps([getattr(target, name) for target in targets])
             for name in TargetMaps._fields
         }
-        # Shape (N, 3, H, W) over memory that is already channels_last: nothing is moved again.
+        # Stacked as (N, H, W, 3) and permuted: channels_last without a copy.
         images = torch.from_numpy(np.stack([sample.image for sample in samples]))
         return Batch(
             images=images.permute(0, 3, 1, 2),
@@ -79,9 +80,14 @@ def _stack_maps(maps: list[np.ndarray]) -> Tensor:
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """The same batch with its tensors on `device`; asynchronous from pinned memory."""
-    tensors = {
-        name: value.to(device, non_blocking=True)
-        for name, value in batch._asdict().items()
-        if isinstance(value, Tensor)
-    }
-    return batch._replace(**tensors)
+
+    def moved(tensor: Tensor) -> Tensor:
+        return tensor.to(device, non_blocking=True)
+
+    return batch._replace(
+        images=moved(batch.images),
+        shrink_map=moved(batch.shrink_map),
+        shrink_mask=moved(batch.shrink_mask),
+        thresh_map=moved(batch.thresh_map),
+        thresh_mask=moved(batch.thresh_mask),
+    )

@@ -9,7 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
-from torch.utils.data import ConcatDataset, DataLoader, Subset
+from torch.utils.data import ConcatDataset, Subset
 from tqdm import tqdm
 
 from dbnet.data.annotations import scan as annotations
@@ -20,7 +20,7 @@ from dbnet.data.samples import load_sample
 from dbnet.data.storage import index
 from dbnet.data.storage.caches import Caches, ImageCache, TargetCache
 from dbnet.data.transforms import EvalTransform, TrainTransform
-from dbnet.data.workers import make_loader
+from dbnet.data.workers import Loader, make_loader
 from dbnet.errors import InputError
 from dbnet.runtime import distributed
 from dbnet.settings import AugmentConfig, DataConfig, TargetsConfig
@@ -131,7 +131,7 @@ def train_loader(
     *,
     seed: int,
     caches: Caches,
-) -> DataLoader[Batch]:
+) -> Loader:
     """Shuffled and augmented; set `loader.sampler.epoch` before each pass.
 
     Ranks go through the records together; a rank's batch has data.batch_size images.
@@ -152,7 +152,7 @@ def val_loader(
     targets: TargetsConfig,
     *,
     caches: Caches | None = None,
-) -> DataLoader[Batch]:
+) -> Loader:
     """This rank's share of the records, in their order, only resized and padded.
 
     It opens caches of its own if given none.
@@ -195,7 +195,7 @@ def _loader(
     *,
     seed: int,
     shuffle: bool,
-) -> DataLoader[Batch]:
+) -> Loader:
     load = load_sample
     if caches.images:
         load = partial(caches.images.load, image_size=transform.image_size)
@@ -253,14 +253,14 @@ def fill_cache(
     return distributed.all_reduce_max(int(is_off))
 
 
-def batch_sizes(loader: DataLoader[Batch]) -> list[int]:
+def batch_sizes(loader: Loader) -> list[int]:
     """Images in each batch of one training pass, over all ranks."""
     total = loader.sampler.length - loader.sampler.start
     size = loader.batch_size * distributed.world()
     return [min(size, total - start) for start in range(0, total, size)]
 
 
-def first_samples(loader: DataLoader[Batch], count: int) -> Batch:
+def first_samples(loader: Loader, count: int) -> Batch:
     """The first `count` samples of the next pass as one batch, made in this process."""
     keys = islice(loader.sampler, count)
     return loader.collate_fn([loader.dataset[key] for key in keys])

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from multiprocessing import resource_tracker
 from multiprocessing.queues import Queue
@@ -43,8 +43,8 @@ def make_loader(
     prefetch_factor: int,
     persistent_workers: bool,
     pin_memory: bool,
-) -> DataLoader[Batch]:
-    """A DataLoader whose `sampler.epoch` is set before each pass; the last batch may be smaller.
+) -> "Loader":
+    """A loader of batches; set its `sampler.epoch` before each pass. The last one may be smaller.
 
     Torch's global random state is not used: a pass would draw a seed for its workers from it, and
     a resumed run would differ. Prints a line where shared memory is short.
@@ -57,7 +57,7 @@ def make_loader(
     )
     if warning:
         _print_once(warning)
-    return _Loader(
+    return Loader(
         dataset,
         batch_size=batch_size,
         sampler=EpochSampler(length=len(dataset), shuffle=shuffle, seed=dataset.seed),
@@ -107,15 +107,18 @@ def shared_memory_warning(
     )
 
 
-class _Loader(DataLoader[Batch]):
-    """A DataLoader whose workers have SIGTERM blocked when they start.
+class Loader(DataLoader[Sample]):
+    """A DataLoader that gives a Batch at a time; its workers have SIGTERM blocked from birth.
 
     `timeout`, service managers and a shell's `kill` of a job signal all processes of a run at
     once. Workers must outlive that: the main process finishes the step in hand with them. Torch
     installs a handler that ends a worker on SIGTERM before `_start_worker` is called.
     """
 
-    def __iter__(self) -> Iterator[Batch]:
+    sampler: EpochSampler
+    batch_size: int
+
+    def __iter__(self) -> Any:
         if self.multiprocessing_context is None:  # workers are spawned
             resource_tracker.ensure_running()  # started later, it would unblock SIGTERM again
         earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

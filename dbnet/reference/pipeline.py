@@ -4,13 +4,12 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from torch.utils.data import DataLoader
 
 from dbnet.data.collate import Collate
 from dbnet.data.dataset import DetectionDataset
 from dbnet.data.samples import load_sample
 from dbnet.data.transforms import EvalTransform
-from dbnet.data.workers import make_loader
+from dbnet.data.workers import Loader, make_loader
 from dbnet.errors import InputError
 from dbnet.geometry import min_area_quad
 from dbnet.metrics import Metric
@@ -18,7 +17,7 @@ from dbnet.reference import iou as plain_iou
 from dbnet.reference import postprocess as plain_postprocess
 from dbnet.reference import targets as plain_targets
 from dbnet.settings import DataConfig, MetricConfig, PostprocessConfig, TargetsConfig
-from dbnet.structures import Batch, Detections, Record, Sample, TargetMaps
+from dbnet.structures import Detections, Record, Sample, TargetMaps
 
 
 def target_maps(
@@ -49,7 +48,7 @@ def reference_pipeline(
     targets: TargetsConfig,
     postprocess: PostprocessConfig,
     metric: MetricConfig,
-) -> tuple[DataLoader[Batch], Callable[[np.ndarray], Detections], dict[str, Metric]]:
+) -> tuple[Loader, Callable[[np.ndarray], Detections], dict[str, Metric]]:
     """Loader without cache, post-processor and metrics: the parts of one validation."""
     dataset = DetectionDataset(
         records=records,

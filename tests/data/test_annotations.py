@@ -93,6 +93,7 @@ def test_images_without_entry_are_counted_not_used(tmp_path):
     ]
 
 
+@pytest.mark.faults("JSON of the wrong shape")
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -156,6 +157,7 @@ def test_ufo_of_wrong_shape(tmp_path, content, message):
     assert str(error.value) == problems[0]
 
 
+@pytest.mark.faults("several problems at once")
 def test_all_problems_are_collected(tmp_path):
     bad = {"words": {"1": {"points": 0}, "2": {"points": QUAD}, "3": {}}}
     _ufo(tmp_path, {"a.png": bad, "b.png": [], "c.png": _words(QUAD)})
@@ -166,6 +168,7 @@ def test_all_problems_are_collected(tmp_path):
         load_records(tmp_path, "train", format="auto")
 
 
+@pytest.mark.faults("key that stands twice")
 def test_keys_that_stand_twice(tmp_path):
     _image(tmp_path / "images/train/a.png")
     word = json.dumps({"points": QUAD})
@@ -244,6 +247,7 @@ def test_byte_order_mark_in_json(tmp_path):
 # Image files
 
 
+@pytest.mark.faults("missing images")
 def test_missing_images_are_listed_once(tmp_path):
     _ufo(tmp_path, {f"{i}.png": _words(QUAD) for i in range(7)}, draw=False)
     _image(tmp_path / "images/train/0.png")
@@ -257,6 +261,7 @@ def test_missing_images_are_listed_once(tmp_path):
     assert "annotated images missing" in table and report.missing == 6
 
 
+@pytest.mark.faults("name too long for a file")
 def test_names_no_file_system_holds_are_missing(tmp_path):
     _image(tmp_path / "images/train/a.png")
     _ufo(tmp_path, {"x" * 300: _words(QUAD), "nul\0.png": _words(QUAD)}, draw=False)
@@ -289,6 +294,7 @@ def test_names_that_are_not_utf8_are_problems_and_can_be_printed(tmp_path):
     ]
 
 
+@pytest.mark.faults("../ and absolute paths")
 @pytest.mark.parametrize("name", ["../a.png", "sub/../a.png", "/etc/passwd"])
 def test_paths_that_leave_the_folder(tmp_path, name):
     _image(tmp_path / "images/train/a.png")
@@ -300,6 +306,7 @@ def test_paths_that_leave_the_folder(tmp_path, name):
     assert f"images/{name}: {name} must be a plain path below" in report.problems[0]
 
 
+@pytest.mark.faults("links out of the root")
 def test_links_that_leave_the_root(tmp_path):
     root, folder = tmp_path / "root", tmp_path / "root/images/train"
     _ufo(root, {name: _words(QUAD) for name in ("a.png", "b.png", "dir/a.png")}, draw=False)
@@ -337,6 +344,7 @@ def test_linked_folder_and_annotations_outside_the_root(tmp_path):
     assert _problems(other)[0].startswith(f"{other}/jsons/train.json: leads out of {other}")
 
 
+@pytest.mark.faults("image annotated twice")
 def test_same_image_under_two_spellings(tmp_path):
     _ufo(tmp_path, {"a.png": _words(QUAD), "./a.png": _words(OTHER)})
     records, report = scan(tmp_path, "train", format="auto")
@@ -357,6 +365,7 @@ def test_unreadable_images(tmp_path):
     assert "c.txt: not an image" in report.problems[1]
 
 
+@pytest.mark.faults("wrong width or height")
 def test_sizes_are_those_of_the_upright_image(tmp_path):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
@@ -371,6 +380,7 @@ def test_sizes_are_those_of_the_upright_image(tmp_path):
 # Polygons
 
 
+@pytest.mark.faults("bad polygons")
 def test_bad_polygons_are_dropped_by_reason(tmp_path):
     nan, inf = float("nan"), float("inf")
     large = np.linspace(0, 2 * np.pi, 1000, endpoint=False)
@@ -486,6 +496,7 @@ def test_icdar(tmp_path, folder, name):
     assert report.unannotated == 1
 
 
+@pytest.mark.faults("byte order mark, CRLF, commas")
 def test_icdar_bom_line_ends_blank_lines_and_sub_folders(tmp_path):
     _image(tmp_path / "images/train/s/a.jpg")
     _image(tmp_path / "images/train/s/empty.jpg")
@@ -541,6 +552,7 @@ def test_icdar_more_points_are_noted(tmp_path):
     assert report.notes == [f"{tmp_path}/gts/train/a.txt, line 2: read as 6 points"]
 
 
+@pytest.mark.faults("broken annotation line")
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -563,6 +575,7 @@ def test_broken_icdar_lines_are_named(tmp_path, line, reason):
     assert report.problems[0].endswith(f': "{line}"')
 
 
+@pytest.mark.faults("annotations not UTF-8")
 def test_icdar_not_utf8(tmp_path):
     _image(tmp_path / "images/train/a.jpg")
     _write(tmp_path / "gts/train/a.txt", b"\xef\xbb\xbf1,2\n\xb0\xa1")
@@ -590,6 +603,7 @@ def test_icdar_files_and_images_that_do_not_pair(tmp_path):
     }
 
 
+@pytest.mark.faults("fuzzed ICDAR lines")
 @settings(max_examples=200)
 @given(
     st.one_of(
@@ -648,6 +662,7 @@ def test_coco(tmp_path, place):
     assert f"{path}: annotations[4]: text dropped: run-length mask" in report.notes
 
 
+@pytest.mark.faults("COCO of the wrong shape")
 @pytest.mark.parametrize(
     ("images", "annotations", "message"),
     [
@@ -714,6 +729,7 @@ def test_labelme(tmp_path, folder):
     assert report.notes == [f"{tmp_path / folder}/a.json: shapes[4]: text dropped: shape circle"]
 
 
+@pytest.mark.faults("LabelMe of the wrong shape")
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -153,6 +153,7 @@ def test_changed_parameter_misses(tmp_path, change):
     assert other.counts()[:2] == (0, 1)
 
 
+@pytest.mark.faults("cache of another version")
 @pytest.mark.parametrize("name", ["_TARGETS_VERSION", "MIN_SIDE"])
 def test_changed_version_misses(tmp_path, monkeypatch, name):
     cache = make_cache(tmp_path)
@@ -243,6 +244,7 @@ def damages(entry: bytes) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.faults("damaged cache entry")
 def test_damaged_entries_are_rebuilt(tmp_path):
     cache = make_cache(tmp_path)
     expected = cache(*page(), HEIGHT, WIDTH)
@@ -294,6 +296,7 @@ def test_processes_share_the_folder_and_the_counts(tmp_path, method):
     assert cache.counts()[:2] == (hits + 20, misses)
 
 
+@pytest.mark.faults("two cache writers")
 def test_two_writers_of_one_entry_do_not_meet(tmp_path, monkeypatch, caplog):
     cache, write_bytes = make_cache(tmp_path), Path.write_bytes
 
@@ -308,6 +311,7 @@ def test_two_writers_of_one_entry_do_not_meet(tmp_path, monkeypatch, caplog):
     assert cache.counts()[:2] == (1, 2)
 
 
+@pytest.mark.faults("killed while caching")
 def test_killed_while_writing(tmp_path, monkeypatch):
     write_bytes = Path.write_bytes
 
@@ -334,6 +338,7 @@ def fails(code: int):
     return fail
 
 
+@pytest.mark.faults("cache: full, read-only")
 @pytest.mark.parametrize(
     ("method", "code"),
     [("write_bytes", errno.ENOSPC), ("replace", errno.EROFS), ("mkdir", errno.EACCES)],

@@ -1,20 +1,13 @@
 """Loaders: order, seeds, workers, batches."""
 
-import multiprocessing
-import os
-import signal
-import sys
 from functools import partial
 from itertools import chain
-from multiprocessing import resource_sharer
-from multiprocessing.connection import Client
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image
-from torch.utils.data._utils import signal_handling
 
 from dbnet.data.annotations import scan as annotations
 from dbnet.data.collate import Collate, cached_maps, drawn_maps
@@ -76,6 +69,7 @@ def test_batches_are_the_same_whatever_the_number_of_workers(records):
             assert np.array_equal(a.matrices, b.matrices)
 
 
+@pytest.mark.faults("epochs all alike")
 def test_epochs_differ_in_order_and_augmentation(records):
     loader = loader_of(records, workers=0)
     first, second = (
@@ -121,6 +115,7 @@ def test_sampler_without_shuffle_is_in_order():
     assert list(sampler) == [(3, 0), (3, 1), (3, 2), (3, 3)]
 
 
+@pytest.mark.faults("image no worker can read")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_image_that_cannot_be_read_is_named(records, workers, tmp_path):
     broken = tmp_path / "broken.png"
@@ -253,35 +248,3 @@ def test_a_reduced_letterbox_is_where_the_full_one_is(tmp_path, size, factor):
         weights = np.maximum(image[:, :width] - 95, 0)
         centres.append([np.average(axis, weights=weights) for axis in np.indices(weights.shape)])
     assert np.abs(np.subtract(*centres)).max() < 0.03
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="needs sigtimedwait")
-def test_a_worker_born_while_all_are_signalled_serves_on(records, monkeypatch):
-    prepare = signal_handling._set_worker_signal_handlers
-
-    def signalled():
-        prepare()  # from here on, torch has a worker die of it
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    expected = epoch_of(loader_of(records, workers=0), 0)
-    monkeypatch.setattr(signal_handling, "_set_worker_signal_handlers", signalled)
-    for a, b in zip(expected, epoch_of(loader_of(records, workers=2), 0), strict=True):
-        assert torch.equal(a.images, b.images)
-    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="tensors travel otherwise")
-def test_a_hand_over_that_breaks_off_is_not_told(records, monkeypatch, capfd):
-    fetch, left = resource_sharer.DupFd.detach, []
-
-    def leave_and_come_back(handle):
-        Client(handle._id[0], authkey=multiprocessing.current_process().authkey).close()
-        left.append(handle)
-        return fetch(handle)
-
-    loader = loader_of(records, workers=1)
-    expected = epoch_of(loader, 0)
-    monkeypatch.setattr(resource_sharer.DupFd, "detach", leave_and_come_back)
-    for a, b in zip(expected, epoch_of(loader, 0), strict=True):
-        assert torch.equal(a.images, b.images)
-    assert left and capfd.readouterr().err == ""

@@ -52,6 +52,7 @@ def _read_corners(image):
     return [image[ys[0], xs[0]], image[ys[0], xs[1]], image[ys[1], xs[1]], image[ys[1], xs[0]]]
 
 
+@pytest.mark.faults("EXIF 1 to 8")
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
 def test_exif_orientation_is_applied_once(tmp_path, suffix, orientation):
@@ -192,6 +193,7 @@ def test_a_truncated_jpeg_is_refused_reduced_too(tmp_path):
 RAMP = np.arange(0, 256, 5, dtype=np.uint8).reshape(4, 13)
 
 
+@pytest.mark.faults("grey, 16-bit, 1 x 1")
 @pytest.mark.parametrize(
     ("name", "stored", "expected"),
     [
@@ -241,6 +243,7 @@ def test_tiffs_whose_zero_is_white_are_not_inverted(tmp_path, dtype):
     np.testing.assert_array_equal(decode_image(tmp_path / "a.tif")[:, :, 0], RAMP)
 
 
+@pytest.mark.faults("palette")
 def test_palette(tmp_path):
     Image.fromarray(_corners()).convert("P", palette=Image.Palette.ADAPTIVE).save(
         tmp_path / "a.png"
@@ -249,11 +252,13 @@ def test_palette(tmp_path):
     np.testing.assert_array_equal(decode_image(tmp_path / "a.png"), _corners())
 
 
+@pytest.mark.faults("CMYK")
 def test_cmyk(tmp_path):
     Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=95)
     np.testing.assert_allclose(decode_image(tmp_path / "a.jpg")[8, 8], (255, 0, 0), atol=3)
 
 
+@pytest.mark.faults("alpha")
 @pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
 def test_alpha_lies_on_white(tmp_path, suffix):
     layer = np.zeros((1, 3, 4), np.uint8)
@@ -271,6 +276,7 @@ def test_transparent_colour_lies_on_white(tmp_path):
     np.testing.assert_array_equal(_read_corners(image), [(255, 255, 255), GREEN, GREY, BLUE])
 
 
+@pytest.mark.faults("animation")
 def test_animation_gives_first_frame(tmp_path):
     frames = [Image.new("RGB", (5, 4), color) for color in (RED, GREEN)]
     for suffix in ("gif", "png", "webp"):
@@ -345,6 +351,7 @@ def _no_opener(file):
     raise image_files.UnidentifiedImageError
 
 
+@pytest.mark.faults("truncated images")
 @pytest.mark.filterwarnings("ignore:Truncated File Read")
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "gif", "bmp"])
 @pytest.mark.parametrize("part", [0.02, 0.5, 0.99])
@@ -358,6 +365,7 @@ def test_truncated_files_are_refused(tmp_path, suffix, part):
         decode_image(path)
 
 
+@pytest.mark.faults("empty, foreign, missing images")
 @pytest.mark.parametrize("read", [image_size, decode_image])
 def test_refusals_name_the_file(tmp_path, read):
     (tmp_path / "empty.jpg").touch()
@@ -386,6 +394,7 @@ def _huge_png(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I4s", 0, b"IDAT") + b"\0" * 4
 
 
+@pytest.mark.faults("20,000 x 20,000 pixels")
 @pytest.mark.parametrize("read", [image_size, decode_image])
 @pytest.mark.parametrize("side", [9_000, 11_000, 20_000])
 def test_huge_images_are_refused_by_their_header(tmp_path, read, side):

@@ -80,6 +80,7 @@ def test_equals_the_textbook(seed):
     )
 
 
+@pytest.mark.faults("1,000 points in a text")
 def test_equals_the_textbook_for_a_thousand_points():
     angles = np.linspace(0, 2 * np.pi, 1000, endpoint=False)
     radii = 45 + 12 * np.sin(7 * angles)
@@ -87,6 +88,7 @@ def test_equals_the_textbook_for_a_thousand_points():
     assert_like_textbook([flower.astype(np.float32)], np.zeros(1, bool), 140, 160, **PARAMETERS)
 
 
+@pytest.mark.faults("5,000 texts on an image")
 def test_equals_the_textbook_for_five_thousand_texts():
     rng = np.random.default_rng(0)
     texts = [

@@ -253,6 +253,7 @@ TANGLED = [  # simplified, its outline crosses itself twice
 ]
 
 
+@pytest.mark.faults("fuzzed probability maps")
 @settings(max_examples=150)
 @example(np.array(TANGLED, np.float32), 0.0, None, True, 1)
 @given(

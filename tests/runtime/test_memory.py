@@ -32,6 +32,7 @@ def resident() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+@pytest.mark.faults("20 validations")
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_twenty_validations_need_the_memory_of_five(tmp_path, workers):

@@ -59,6 +59,7 @@ def test_stopped_and_resumed_equals_uninterrupted_bitwise(pages, tmp_path, chang
     assert json.loads((part / "config.json").read_text())["train"]["epochs"] == 3
 
 
+@pytest.mark.faults("0 or 2 workers")
 def test_the_number_of_workers_does_not_change_the_weights(pages, tmp_path):
     states = []
     for workers in (0, 2):
@@ -82,6 +83,7 @@ def test_a_run_leaves_what_it_promises(pages, tmp_path):
     assert best["best"] == max(record["val/cleval/hmean"] for record in records)
 
 
+@pytest.mark.faults("run folder that exists")
 def test_an_existing_run_is_never_written_into(pages, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -92,6 +94,7 @@ def test_an_existing_run_is_never_written_into(pages, tmp_path):
     assert (folder / "last.pt").read_bytes() == b"precious"
 
 
+@pytest.mark.faults("resume with other settings")
 def test_a_resumed_run_keeps_its_settings(pages, tmp_path):
     folder = train.main(small(pages, tmp_path, epochs=1))
     cfg = small(pages, tmp_path, resume=folder, accumulate=1)
@@ -99,6 +102,7 @@ def test_a_resumed_run_keeps_its_settings(pages, tmp_path):
         train.main(cfg)
 
 
+@pytest.mark.faults("resume on other data")
 def test_a_resumed_run_keeps_its_data(pages, tmp_path):
     folder = train.main(small(pages, tmp_path, epochs=1))
     other = write_dataset(tmp_path / "other", train=4, val=2)
@@ -132,6 +136,7 @@ def test_weights_start_a_new_run(pages, tmp_path):
         train.main(replace(other, train=replace(other.train, name="third")))
 
 
+@pytest.mark.faults("no usable text")
 def test_no_usable_text_stops_the_run(tmp_path):
     root = write_dataset(tmp_path / "pages", train=1, val=1)
     empty = {"images": {"page_0.png": {"words": {}}}}

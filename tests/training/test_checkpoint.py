@@ -35,6 +35,7 @@ def test_averaged_weights_win(payload, tmp_path):
     assert all((tensor == 0).all() for tensor in model.state_dict().values())
 
 
+@pytest.mark.faults("write that fails")
 def test_a_failed_write_keeps_the_earlier_file(payload, tmp_path, monkeypatch):
     path = tmp_path / "last.pt"
     checkpoint.save_checkpoint(path, payload)
@@ -55,6 +56,7 @@ class Bomb:
         return (exec, ("import pathlib; pathlib.Path('exploded').write_text('x')",))
 
 
+@pytest.mark.faults("checkpoint with code in it")
 def test_code_in_a_file_is_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "bomb.pt"
@@ -67,6 +69,7 @@ def test_code_in_a_file_is_not_run(tmp_path, monkeypatch):
     assert not (tmp_path / "exploded").exists()
 
 
+@pytest.mark.faults("damaged checkpoint")
 @pytest.mark.parametrize("damage", ["missing", "empty", "half", "text", "foreign"])
 def test_damage_is_one_line_naming_the_file(payload, tmp_path, damage):
     path = tmp_path / "last.pt"
@@ -83,6 +86,7 @@ def test_damage_is_one_line_naming_the_file(payload, tmp_path, damage):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.faults("another encoder's checkpoint")
 def test_another_architecture_is_refused_with_the_difference(payload):
     other = DBNet(encoder="mobilenetv3_small_050", fpn_channels=32)
     with pytest.raises(ValueError, match=r"fpn\.lateral\.0\.weight"):

@@ -187,6 +187,7 @@ def test_evaluate_averages_losses_over_images_not_batches():
     assert [result.image_id for result in results] == ["100.png", "200.png", "50.png"]
 
 
+@pytest.mark.faults("nothing to validate")
 def test_nothing_to_evaluate_is_an_error_and_not_a_zero():
     with pytest.raises(ValueError, match="nothing to evaluate"):
         evaluate(

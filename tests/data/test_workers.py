@@ -1,0 +1,215 @@
+"""Loader workers: shared memory that is short, signals, start methods, errors on the way back."""
+
+import gc
+import multiprocessing
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from functools import partial
+from multiprocessing import resource_sharer
+from multiprocessing.connection import Client
+
+import pytest
+import torch
+from torch.utils.data._utils import signal_handling
+
+from dbnet.data import workers
+from dbnet.data.annotations import scan as annotations
+from dbnet.data.collate import Collate, drawn_maps
+from dbnet.data.dataset import DetectionDataset
+from dbnet.data.samples import load_sample
+from dbnet.data.transforms import EvalTransform
+from dbnet.data.workers import Loader, make_loader, shared_memory_warning
+from dbnet.errors import InputError, one_line
+from tests.drawing import write_dataset
+
+COLLATE = Collate(target_maps=partial(drawn_maps, shrink_ratio=0.4, thresh_min=0.3, thresh_max=0.7))
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    root = write_dataset(tmp_path_factory.mktemp("pages"), train=7, val=1)
+    return annotations.load_records(root, "train", format="ufo")[0]
+
+
+def loader_of(records, *, workers: int = 1, collate=COLLATE) -> Loader:
+    return make_loader(
+        DetectionDataset(
+            records=records, load=load_sample, transform=EvalTransform(image_size=96), seed=1
+        ),
+        collate,
+        shuffle=False, batch_size=3, num_workers=workers, prefetch_factor=2,
+        persistent_workers=True, pin_memory=False,
+    )  # fmt: skip
+
+
+def assert_same(ours: list, expected: list) -> None:
+    for a, b in zip(ours, expected, strict=True):
+        assert a.image_ids == b.image_ids
+        for name in ("images", "shrink_map", "shrink_mask", "thresh_map", "thresh_mask"):
+            x, y = getattr(a, name), getattr(b, name)
+            assert torch.equal(x, y) and x.stride() == y.stride()
+
+
+def fields_of(batch) -> list[torch.Tensor]:
+    return [value for value in batch if isinstance(value, torch.Tensor)]
+
+
+def ends_within(seconds: float, pid: int) -> bool:
+    deadline = time.monotonic() + seconds
+    while pid in (child.pid for child in multiprocessing.active_children()):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def terminated_by_another(pid: int) -> None:
+    subprocess.run(["kill", "-TERM", str(pid)], check=True)
+
+
+@pytest.mark.faults("no room in shared memory (a real limit)", "batches are copied, and equal")
+@linux
+def test_without_shared_memory_batches_are_copied(records):
+    expected = list(loader_of(records, workers=0))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # of /dev/shm's files too
+    try:
+        copied = list(loader_of(records))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert_same(copied, expected)
+    assert any(not tensor.is_shared() for batch in copied for tensor in fields_of(batch))
+    shared = list(loader_of(records))
+    assert_same(shared, expected)
+    assert all(tensor.is_shared() for batch in shared for tensor in fields_of(batch))
+
+
+@pytest.mark.parametrize(
+    ("ranks", "workers", "free", "needed"),
+    [(1, 4, 64, 492), (8, 4, 64, 3932), (1, 4, 500, None), (1, 0, 0, None)],
+)
+def test_short_shared_memory_is_told_with_what_to_set(monkeypatch, ranks, workers, free, needed):
+    found = namedtuple("found", "f_bavail f_frsize")(free * 1000, 1000)
+    monkeypatch.setattr(os, "statvfs", lambda path: found)
+    monkeypatch.setattr("dbnet.runtime.distributed.local_world", lambda: ranks)
+    line = shared_memory_warning(side=640, batch_size=12, num_workers=workers, prefetch_factor=2)
+    if needed is None:
+        assert line is None
+        return
+    assert line.startswith(
+        f"/dev/shm: {free} MB are free, the loader's workers fill up to {needed}"
+    )
+    assert f"--shm-size {-(-needed // 1000)}g" in line and "--data.num-workers" in line
+
+
+def test_the_room_a_batch_needs_is_what_it_takes(records):
+    batch = next(iter(loader_of(records, workers=0)))
+    taken = sum(tensor.nbytes for tensor in fields_of(batch))
+    assert taken == 3 * 96 * 96 * workers._BYTES_PER_PIXEL
+
+
+def unsendable(samples):
+    return lambda: samples
+
+
+@pytest.mark.faults("a batch that a worker cannot send", "ends the run, and is not waited for")
+def test_a_batch_that_cannot_be_sent_is_an_error(records):
+    with pytest.raises((AttributeError, RuntimeError), match="in a DataLoader worker, sending"):
+        list(loader_of(records, collate=unsendable))
+
+
+@pytest.mark.faults("workers that cannot be started", "one line with the flag")
+def test_workers_that_cannot_start_are_one_line(records, monkeypatch):
+    def refuse():
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    loader = loader_of(records, workers=2)
+    with pytest.raises(InputError, match=r"--data.num-workers 2: .*\(Resource temporarily unav"):
+        iter(loader)
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@pytest.mark.faults("too few file descriptors", "one line that names ulimit -n")
+@linux
+def test_too_few_open_files_are_one_line(records):
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    loader = loader_of(records)
+    batches = iter(loader)
+    next(batches)
+    open_now = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - counts, not paths
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + 2, limits[1]))
+    try:
+        with pytest.raises((RuntimeError, OSError)) as caught:
+            kept = list(batches)
+            assert not kept
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert "ulimit -n" in one_line(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigtimedwait"), reason="needs sigtimedwait")
+def test_a_worker_signalled_at_its_start_serves_on(records, monkeypatch):
+    prepare = signal_handling._set_worker_signal_handlers
+
+    def signalled():
+        prepare()  # torch's handler ends a worker on SIGTERM
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    expected = list(loader_of(records, workers=0))
+    monkeypatch.setattr(signal_handling, "_set_worker_signal_handlers", signalled)
+    assert_same(list(loader_of(records, workers=2)), expected)
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@pytest.mark.faults("SIGTERM to all: no sigtimedwait, or workers spawned", "workers serve on")
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_workers_outlive_a_sigterm_as_on_macos(records, monkeypatch, start_method):
+    """There workers are spawned, and without sigtimedwait the sender of a signal is not known."""
+    expected = list(loader_of(records, workers=0))
+    monkeypatch.delattr(signal, "sigtimedwait", raising=False)
+    loader = loader_of(records)
+    if start_method == "spawn":
+        loader.multiprocessing_context = None
+        monkeypatch.setattr(multiprocessing.context._default_context, "_actual_context", None)
+        multiprocessing.set_start_method("spawn")
+    batches = iter(loader)
+    [worker] = batches._workers
+    terminated_by_another(worker.pid)  # before a spawned one has imported anything
+    assert_same(list(batches), expected)
+    if start_method == "fork":
+        terminated_by_another(worker.pid)
+        assert ends_within(10, worker.pid), "the second one ends it"
+    del batches, loader
+    gc.collect()
+    assert ends_within(10, worker.pid)
+
+
+def test_a_worker_ends_where_its_parent_says_so(records):
+    loader = loader_of(records)
+    list(loader)
+    [worker] = loader._iterator._workers
+    worker.terminate()
+    assert ends_within(10, worker.pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tensors travel otherwise")
+def test_a_broken_hand_over_prints_no_traceback(records, monkeypatch, capfd):
+    fetch, left = resource_sharer.DupFd.detach, []
+
+    def leave_and_come_back(handle):
+        Client(handle._id[0], authkey=multiprocessing.current_process().authkey).close()
+        left.append(handle)
+        return fetch(handle)
+
+    loader = loader_of(records)
+    expected = list(loader)
+    monkeypatch.setattr(resource_sharer.DupFd, "detach", leave_and_come_back)
+    assert_same(list(loader), expected)
+    assert left and capfd.readouterr().err == ""
