@@ -25,9 +25,10 @@ from dbnet.data.samples import load_sample
 from dbnet.data.transforms import EvalTransform
 from dbnet.data.workers import Loader, make_loader, shared_memory_warning
 from dbnet.errors import InputError, one_line
+from dbnet.settings import TargetsConfig
 from tests.drawing import write_dataset
 
-COLLATE = Collate(target_maps=partial(drawn_maps, shrink_ratio=0.4, thresh_min=0.3, thresh_max=0.7))
+COLLATE = Collate(target_maps=partial(drawn_maps, targets=TargetsConfig()))
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
