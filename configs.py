@@ -3,40 +3,46 @@
 Those of the components are in dbnet.settings. Standard library only: `--help` answers at once.
 """
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
+from dbnet.section import Range, Section, require
 from dbnet.settings import (
     AugmentConfig,
+    Count,
     DataConfig,
+    EvalDataConfig,
     LossConfig,
     MetricConfig,
     ModelConfig,
+    NonNegative,
     OptimConfig,
     PostprocessConfig,
+    ShrinkRatio,
+    Side,
     TargetsConfig,
-    require,
 )
 
-T = TypeVar("T")
+P = TypeVar("P", "EvaluateConfig", "ProfileConfig")
+Natural = Annotated[int, Range(ge=0)]
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Section, prefix="train"):
     """The loop."""
 
-    epochs: int = 200
+    epochs: Count = 200
     """Passes over the training set."""
-    seed: int = 42
+    seed: Natural = 42
     """Seeds weights, order, workers and augmentation."""
-    accumulate: int = 2
+    accumulate: Count = 2
     """Batches per optimizer step (gradient accumulation)."""
-    clip: float = 5.0
+    clip: NonNegative = 5.0
     """Largest gradient norm; 0 turns clipping off."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Autocast type; auto takes bf16 where the device computes in it natively."""
-    ema: float = 0.0
+    ema: Annotated[float, Range(ge=0, lt=1)] = 0.0
     """Decay of the averaged weights that are validated and kept as best, such as 0.998; 0: off."""
     recompute_encoder: bool = False
     """Run the encoder twice instead of keeping its activations: less memory, more time."""
@@ -46,9 +52,9 @@ class TrainConfig:
     """Compile the network for full batches (torch.compile): slower to start, then faster."""
     sync_batchnorm: bool = False
     """Batch-norm statistics over all ranks instead of each one's own (GPUs only)."""
-    save_minutes: float = 15.0
+    save_minutes: NonNegative = 15.0
     """Write last.pt that often within an epoch too; 0: after every optimizer step."""
-    val_every: int = 1
+    val_every: Count = 1
     """Epochs between validations; the last epoch is always validated."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the GPU where there is one, each rank its own."""
@@ -59,20 +65,9 @@ class TrainConfig:
     resume: Path | None = None
     """Run folder to continue exactly where its last.pt stands."""
 
-    def __post_init__(self) -> None:
-        require(self.epochs >= 1, f"--train.epochs {self.epochs}: must be at least 1")
-        require(self.seed >= 0, f"--train.seed {self.seed}: must be 0 or more")
-        require(self.accumulate >= 1, f"--train.accumulate {self.accumulate}: must be at least 1")
-        require(self.clip >= 0, f"--train.clip {self.clip}: must be 0 or more")
-        require(0 <= self.ema < 1, f"--train.ema {self.ema}: must lie in 0..1, below 1")
-        require(
-            self.save_minutes >= 0, f"--train.save-minutes {self.save_minutes}: must be 0 or more"
-        )
-        require(self.val_every >= 1, f"--train.val-every {self.val_every}: must be at least 1")
-
 
 @dataclass(frozen=True)
-class Config:
+class Config(Section):
     """Train a DBNet text detector."""
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -86,6 +81,7 @@ class Config:
     metric: MetricConfig = field(default_factory=MetricConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         smaller = (self.data.train_size or self.data.image_size) < self.data.image_size
         require(
             not smaller or self.augment.crop > 0 or self.augment.scale[1] > 1,
@@ -94,22 +90,15 @@ class Config:
         )
 
 
-def _require_no_early_stop(data: DataConfig) -> None:
-    require(
-        not (data.check_only or data.fill_cache),
-        "--data.check-only and --data.fill-cache belong to train.py",
-    )
-
-
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(Section):
     """Evaluate a checkpoint. Sections default to what it was trained with."""
 
     checkpoint: Path | None = None
     """Checkpoint to evaluate; None: the newest best.pt under runs/."""
     split: str = "val"
     """Split of the data set."""
-    data: DataConfig = field(default_factory=DataConfig)
+    data: EvalDataConfig = field(default_factory=EvalDataConfig)
     targets: TargetsConfig = field(default_factory=TargetsConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
@@ -120,21 +109,17 @@ class EvaluateConfig:
     """Autocast type; auto takes bf16 where the device computes in it natively."""
     out: Path | None = None
     """Folder for metrics.json, predictions.json and drawings; None: eval-DATE-TIME beside it."""
-    draw_worst: int = 8
+    draw_worst: Annotated[int, Range(ge=0, le=99)] = 8
     """Draw this many images, those with the lowest CLEval hmean."""
-
-    def __post_init__(self) -> None:
-        _require_no_early_stop(self.data)
-        require(0 <= self.draw_worst <= 99, f"--draw-worst {self.draw_worst}: must lie in 0..99")
 
 
 @dataclass(frozen=True)
-class ProfileConfig:
+class ProfileConfig(Section):
     """Find out where validation time goes. Sections default to the checkpoint's settings."""
 
     checkpoint: Path | None = None
     """Checkpoint to run; None: the newest best.pt under runs/, else random weights."""
-    data: DataConfig = field(default_factory=DataConfig)
+    data: EvalDataConfig = field(default_factory=EvalDataConfig)
     targets: TargetsConfig = field(default_factory=TargetsConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     """Encoder and pyramid where there is no checkpoint; their weights are random."""
@@ -145,9 +130,9 @@ class ProfileConfig:
     """cpu, cuda, cuda:1, mps; auto takes the GPU where there is one."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Autocast type; auto takes bf16 where the device computes in it natively."""
-    warmup: int = 2
+    warmup: Natural = 2
     """Batches that are run first and not measured."""
-    train_steps: int = 5
+    train_steps: Natural = 5
     """Training steps timed beside; 0: none."""
     compare_naive: bool = False
     """Also run the textbook path: no cache, plain targets, post-process and metric."""
@@ -155,20 +140,14 @@ class ProfileConfig:
     """Write a torch.profiler trace of three batches."""
     baseline: Path | None = None
     """Earlier profile.json; exit status 1 where a stage has become slower."""
-    tolerance: float = 0.1
+    tolerance: NonNegative = 0.1
     """Slowdown a stage may have against the baseline; 0.1 is 10 %."""
     out: Path | None = None
     """Folder for profile.json, report.md and stages.png; None: runs/profile-DATE-TIME."""
 
-    def __post_init__(self) -> None:
-        _require_no_early_stop(self.data)
-        require(self.warmup >= 0, f"--warmup {self.warmup}: must be 0 or more")
-        require(self.train_steps >= 0, f"--train-steps {self.train_steps}: must be 0 or more")
-        require(self.tolerance >= 0, f"--tolerance {self.tolerance}: must be 0 or more")
-
 
 @dataclass(frozen=True)
-class PredictConfig:
+class PredictConfig(Section):
     """Find the text in your own images. Settings default to what the weights were trained with."""
 
     images: tuple[str, ...]
@@ -181,14 +160,14 @@ class PredictConfig:
     """Folder for predictions.json, predictions.csv, drawings; None: runs/predict-DATE-TIME."""
     draw: bool = False
     """Also draw each image with the text found in it, to drawings/."""
-    image_size: int = DataConfig.image_size
+    image_size: Side = DataConfig.image_size
     """Longest side at the network in pixels, a multiple of 32. More finds smaller text."""
-    shrink_ratio: float = TargetsConfig.shrink_ratio
+    shrink_ratio: ShrinkRatio = TargetsConfig.shrink_ratio
     """How far texts were shrunk for training; detections are grown back accordingly."""
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
-    batch_size: int = 8
+    batch_size: Count = 8
     """Images of one shape that go through the network together."""
-    num_workers: int = 4
+    num_workers: Count = 4
     """Threads that decode images ahead of the network, and draw behind it."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the GPU where there is one."""
@@ -198,32 +177,20 @@ class PredictConfig:
     """Compile the network (torch.compile): a minute per image shape, for thousands of images."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.onnx is None:
+            return
+        require(self.checkpoint is None, "--onnx and --checkpoint: one network at a time")
         require(
-            self.image_size >= 64 and self.image_size % 32 == 0,
-            f"--image-size {self.image_size}: must be a multiple of 32, at least 64",
-        )
-        require(
-            0 < self.shrink_ratio < 1,
-            f"--shrink-ratio {self.shrink_ratio}: must lie between 0 and 1",
-        )
-        require(
-            self.onnx is None or self.checkpoint is None,
-            "--onnx and --checkpoint: one network at a time",
-        )
-        require(
-            self.onnx is None
-            or (self.device in ("auto", "cpu") and self.precision in ("auto", "fp32")),
+            self.device in ("auto", "cpu") and self.precision in ("auto", "fp32"),
             "--onnx: runs on the processor in fp32; leave --device and --precision out",
         )
-        require(self.onnx is None or not self.fast, "--onnx: cannot be compiled; leave --fast out")
-        require(self.batch_size >= 1, f"--batch-size {self.batch_size}: must be at least 1")
-        require(self.num_workers >= 1, f"--num-workers {self.num_workers}: must be at least 1")
+        require(not self.fast, "--onnx: cannot be compiled; leave --fast out")
 
 
-def over_trained(cls: type[T], trained: Config, checkpoint: Path) -> T:
+def over_trained(cls: type[P], trained: Config, checkpoint: Path) -> P:
     """The defaults of a program that runs a checkpoint: the sections it was trained with."""
-    shared = {f.name for f in fields(cls)} & {f.name for f in fields(Config)}
-    sections = {name: getattr(trained, name) for name in shared}
-    # Drawn receipts were for training: figures are those of the images of root alone.
-    sections["data"] = replace(trained.data, drawn_mix=0)
-    return cls(checkpoint=checkpoint, **sections)
+    names = {f.name for f in fields(cls)} & {"targets", "loss", "postprocess", "metric"}
+    sections = {name: getattr(trained, name) for name in names}
+    data = {f.name: getattr(trained.data, f.name) for f in fields(EvalDataConfig)}
+    return cls(checkpoint=checkpoint, data=EvalDataConfig(**data), **sections)

@@ -20,7 +20,7 @@ from dbnet.errors import InputError
 from dbnet.inference.weights import released_weights, trained_with
 from dbnet.runtime import cli
 from dbnet.runtime.files import new_folder
-from dbnet.settings import from_stored
+from dbnet.section import from_stored
 
 LINE_ENDS = {ord("\n"): r"\n", ord("\r"): r"\r"}
 

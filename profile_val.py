@@ -22,7 +22,7 @@ from dbnet.errors import InputError
 from dbnet.inference.weights import newest_checkpoint, trained_with
 from dbnet.runtime import cli
 from dbnet.runtime.files import new_folder
-from dbnet.settings import to_dict
+from dbnet.section import to_dict
 
 
 def parse() -> ProfileConfig:

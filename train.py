@@ -18,7 +18,7 @@ import tyro
 from configs import Config
 from dbnet.errors import Stopped
 from dbnet.runtime import cli
-from dbnet.settings import to_dict
+from dbnet.section import to_dict
 from dbnet.training.run import (
     after_restart,
     claim,

@@ -30,7 +30,8 @@ from dbnet.postprocess.frames import to_original
 from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.reporting.tables import metrics_table, table
 from dbnet.runtime.device import autocast_dtype, keep_freed_memory, resolve_precision
-from dbnet.settings import MetricConfig, from_dict
+from dbnet.section import from_dict
+from dbnet.settings import MetricConfig
 from dbnet.structures import Record
 from dbnet.training.engine import compute_all
 

@@ -23,12 +23,12 @@ from dbnet.data.transforms import EvalTransform, TrainTransform
 from dbnet.data.workers import Loader, make_loader
 from dbnet.errors import InputError
 from dbnet.runtime import distributed
-from dbnet.settings import AugmentConfig, DataConfig, TargetsConfig
+from dbnet.settings import AugmentConfig, DataConfig, EvalDataConfig, TargetsConfig
 from dbnet.structures import Batch, Record
 from dbnet.synthetic import dataset as synthetic
 
 
-def load_records(cfg: DataConfig, splits: list[str]) -> dict[str, Sequence[Record]]:
+def load_records(cfg: EvalDataConfig, splits: list[str]) -> dict[str, Sequence[Record]]:
     """Read and check the splits, drawing receipts first where no root is given; prints a table.
 
     Raises:
@@ -36,7 +36,7 @@ def load_records(cfg: DataConfig, splits: list[str]) -> dict[str, Sequence[Recor
     """
     root, format = _data_set(cfg)
     roots = {split: (root, split, format) for split in splits}
-    if cfg.drawn_mix and "train" in splits:
+    if isinstance(cfg, DataConfig) and cfg.drawn_mix and "train" in splits:
         roots["drawn"] = (_drawn(cfg, cfg.drawn_mix, 0), "train", "ufo")
     loaded = {
         name: index.load_records(
@@ -86,14 +86,14 @@ def check(cfg: DataConfig, splits: list[str]) -> int:
     return 1 if problems else 0
 
 
-def _data_set(cfg: DataConfig) -> tuple[Path, str]:
+def _data_set(cfg: EvalDataConfig) -> tuple[Path, str]:
     """Root and annotation format; receipts are drawn where no root is given."""
     if cfg.root is not None:
         return cfg.root, cfg.format
     return _drawn(cfg, cfg.drawn_train, cfg.drawn_val), "ufo"
 
 
-def _drawn(cfg: DataConfig, train: int, val: int) -> Path:
+def _drawn(cfg: EvalDataConfig, train: int, val: int) -> Path:
     return synthetic.build(
         cfg.drawn_dir,
         train=train,
@@ -112,7 +112,7 @@ def _decode_failure(path: str) -> str | None:
     return None
 
 
-def open_caches(data: DataConfig, targets: TargetsConfig) -> Caches:
+def open_caches(data: EvalDataConfig, targets: TargetsConfig) -> Caches:
     """One set of caches serves all loaders; it may hold none."""
     folder = data.cache_dir
     return Caches(
@@ -148,7 +148,7 @@ def train_loader(
 
 def val_loader(
     records: Sequence[Record],
-    data: DataConfig,
+    data: EvalDataConfig,
     targets: TargetsConfig,
     *,
     caches: Caches | None = None,
@@ -176,7 +176,7 @@ def _random_geometry(augment: AugmentConfig) -> list[str]:
     return [name for name, value in still.items() if getattr(augment, name) != value]
 
 
-def _print_cached(name: str, data: DataConfig, random: list[str]) -> None:
+def _print_cached(name: str, data: EvalDataConfig, random: list[str]) -> None:
     what = "images and targets" if data.cache == "all" else "targets"
     how = f"cached in {data.cache_dir}/"
     if data.cache == "none":
@@ -189,7 +189,7 @@ def _print_cached(name: str, data: DataConfig, random: list[str]) -> None:
 def _loader(
     records: Sequence[Record],
     transform: EvalTransform | TrainTransform,
-    data: DataConfig,
+    data: EvalDataConfig,
     targets: TargetsConfig,
     caches: Caches,
     *,

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from dbnet.errors import InputError
-from dbnet.settings import from_stored
+from dbnet.section import from_stored
 
 T = TypeVar("T")
 

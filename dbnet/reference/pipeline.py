@@ -16,7 +16,7 @@ from dbnet.metrics import Metric
 from dbnet.reference import iou as plain_iou
 from dbnet.reference import postprocess as plain_postprocess
 from dbnet.reference import targets as plain_targets
-from dbnet.settings import DataConfig, MetricConfig, PostprocessConfig, TargetsConfig
+from dbnet.settings import EvalDataConfig, MetricConfig, PostprocessConfig, TargetsConfig
 from dbnet.structures import Detections, Record, Sample, TargetMaps
 
 
@@ -44,7 +44,7 @@ def target_maps(
 
 def reference_pipeline(
     records: list[Record],
-    data: DataConfig,
+    data: EvalDataConfig,
     targets: TargetsConfig,
     postprocess: PostprocessConfig,
     metric: MetricConfig,

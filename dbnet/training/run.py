@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from dbnet.errors import InputError, NonFiniteError, one_line
-from dbnet.settings import from_stored, to_dict
+from dbnet.section import from_stored, to_dict
 
 Config = TypeVar("Config")  # the settings of train.py
 

@@ -17,7 +17,8 @@ from dbnet.errors import InputError
 from dbnet.metrics import build_metrics
 from dbnet.postprocess.frames import to_original
 from dbnet.postprocess.postprocessor import DBPostprocessor
-from dbnet.settings import DataConfig, PostprocessConfig, from_dict, to_dict
+from dbnet.section import from_dict, to_dict
+from dbnet.settings import DataConfig, PostprocessConfig
 from dbnet.synthetic.dataset import draw_receipt
 from tests.networks import with_random_statistics
 

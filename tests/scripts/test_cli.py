@@ -12,7 +12,8 @@ from configs import Config
 from dbnet.checkpoint import save_checkpoint
 from dbnet.errors import InputError
 from dbnet.reporting.tables import write_json
-from dbnet.settings import DataConfig, PostprocessConfig, to_dict
+from dbnet.section import to_dict
+from dbnet.settings import DataConfig, EvalDataConfig, PostprocessConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -119,6 +120,6 @@ def test_the_last_of_a_flag_counts(checkpoints, monkeypatch):
 def test_drawn_receipts_of_the_training_are_not_evaluated(checkpoints, tmp_path, monkeypatch):
     words = ["evaluate.py", "--checkpoint", checkpoints[0], "--data.root"]
     monkeypatch.setattr(sys, "argv", [*words, str(tmp_path)])
-    assert evaluate.parse().data == DataConfig(root=tmp_path)
+    assert evaluate.parse().data == EvalDataConfig(root=tmp_path)
     monkeypatch.setattr(sys, "argv", [*words, "None"])
-    assert evaluate.parse().data == DataConfig()
+    assert evaluate.parse().data == EvalDataConfig()

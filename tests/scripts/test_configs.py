@@ -17,7 +17,8 @@ from dbnet.data.transforms import TrainTransform
 from dbnet.metrics.cleval import CLEval
 from dbnet.metrics.iou import IoUMetric
 from dbnet.postprocess.postprocessor import DBPostprocessor
-from dbnet.settings import AugmentConfig, CLEvalConfig, DataConfig, OptimConfig, from_dict, to_dict
+from dbnet.section import from_dict, to_dict
+from dbnet.settings import AugmentConfig, CLEvalConfig, DataConfig, OptimConfig
 from dbnet.training.losses import DBLoss
 from dbnet.training.optim import build_optimizer
 

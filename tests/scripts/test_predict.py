@@ -32,7 +32,8 @@ from dbnet.inference.inputs import Source, find_images
 from dbnet.inference.pipeline import load_canvas
 from dbnet.model.dbnet import DBNet
 from dbnet.reporting.pictures import FOUND, draw_found
-from dbnet.settings import DataConfig, PostprocessConfig, to_dict
+from dbnet.section import to_dict
+from dbnet.settings import DataConfig, PostprocessConfig
 from dbnet.structures import Record
 from dbnet.synthetic.dataset import draw_receipt
 from tests.drawing import draw_page, write_dataset
