@@ -56,8 +56,10 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
         resolve_precision,
     )
     from dbnet.runtime.profiler import StageTimer
-    from dbnet.training.engine import ImageResult, evaluate, evaluate_oracle
+    from dbnet.training.engine import evaluate, evaluate_oracle
     from dbnet.training.losses import DBLoss
+    from dbnet.training.scoring import ImageResult
+    from dbnet.training.scoring_pool import open_pool
 
     # ---- Checkpoint, data, parts
     keep_freed_memory()
@@ -79,20 +81,23 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     print(f"{checkpoint} (epoch {payload['epoch']}) on {device} in {precision}", flush=True)
     own = len(distributed.shard(records))
     bar_style = {"unit": "image", "leave": False, "disable": not distributed.is_main()}
-    with tqdm(total=own, desc="evaluate", **bar_style) as bar:
-        figures = evaluate(
-            model,
-            DBLoss(cfg.loss),
-            loader,
-            postprocess,
-            metrics,
-            device=device,
-            dtype=autocast_dtype(precision),
-            timer=timer,
-            on_image=lambda result: (results.append(result), bar.update()),
-        )
-    with tqdm(total=own, desc="oracle", **bar_style) as bar:
-        oracle = evaluate_oracle(counted(loader, bar.update), postprocess, metrics)
+    scoring = open_pool(cfg.data.scoring_workers, postprocess, metrics, device)
+    with scoring as pool:
+        with tqdm(total=own, desc="evaluate", **bar_style) as bar:
+            figures = evaluate(
+                model,
+                DBLoss(cfg.loss),
+                loader,
+                postprocess,
+                metrics,
+                device=device,
+                dtype=autocast_dtype(precision),
+                timer=timer,
+                pool=pool,
+                on_image=lambda result: (results.append(result), bar.update()),
+            )
+        with tqdm(total=own, desc="oracle", **bar_style) as bar:
+            oracle = evaluate_oracle(counted(loader, bar.update), postprocess, metrics, pool)
 
     results = list(chain.from_iterable(distributed.all_gather(results)))
     if not distributed.is_main():

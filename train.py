@@ -76,6 +76,7 @@ def main(cfg: Config) -> Path:
     from dbnet.training.logger import RunLog
     from dbnet.training.losses import DBLoss
     from dbnet.training.optim import build_ema, build_optimizer
+    from dbnet.training.scoring_pool import open_pool
     from dbnet.training.signals import StopSignals
 
     # ---- Device and seeds
@@ -222,7 +223,8 @@ def main(cfg: Config) -> Path:
         log.image("examples", draw_predictions(examples, *predict(averaged, examples)))
 
     # ---- Epochs
-    with claimed, resumable(folder), closing(log), StopSignals() as stop:
+    scoring = open_pool(cfg.data.scoring_workers, postprocess, metrics, device)
+    with claimed, resumable(folder), closing(log), StopSignals() as stop, scoring as pool:
         if step == 0:
             draw_first_batch()
         for epoch in range(first_epoch, cfg.train.epochs):
@@ -261,6 +263,7 @@ def main(cfg: Config) -> Path:
                     device=device,
                     dtype=dtype,
                     timer=timer,
+                    pool=pool,
                     is_stopped=lambda: stop.received is not None,
                 )
                 stop_if_asked(log.epoch, log.images)  # without figures, but with the epoch

@@ -33,7 +33,7 @@ from dbnet.runtime.device import autocast_dtype, keep_freed_memory, resolve_prec
 from dbnet.section import from_dict
 from dbnet.settings import MetricConfig
 from dbnet.structures import Record
-from dbnet.training.engine import compute_all
+from dbnet.training.scoring import compute_all
 
 try:
     import rapidocr_onnxruntime as rapidocr
@@ -147,7 +147,7 @@ def score(records: list[Record], found: list[list[np.ndarray]]) -> dict[str, flo
     for record, polygons in zip(records, found, strict=True):
         for metric in metrics.values():
             metric.update(polygons, record.polygons, record.ignored, record.texts)
-    return compute_all(metrics)
+    return compute_all(metrics, {name: metric.state() for name, metric in metrics.items()})
 
 
 if __name__ == "__main__":

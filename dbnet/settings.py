@@ -36,6 +36,9 @@ class EvalDataConfig(Section, prefix="data"):
     """Batches each worker prepares ahead."""
     persistent_workers: bool = True
     """Keep the workers alive between passes."""
+    scoring_workers: Annotated[int, Range(ge=0)] | None = None
+    """Processes that post-process and score validation images; 0: the main process does; None: 0
+    where the network runs on the CPU, else half of the cores, at most 8."""
     pin_memory: bool = True
     """Page-locked host memory for faster copies (CUDA only)."""
     drawn_train: Count = 400

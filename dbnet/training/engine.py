@@ -15,11 +15,21 @@ from torch.optim.swa_utils import AveragedModel
 from dbnet.data.collate import to_device
 from dbnet.errors import InputError, NonFiniteError, OtherRankError
 from dbnet.metrics import Metric
-from dbnet.postprocess.frames import to_original
 from dbnet.runtime import distributed
 from dbnet.runtime.device import autocast
 from dbnet.runtime.profiler import StageTimer
-from dbnet.structures import Batch, Detections
+from dbnet.structures import Batch
+from dbnet.training.scoring import (
+    BatchScores,
+    ImageResult,
+    Postprocess,
+    Truth,
+    add_sums,
+    compute_all,
+    score_batch,
+    truth_of,
+)
+from dbnet.training.scoring_pool import ScoringPool
 
 
 class StepReport(NamedTuple):
@@ -29,14 +39,6 @@ class StepReport(NamedTuple):
     images: int
     grad_norm: float | None  # before clipping; None where the optimizer did not step
     lr: float
-
-
-class ImageResult(NamedTuple):
-    """One validated image."""
-
-    image_id: str
-    detections: Detections  # original pixels
-    scores: dict[str, dict[str, float]]  # metric name -> that image's figures
 
 
 def train_one_epoch(
@@ -142,12 +144,13 @@ def evaluate(
     model: nn.Module,
     criterion: nn.Module,
     loader: Iterable[Batch],
-    postprocess: Callable[[np.ndarray], Detections],
+    postprocess: Postprocess,
     metrics: dict[str, Metric],
     *,
     device: torch.device,
     dtype: torch.dtype | None,
     timer: StageTimer,
+    pool: ScoringPool | None = None,
     on_image: Callable[[ImageResult], None] | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, float]:
@@ -160,28 +163,32 @@ def evaluate(
         model: the network itself; all ranks use the buffers of rank 0's.
         loader: this rank's images.
         metrics: by name; they are reset first.
-        on_image: is given the result of each of this rank's images; none is kept here.
+        pool: worker processes with the same `postprocess` and `metrics`, which then score several
+            batches at a time; None: this process scores. The results are the same bit by bit.
+        on_image: is given the result of each of this rank's images, in order; none is kept here.
         is_stopped: asked after every batch; the pass ends where it says so on one of the ranks.
 
     Returns:
         {"loss/total": ..., "cleval/hmean": ..., "images": ..., "empty": ..., "capped": ...};
         losses are means over images, `empty` of which have no detection. All images or none:
         an error on the way leaves no figures, and so does being stopped: the dict is empty.
+
+    Raises:
+        InputError: the loader gave no batch, an image cannot be scored, or a worker was lost.
     """
     distributed.broadcast_buffers(model)
     model.eval()
-    for metric in metrics.values():
-        metric.reset()
+    loss_sums: dict[str, Tensor] = {}  # on the device
     images = empty = capped = 0
-    loss_sums: Tensor | float = 0.0
-    names: tuple[str, ...] = ()
-    ahead = _predictions(model, criterion, loader, device=device, dtype=dtype, timer=timer)
-    for batch, losses, download in one_ahead(ahead):
-        names = losses._fields
-        loss_sums = loss_sums + torch.stack(losses) * len(batch.image_ids)  # stays on the device
-        with timer("download"):
-            prob_maps = download()
-        for result in score_batch(batch, prob_maps, postprocess, metrics, timer):
+    metric_sums: dict[str, np.ndarray] = {}
+    room = pool.host_maps if pool else None
+    ahead = _predictions(
+        model, criterion, loader, device=device, dtype=dtype, timer=timer, room=room
+    )
+    pairs = _downloaded(ahead, loss_sums, timer)
+    for scores in _scored(pairs, postprocess, metrics, timer, pool):
+        add_sums(metric_sums, scores)
+        for result in scores.images:
             images += 1
             empty += not result.detections.polygons
             capped += result.detections.capped
@@ -195,10 +202,18 @@ def evaluate(
     counts = distributed.all_reduce_sum_by_name(counts)
     if counts["images"] == 0:
         raise InputError("nothing to evaluate: the loader gave no batch")
-    sums = dict(zip(names, loss_sums.tolist(), strict=True)) if images else {}
+    sums = {name: float(value) for name, value in loss_sums.items()}
     sums = distributed.all_reduce_sum_by_name(sums)
     report = {f"loss/{name}": value / counts["images"] for name, value in sums.items()}
-    return report | compute_all(metrics) | counts
+    return report | compute_all(metrics, metric_sums) | counts
+
+
+class _Prediction(NamedTuple):
+    """What was asked of the device for one batch."""
+
+    batch: Batch
+    losses: Any  # a NamedTuple of scalars on the device
+    download: Callable[[], Tensor]  # waits for the maps, float32 (N, 1, H, W) on the host
 
 
 def _predictions(
@@ -209,8 +224,8 @@ def _predictions(
     device: torch.device,
     dtype: torch.dtype | None,
     timer: StageTimer,
-) -> Iterator[tuple[Batch, tuple[Tensor, ...], Callable[[], Tensor]]]:
-    """Per batch: the batch, its losses on the device, and what fetches its probability maps."""
+    room: Callable[[tuple[int, ...]], Tensor] | None,
+) -> Iterator[_Prediction]:
     for batch in timed(loader, timer):
         with timer("copy"):
             on_device = to_device(batch, device)
@@ -219,14 +234,43 @@ def _predictions(
             prob_maps = outputs.prob_logits.float().sigmoid()
         with timer("loss"):
             losses = criterion(outputs, on_device)
-        yield batch, losses, start_download(prob_maps)
+        host = room(tuple(prob_maps.shape)) if room else None
+        yield _Prediction(batch, losses, start_download(prob_maps, host))
 
 
-def start_download(tensor: Tensor) -> Callable[[], Tensor]:
-    """Begin copying to the host; the result waits for the copy and returns it."""
+def _downloaded(
+    predictions: Iterable[_Prediction], loss_sums: dict[str, Tensor], timer: StageTimer
+) -> Iterator[tuple[Truth, Tensor]]:
+    """Batches to score; adds losses times images to `loss_sums`, which stay on the device."""
+    for batch, losses, download in one_ahead(predictions):
+        for name, loss in losses._asdict().items():
+            loss_sums[name] = loss_sums.get(name, 0.0) + loss * len(batch.image_ids)
+        with timer("download"):
+            prob_maps = download()
+        yield truth_of(batch), prob_maps
+
+
+def _scored(
+    pairs: Iterable[tuple[Truth, Tensor]],
+    postprocess: Postprocess,
+    metrics: dict[str, Metric],
+    timer: StageTimer,
+    pool: ScoringPool | None,
+) -> Iterator[BatchScores]:
+    """Scores of each batch, in order."""
+    if pool:
+        yield from pool.scored(pairs, timer)
+        return
+    for truth, prob_maps in pairs:
+        yield score_batch(truth, prob_maps[:, 0].numpy(), postprocess, metrics, timer)
+
+
+def start_download(tensor: Tensor, host: Tensor | None = None) -> Callable[[], Tensor]:
+    """Begin copying to the host, to `host` where it is given; the result waits and returns it."""
     if tensor.device.type != "cuda":
-        return tensor.cpu
-    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        return tensor.cpu if host is None else lambda: host.copy_(tensor)
+    if host is None:
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     host.copy_(tensor, non_blocking=True)
     copied = torch.cuda.Event()
     copied.record(torch.cuda.current_stream(tensor.device))
@@ -253,54 +297,24 @@ def one_ahead(items: Iterable[Any]) -> Iterator[Any]:
 
 def evaluate_oracle(
     loader: Iterable[Batch],
-    postprocess: Callable[[np.ndarray], Detections],
+    postprocess: Postprocess,
     metrics: dict[str, Metric],
+    pool: ScoringPool | None = None,
 ) -> dict[str, float]:
     """Metrics of the ground-truth maps themselves: what a perfect network would reach."""
+
+    def pairs() -> Iterator[tuple[Truth, Tensor]]:
+        for batch in loader:
+            maps = batch.shrink_map.float()
+            if pool:
+                maps = pool.host_maps(tuple(maps.shape)).copy_(maps)
+            yield truth_of(batch), maps
+
+    sums: dict[str, np.ndarray] = {}
     timer = StageTimer(synchronize=None)
-    for metric in metrics.values():
-        metric.reset()
-    for batch in loader:
-        score_batch(batch, batch.shrink_map.float(), postprocess, metrics, timer)
-    return compute_all(metrics)
-
-
-def score_batch(
-    batch: Batch,
-    prob_maps: Tensor,
-    postprocess: Callable[[np.ndarray], Detections],
-    metrics: dict[str, Metric],
-    timer: StageTimer,
-) -> list[ImageResult]:
-    """Probability maps, float32 (N, 1, H, W) on the host, to results in original pixels."""
-    with timer("postprocess"):
-        found = [
-            to_original(postprocess(prob_map.numpy()), matrix, size)
-            for prob_map, matrix, size in zip(
-                prob_maps[:, 0], batch.matrices, batch.orig_sizes, strict=True
-            )
-        ]
-    with timer("metric"):
-        truth = (batch.orig_polygons, batch.ignored, batch.texts, batch.orig_sizes)
-        by_metric = {
-            name: metric.update_batch([each.polygons for each in found], *truth)
-            for name, metric in metrics.items()
-        }
-    scores = [
-        {name: results[index] for name, results in by_metric.items()} for index in range(len(found))
-    ]
-    return [ImageResult(*item) for item in zip(batch.image_ids, found, scores, strict=True)]
-
-
-def compute_all(metrics: dict[str, Metric]) -> dict[str, Any]:
-    """{"cleval": metric, ...} to {"cleval/hmean": figure, ...}, over the images of all ranks."""
-    for metric in metrics.values():
-        metric.load_state(distributed.all_reduce_sum(metric.state()))
-    return {
-        f"{name}/{key}": value
-        for name, metric in metrics.items()
-        for key, value in metric.compute().items()
-    }
+    for scores in _scored(pairs(), postprocess, metrics, timer, pool):
+        add_sums(sums, scores)
+    return compute_all(metrics, sums)
 
 
 def timed(loader: Iterable[Batch], timer: StageTimer) -> Iterator[Batch]:

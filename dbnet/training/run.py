@@ -30,6 +30,7 @@ RESUME_MAY_CHANGE = {
     "data.num_workers",
     "data.prefetch_factor",
     "data.persistent_workers",
+    "data.scoring_workers",
     "data.pin_memory",
     "train.epochs",
     "train.save_minutes",

@@ -15,10 +15,10 @@ from dbnet.training.engine import (
     StepReport,
     evaluate,
     one_ahead,
-    score_batch,
     train_one_epoch,
 )
 from dbnet.training.losses import DBLosses
+from dbnet.training.scoring import score_batch, truth_of
 
 CPU = torch.device("cpu")
 
@@ -134,9 +134,9 @@ def test_predictions_return_to_original_pixels_and_stay_inside():
     batch = batch_of([9], matrix=matrix, orig_polygons=truth, orig_size=(30, 40))
     found = np.float32([[3, -2], [13, -2], [13, 3], [30, 3]])
     metric = Count()
-    (result,) = score_batch(
-        batch,
-        torch.zeros(1, 1, 4, 4),
+    (result,), _ = score_batch(
+        truth_of(batch),
+        np.zeros((1, 4, 4), np.float32),
         lambda _: Detections([found], np.float32([0.9]), 0),
         {"count": metric},
         StageTimer(synchronize=None),

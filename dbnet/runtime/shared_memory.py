@@ -1,0 +1,75 @@
+"""Float arrays in memory that several processes share."""
+
+import os
+import tempfile
+from math import prod
+from mmap import mmap
+from multiprocessing.reduction import DupFd
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class SharedFloats:
+    """An array that several processes see, grown to the largest one asked for.
+
+    It is a file without a name in RAM (memfd), so that the size of /dev/shm does not matter;
+    where the system has none, a temporary file. `shared_floats` makes one.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._memory: mmap | None = None
+        self._pinned: int | None = None  # address of page-locked memory
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, (DupFd(self._file.fileno()),)  # to a spawned process
+
+    def array(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Its first values, float32."""
+        count = prod(shape)
+        return np.frombuffer(self._mapped(4 * count), np.float32, count).reshape(shape)
+
+    def tensor(self, shape: tuple[int, ...], *, pinned: bool) -> Tensor:
+        """The same as a tensor; `pinned` makes CUDA's copies to it asynchronous."""
+        if pinned and (self._memory is None or len(self._memory) < 4 * prod(shape)):
+            self._unpin()
+        memory = self._mapped(4 * prod(shape))
+        tensor = torch.frombuffer(memory, dtype=torch.float32, count=prod(shape)).reshape(shape)
+        if pinned and self._pinned is None:
+            # A failure costs speed only: the copy is then synchronous.
+            torch.cuda.cudart().cudaHostRegister(tensor.data_ptr(), len(memory), 0)
+            self._pinned = tensor.data_ptr()
+        return tensor
+
+    def close(self) -> None:
+        """Its memory is freed once no array or tensor and no other process uses it."""
+        self._unpin()
+        self._memory = None
+        self._file.close()
+
+    def _mapped(self, size: int) -> mmap:
+        if self._memory is None or len(self._memory) < size:
+            present = os.fstat(self._file.fileno()).st_size
+            if present < size:
+                os.ftruncate(self._file.fileno(), size)
+            self._memory = mmap(self._file.fileno(), max(size, present))
+        return self._memory
+
+    def _unpin(self) -> None:
+        if self._pinned is not None:
+            torch.cuda.cudart().cudaHostUnregister(self._pinned)
+            self._pinned = None
+
+
+def shared_floats() -> SharedFloats:
+    """An empty one. Give it to the other processes before they start."""
+    if hasattr(os, "memfd_create"):
+        return SharedFloats(os.fdopen(os.memfd_create("dbnet"), "r+b", buffering=0))
+    return SharedFloats(tempfile.TemporaryFile(buffering=0))
+
+
+def _received(file: Any) -> SharedFloats:
+    return SharedFloats(os.fdopen(file.detach(), "r+b", buffering=0))
