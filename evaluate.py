@@ -56,8 +56,9 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
         resolve_precision,
     )
     from dbnet.runtime.profiler import StageTimer
-    from dbnet.training.engine import evaluate, evaluate_oracle
+    from dbnet.training.engine import evaluate
     from dbnet.training.losses import DBLoss
+    from dbnet.training.predictions import evaluate_oracle
     from dbnet.training.scoring import ImageResult
     from dbnet.training.scoring_pool import open_pool
 

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dbnet.metrics import Metric
+from dbnet.postprocess.frames import to_original
 from dbnet.settings import PostprocessConfig
 from dbnet.structures import Batch, Detections
-from dbnet.training.engine import Metric, to_original
 
 Postprocessor = Callable[[np.ndarray], Detections]
 

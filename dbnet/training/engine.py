@@ -2,33 +2,25 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from dbnet.data.collate import to_device
-from dbnet.errors import InputError, NonFiniteError, OtherRankError
+from dbnet.errors import NonFiniteError, OtherRankError
 from dbnet.metrics import Metric
 from dbnet.runtime import distributed
 from dbnet.runtime.device import autocast
 from dbnet.runtime.profiler import StageTimer
 from dbnet.structures import Batch
-from dbnet.training.scoring import (
-    BatchScores,
-    ImageResult,
-    Postprocess,
-    Truth,
-    add_sums,
-    compute_all,
-    score_batch,
-    truth_of,
-)
+from dbnet.training.predictions import Prediction, score_predictions, start_download
+from dbnet.training.scoring import ImageResult, Postprocess
 from dbnet.training.scoring_pool import ScoringPool
 
 
@@ -174,46 +166,22 @@ def evaluate(
         an error on the way leaves no figures, and so does being stopped: the dict is empty.
 
     Raises:
-        InputError: the loader gave no batch, an image cannot be scored, or a worker was lost.
+        InputError, RuntimeError: as `score_predictions`.
     """
     distributed.broadcast_buffers(model)
     model.eval()
-    loss_sums: dict[str, Tensor] = {}  # on the device
-    images = empty = capped = 0
-    metric_sums: dict[str, np.ndarray] = {}
-    room = pool.host_maps if pool else None
-    ahead = _predictions(
-        model, criterion, loader, device=device, dtype=dtype, timer=timer, room=room
+    predictions = _predictions(
+        model, criterion, loader, device=device, dtype=dtype, timer=timer, pool=pool
     )
-    pairs = _downloaded(ahead, loss_sums, timer)
-    for scores in _scored(pairs, postprocess, metrics, timer, pool):
-        add_sums(metric_sums, scores)
-        for result in scores.images:
-            images += 1
-            empty += not result.detections.polygons
-            capped += result.detections.capped
-            if on_image:
-                on_image(result)
-        if is_stopped():
-            break
-    if distributed.all_reduce_max(is_stopped()):
-        return {}
-    counts = {"images": images, "empty": empty, "capped": capped}
-    counts = distributed.all_reduce_sum_by_name(counts)
-    if counts["images"] == 0:
-        raise InputError("nothing to evaluate: the loader gave no batch")
-    sums = {name: float(value) for name, value in loss_sums.items()}
-    sums = distributed.all_reduce_sum_by_name(sums)
-    report = {f"loss/{name}": value / counts["images"] for name, value in sums.items()}
-    return report | compute_all(metrics, metric_sums) | counts
-
-
-class _Prediction(NamedTuple):
-    """What was asked of the device for one batch."""
-
-    batch: Batch
-    losses: Any  # a NamedTuple of scalars on the device
-    download: Callable[[], Tensor]  # waits for the maps, float32 (N, 1, H, W) on the host
+    return score_predictions(
+        predictions,
+        postprocess,
+        metrics,
+        timer=timer,
+        pool=pool,
+        on_image=on_image,
+        is_stopped=is_stopped,
+    )
 
 
 def _predictions(
@@ -224,8 +192,8 @@ def _predictions(
     device: torch.device,
     dtype: torch.dtype | None,
     timer: StageTimer,
-    room: Callable[[tuple[int, ...]], Tensor] | None,
-) -> Iterator[_Prediction]:
+    pool: ScoringPool | None,
+) -> Iterator[Prediction]:
     for batch in timed(loader, timer):
         with timer("copy"):
             on_device = to_device(batch, device)
@@ -234,87 +202,8 @@ def _predictions(
             prob_maps = outputs.prob_logits.float().sigmoid()
         with timer("loss"):
             losses = criterion(outputs, on_device)
-        host = room(tuple(prob_maps.shape)) if room else None
-        yield _Prediction(batch, losses, start_download(prob_maps, host))
-
-
-def _downloaded(
-    predictions: Iterable[_Prediction], loss_sums: dict[str, Tensor], timer: StageTimer
-) -> Iterator[tuple[Truth, Tensor]]:
-    """Batches to score; adds losses times images to `loss_sums`, which stay on the device."""
-    for batch, losses, download in one_ahead(predictions):
-        for name, loss in losses._asdict().items():
-            loss_sums[name] = loss_sums.get(name, 0.0) + loss * len(batch.image_ids)
-        with timer("download"):
-            prob_maps = download()
-        yield truth_of(batch), prob_maps
-
-
-def _scored(
-    pairs: Iterable[tuple[Truth, Tensor]],
-    postprocess: Postprocess,
-    metrics: dict[str, Metric],
-    timer: StageTimer,
-    pool: ScoringPool | None,
-) -> Iterator[BatchScores]:
-    """Scores of each batch, in order."""
-    if pool:
-        yield from pool.scored(pairs, timer)
-        return
-    for truth, prob_maps in pairs:
-        yield score_batch(truth, prob_maps[:, 0].numpy(), postprocess, metrics, timer)
-
-
-def start_download(tensor: Tensor, host: Tensor | None = None) -> Callable[[], Tensor]:
-    """Begin copying to the host, to `host` where it is given; the result waits and returns it."""
-    if tensor.device.type != "cuda":
-        return tensor.cpu if host is None else lambda: host.copy_(tensor)
-    if host is None:
-        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    host.copy_(tensor, non_blocking=True)
-    copied = torch.cuda.Event()
-    copied.record(torch.cuda.current_stream(tensor.device))
-
-    def wait() -> Tensor:
-        copied.synchronize()
-        return host
-
-    return wait
-
-
-def one_ahead(items: Iterable[Any]) -> Iterator[Any]:
-    """The same items, each given out only after the next one has been started."""
-    items = iter(items)
-    try:
-        current = next(items)
-    except StopIteration:
-        return
-    for following in items:
-        yield current
-        current = following
-    yield current
-
-
-def evaluate_oracle(
-    loader: Iterable[Batch],
-    postprocess: Postprocess,
-    metrics: dict[str, Metric],
-    pool: ScoringPool | None = None,
-) -> dict[str, float]:
-    """Metrics of the ground-truth maps themselves: what a perfect network would reach."""
-
-    def pairs() -> Iterator[tuple[Truth, Tensor]]:
-        for batch in loader:
-            maps = batch.shrink_map.float()
-            if pool:
-                maps = pool.host_maps(tuple(maps.shape)).copy_(maps)
-            yield truth_of(batch), maps
-
-    sums: dict[str, np.ndarray] = {}
-    timer = StageTimer(synchronize=None)
-    for scores in _scored(pairs(), postprocess, metrics, timer, pool):
-        add_sums(sums, scores)
-    return compute_all(metrics, sums)
+        host = pool.host_maps(tuple(prob_maps.shape)) if pool else None
+        yield Prediction(batch, losses, start_download(prob_maps, host))
 
 
 def timed(loader: Iterable[Batch], timer: StageTimer) -> Iterator[Batch]:

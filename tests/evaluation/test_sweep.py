@@ -12,7 +12,7 @@ from dbnet.postprocess import DBPostprocessor
 from dbnet.runtime.profiler import StageTimer
 from dbnet.settings import CLEvalConfig, IoUConfig, PostprocessConfig
 from dbnet.structures import Batch
-from dbnet.training.engine import compute_all, score_batch
+from dbnet.training.scoring import add_sums, compute_all, score_batch, truth_of
 
 LINES = [
     np.array([[x, y], [x + 90, y], [x + 90, y + 16], [x, y + 16]], np.float32)
@@ -56,11 +56,13 @@ def test_each_setting_scores_as_it_does_alone():
         results = sweep(stored, SETTINGS, make_postprocessor, metrics())
     assert len(results) == len(SETTINGS) == 24
     for result in results:
-        alone = metrics()
+        alone, sums = metrics(), {}
         for batch, maps in predictions:
             timer = StageTimer(synchronize=None)
-            score_batch(batch, maps, make_postprocessor(result.postprocess), alone, timer)
-        assert result.figures == compute_all(alone)
+            postprocess = make_postprocessor(result.postprocess)
+            prob_maps = maps[:, 0].numpy()
+            add_sums(sums, score_batch(truth_of(batch), prob_maps, postprocess, alone, timer))
+        assert result.figures == compute_all(alone, sums)
 
 
 def test_the_best_setting_comes_first():

@@ -14,10 +14,10 @@ from dbnet.structures import DBOutputs, Detections, Sample, TargetMaps
 from dbnet.training.engine import (
     StepReport,
     evaluate,
-    one_ahead,
     train_one_epoch,
 )
 from dbnet.training.losses import DBLosses
+from dbnet.training.predictions import one_ahead
 from dbnet.training.scoring import score_batch, truth_of
 
 CPU = torch.device("cpu")

@@ -22,7 +22,7 @@ from dbnet.runtime.shared_memory import shared_floats
 from dbnet.settings import DataConfig, MetricConfig, PostprocessConfig, TargetsConfig
 from dbnet.structures import Batch, Detections
 from dbnet.training import scoring_pool
-from dbnet.training.engine import evaluate_oracle
+from dbnet.training.predictions import evaluate_oracle
 from dbnet.training.scoring import BatchScores, score_batch, truth_of
 from dbnet.training.scoring_pool import ScoringPool, choose_workers
 from tests.drawing import write_dataset
