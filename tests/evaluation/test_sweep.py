@@ -23,13 +23,13 @@ SETTINGS = grid(PostprocessConfig(), (0.2, 0.4), (0.3, 0.5, 0.8), (None, 1.5))
 
 
 def make_postprocessor(cfg: PostprocessConfig) -> DBPostprocessor:
-    return DBPostprocessor(**vars(cfg), shrink_ratio=0.4)
+    return DBPostprocessor(cfg, shrink_ratio=0.4)
 
 
 def metrics() -> dict:
     return {
-        "cleval": CLEval(**vars(CLEvalConfig())),
-        "iou": IoUMetric(**vars(IoUConfig())),
+        "cleval": CLEval(CLEvalConfig()),
+        "iou": IoUMetric(IoUConfig()),
     }
 
 
