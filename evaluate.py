@@ -14,8 +14,10 @@ import tyro
 from configs import Config, EvaluateConfig, over_trained
 from dbnet.inference.weights import newest_checkpoint, trained_with
 from dbnet.runtime import cli
-from dbnet.runtime.files import new_folder
+from dbnet.runtime.files import check_output, new_folder
 from dbnet.section import to_dict
+
+WRITTEN = ("metrics.json", "config.json", "predictions.json", "per_image.json", "worst")
 
 
 def parse() -> EvaluateConfig:
@@ -65,6 +67,8 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     # ---- Checkpoint, data, parts
     keep_freed_memory()
     checkpoint = cfg.checkpoint or newest_checkpoint()
+    with distributed.main_first():
+        check_output(cfg.out or checkpoint.parent, WRITTEN if cfg.out else ())
     device = resolve_device(cfg.device)
     precision = resolve_precision(cfg.precision, device)
     payload = load_checkpoint(checkpoint)
@@ -132,8 +136,6 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     found = {result.image_id: result.detections for result in results}
     write_json(out / "predictions.json", predictions_json(found))
     write_json(out / "per_image.json", {result.image_id: result.scores for result in results})
-    for earlier in (out / "worst").glob("[0-9][0-9]_*.jpg"):
-        earlier.unlink()
     results.sort(key=lambda result: result.scores["cleval"]["hmean"])
     worst = {result.image_id for result in results[: cfg.draw_worst]}
     by_id = {record.image_id: record for record in records if record.image_id in worst}

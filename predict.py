@@ -19,7 +19,7 @@ from configs import Config, PredictConfig
 from dbnet.errors import InputError
 from dbnet.inference.weights import released_weights, trained_with
 from dbnet.runtime import cli
-from dbnet.runtime.files import new_folder
+from dbnet.runtime.files import check_output, new_folder
 from dbnet.section import from_stored
 
 LINE_ENDS = {ord("\n"): r"\n", ord("\r"): r"\r"}
@@ -92,7 +92,7 @@ def main(cfg: PredictConfig) -> Path:
     # ---- What to read, where to write
     sources = find_images(named_images(cfg.images))
     out = cfg.out or new_folder(Path("runs"), "predict")
-    refuse_to_overwrite(out)
+    check_output(out, ("predictions.json", "predictions.csv", "drawings"))
 
     # ---- The network, and what makes polygons of its maps
     keep_freed_memory()
@@ -202,17 +202,6 @@ def drawing_name(name: str, names: set[str]) -> str:
     while drawing in names:
         drawing += ".jpg"
     return drawing
-
-
-def refuse_to_overwrite(folder: Path) -> None:
-    """Make the folder where it is missing; raise ValueError where it holds predictions already."""
-    for name in ("predictions.json", "predictions.csv", "drawings"):
-        if (folder / name).exists():
-            raise InputError(f"{folder / name}: exists; choose another --out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror})") from None
 
 
 if __name__ == "__main__":

@@ -21,8 +21,10 @@ from configs import Config, ProfileConfig, over_trained
 from dbnet.errors import InputError
 from dbnet.inference.weights import newest_checkpoint, trained_with
 from dbnet.runtime import cli
-from dbnet.runtime.files import new_folder
+from dbnet.runtime.files import check_output, new_folder
 from dbnet.section import to_dict
+
+WRITTEN = ("profile.json", "report.md", "stages.png", "trace.json")
 
 
 def parse() -> ProfileConfig:
@@ -93,6 +95,8 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
 
     # ---- What is profiled
     keep_freed_memory()
+    with distributed.main_first():
+        check_output(cfg.out or Path("runs"), WRITTEN if cfg.out else ())
     device = resolve_device(cfg.device)
     precision = resolve_precision(cfg.precision, device)
     where = {"device": device, "dtype": autocast_dtype(precision)}

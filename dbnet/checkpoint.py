@@ -3,7 +3,6 @@
 import os
 import pickle
 import shutil
-import uuid
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from dbnet.errors import InputError
 from dbnet.model.dbnet import DBNet
 from dbnet.runtime.device import rng_state, set_rng_state
-from dbnet.runtime.files import replacing
+from dbnet.runtime.files import check_writable, replacing
 
 FORMAT = 1
 
@@ -84,14 +83,7 @@ def check_room(folder: Path, training: Training) -> None:
             f"{folder}: {free / 1e6:.0f} MB are free on this disk, but the checkpoints need "
             f"{(needed - held) / 1e6:.0f} MB; make room{elsewhere}"
         )
-    probe = there / f".{uuid.uuid4().hex}.tmp"
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"{there}: cannot be written ({error.strerror}); make it writable{elsewhere}"
-        ) from None
+    check_writable(folder, f"make it writable{elsewhere}")
 
 
 def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
@@ -121,9 +113,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ValueError: the file is missing, damaged, or not one of ours; says which.
     """
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.load() looks at no checksum
+        with zipfile.ZipFile(path) as archive:
+            _refuse_packed(archive, path)
             if damaged := archive.testzip():
-                raise InputError(f"{damaged} does not agree with its checksum")
+                raise InputError(
+                    f"{damaged} does not agree with its checksum"
+                )  # torch does not look
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint") from None
@@ -141,6 +136,16 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not known or payload.get("format") != FORMAT:
         raise InputError(f"{path}: not a checkpoint of this project (format {FORMAT} expected)")
     return payload
+
+
+def _refuse_packed(archive: zipfile.ZipFile, path: Path) -> None:
+    """A small file must not fill the memory: members are stored as torch.save() does it, neither
+    compressed nor laid over each other."""
+    members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise InputError("its members are compressed")
+    if sum(member.file_size for member in members) > path.stat().st_size:
+        raise InputError("its members overlap")
 
 
 def build_model(payload: dict[str, Any]) -> DBNet:

@@ -1,8 +1,7 @@
-"""Several processes train one model: torchrun starts them, each is a rank.
+"""Ranks: the processes that torchrun starts to train or evaluate one model together.
 
-Without torchrun there is rank 0 of 1, no process group is made, and every function here gives back
-what it was given. What ranks tell each other travels between hosts by gloo, gradients on GPUs by
-nccl.
+Without torchrun there is no process group: rank 0 of 1, and every function here returns its input.
+Python values and figures travel between machines by gloo, gradients on GPUs by NCCL.
 """
 
 import os
@@ -21,7 +20,7 @@ from contextlib import (
 from datetime import timedelta
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -33,23 +32,24 @@ from dbnet.errors import OtherRankError, Stopped, is_lost_rank
 
 T = TypeVar("T")
 
-# For ranks that hang: one that has died is noticed at once. Rank 0 may draw receipts for a while.
+# For ranks that hang: a rank that has died is noticed at once. Rank 0 may need long before the
+# others are asked, to draw receipts or to read a large data set.
 _TIMEOUT = timedelta(hours=1)
 
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Join the ranks that torchrun has started, by what it wrote to the environment.
+    """Join the ranks that torchrun has started; it has set the environment variables for that.
 
-    Ranks other than 0 print nothing but errors of their own: that all were stopped, or that a rank
-    was lost, is said by rank 0. After an error the group is not taken down: the others hear of it
-    when this process has said its last line and is gone.
+    Ranks other than 0 print errors of their own only: rank 0 alone prints that the run was stopped
+    or that a rank was lost. After an error the process group is not destroyed: the other ranks
+    notice the error when this process ends, after it has printed its line.
     """
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     store, rank, world = next(dist.rendezvous("env://", timeout=_TIMEOUT))
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if on_gpus else "gloo",
-        store=of_this_start(store, rank, world),
+        store=store_of_this_start(store, rank, world),
         rank=rank,
         world_size=world,
         timeout=_TIMEOUT,
@@ -60,7 +60,7 @@ def process_group() -> Iterator[None]:
                 yield
         except OtherRankError:
             with suppress(RuntimeError):
-                barrier()  # breaks off when that rank is gone: now torchrun may end this one
+                barrier()  # fails when the other rank has ended: torchrun may end this one now
             sys.exit(1)
         except KeyboardInterrupt as stop:
             if is_main():
@@ -73,14 +73,19 @@ def process_group() -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def of_this_start(store: dist.Store, rank: int, world: int) -> dist.Store:
-    """A part of the store that only the ranks started together know; all have to ask for it.
+def store_of_this_start(store: dist.Store, rank: int, world: int) -> dist.Store:
+    """A part of `store` with a name that only the ranks of this start know; all ranks must call.
 
-    torchrun keeps one store over its restarts. In it a rank would find addresses of ranks that are
-    gone, and its count of restarts differs between machines.
+    torchrun keeps one store over all its restarts. Torch names its part of the store by the count
+    of restarts, but each machine counts only its own: where one machine has lost a rank, the counts
+    differ, and ranks look for each other at addresses of the start before.
+
+    Rank r writes a random name at "rank r". Rank 0 chooses the name of the part, answers to every
+    name it sees, and asks again until all ranks have answered: a name may be left from the start
+    before.
 
     Raises:
-        TimeoutError: a rank has not asked within an hour.
+        TimeoutError: a rank has not called within an hour.
     """
     name = uuid.uuid4().hex
     if rank:
@@ -91,16 +96,17 @@ def of_this_start(store: dist.Store, rank: int, world: int) -> dist.Store:
     others = [f"rank {other}" for other in range(1, world)]
     latest = time.monotonic() + _TIMEOUT.total_seconds()
     while store.add(f"{name} known", 0) < len(others):
-        for other in others:  # again and again: what is there may be an earlier start's
+        for other in others:
             if store.check([other]):
                 store.set(f"part for {store.get(other).decode()}", name)
         if time.monotonic() > latest:
-            raise TimeoutError(f"not all of the {world} ranks have come within {_TIMEOUT}")
+            raise TimeoutError(f"not all of the {world} ranks have started within {_TIMEOUT}")
         time.sleep(0.01)
     return dist.PrefixStore(name, store)
 
 
 def rank() -> int:
+    """This process's number among all ranks, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -110,8 +116,13 @@ def world() -> int:
 
 
 def is_main() -> bool:
-    """Rank 0: the one that prints and writes."""
+    """Whether this is rank 0, which prints and writes."""
     return rank() == 0
+
+
+def local_rank() -> int:
+    """This process's number among the ranks of its machine, and the number of its GPU."""
+    return int(os.environ["LOCAL_RANK"]) if dist.is_initialized() else 0
 
 
 def local_world() -> int:
@@ -119,22 +130,17 @@ def local_world() -> int:
     return int(os.environ["LOCAL_WORLD_SIZE"]) if dist.is_initialized() else 1
 
 
-def local_rank() -> int:
-    """Number of the GPU that this rank computes on, among those of its machine."""
-    return int(os.environ["LOCAL_RANK"]) if dist.is_initialized() else 0
-
-
 def shard(items: Sequence[Any]) -> Sequence[Any]:
-    """This rank's part of a sequence: contiguous, disjoint, lengths differ by one at most.
+    """This rank's part of `items`: contiguous and disjoint; lengths differ by one at most.
 
-    Rank 0 has none only where there is nothing.
+    The first ranks have the longer parts: rank 0 has none only where `items` is empty.
     """
     first, end = (-(-len(items) * number // world()) for number in (rank(), rank() + 1))
     return items[first:end]
 
 
 def all_reduce_sum(values: np.ndarray) -> np.ndarray:
-    """Sums over ranks; any shape, the same on all of them, float64."""
+    """Sums over ranks, float64; `values` has the same shape on all ranks."""
     if not dist.is_initialized():
         return values
     tensor = torch.tensor(values, dtype=torch.float64)
@@ -143,7 +149,7 @@ def all_reduce_sum(values: np.ndarray) -> np.ndarray:
 
 
 def all_reduce_sum_by_name(figures: dict[str, float]) -> dict[str, float]:
-    """Sums over ranks, by name; a rank that lacks a name adds nothing to it."""
+    """Sums over ranks, by name; ranks may have different names."""
     sums: dict[str, float] = {}
     for part in all_gather(figures):
         for name, value in part.items():
@@ -152,7 +158,7 @@ def all_reduce_sum_by_name(figures: dict[str, float]) -> dict[str, float]:
 
 
 def all_reduce_max(value: int) -> int:
-    """The largest over ranks."""
+    """The largest value over ranks."""
     if not dist.is_initialized():
         return value
     tensor = torch.tensor(value)
@@ -161,7 +167,7 @@ def all_reduce_max(value: int) -> int:
 
 
 def all_gather(value: T) -> list[T]:
-    """One value per rank, on every rank; anything that can be pickled."""
+    """The values of all ranks, by rank, on every rank; they are pickled."""
     if not dist.is_initialized():
         return [value]
     values: list[Any] = [None] * world()
@@ -170,20 +176,20 @@ def all_gather(value: T) -> list[T]:
 
 
 def barrier() -> None:
-    """Return once every rank has come here."""
+    """Return once every rank has called this."""
     all_reduce_max(0)
 
 
 def on_main(work: Callable[[], T]) -> T:
-    """Rank 0 does it, the others wait; its result on all of them."""
+    """Rank 0 calls `work`, the others wait; all return its result, which is pickled."""
     results = [work() if is_main() else None]
     if dist.is_initialized():
         dist.broadcast_object_list(results, src=0, device=torch.device("cpu"))
-    return results[0]
+    return cast(T, results[0])
 
 
-def main_only(work: Callable[..., Any]) -> Callable[..., Any]:
-    """Rank 0 does it, the others pass by; nobody waits, and there is no result."""
+def main_only(work: Callable[..., object]) -> Callable[..., None]:
+    """`work` on rank 0; on the others a function that does nothing. No rank waits."""
 
     @wraps(work)
     def on_rank_0(*args: Any, **kwargs: Any) -> None:
@@ -195,8 +201,11 @@ def main_only(work: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """Rank 0 goes through the block before the others do: what it refuses is told once, and what
-    it makes is there for them."""
+    """Rank 0 runs the block before the others do.
+
+    An error of the user is then printed once, and the files that rank 0 makes are there for the
+    others.
+    """
     if not is_main():
         barrier()
     yield
@@ -207,13 +216,13 @@ def main_first() -> Iterator[None]:
 def parallel(model: nn.Module, device: torch.device) -> nn.Module:
     """`model` with gradients that are means over ranks; weights and buffers become rank 0's.
 
-    Batch-norm statistics stay each rank's own: see `broadcast_buffers`.
+    Batch-norm statistics stay each rank's own while it trains; see `broadcast_buffers`.
     """
     if not dist.is_initialized():
         return model
     broadcast_buffers(model)
     gpus = [device] if device.type == "cuda" else None
-    with warnings.catch_warnings():  # newer torch calls it forward_sync_buffers
+    with warnings.catch_warnings():  # torch 2.14 renames the argument
         warnings.simplefilter("ignore", FutureWarning)
         return DistributedDataParallel(model, device_ids=gpus, broadcast_buffers=False)
 
@@ -226,7 +235,7 @@ def gradient_sync(model: nn.Module, *, enabled: bool) -> AbstractContextManager[
 
 
 def broadcast_buffers(model: nn.Module) -> None:
-    """Give all ranks the buffers of rank 0, the statistics of batch norms above all."""
+    """Give all ranks the buffers of rank 0, such as the statistics of batch norms."""
     if dist.is_initialized():
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)

@@ -1,11 +1,13 @@
 """Checkpoints under a full disk, on a read-only one, damaged, or from elsewhere."""
 
+import copy
 import errno
 import io
 import os
 import resource
 import shutil
 import time
+import zipfile
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -175,6 +177,36 @@ def test_no_damage_goes_unseen(tmp_path):
                 assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
                 refused += 1
     assert refused > len(whole) / 3
+
+
+def repacked(path: Path, *, packed: bool, overlapping: bool = False) -> None:
+    """The same checkpoint from another archive writer; overlapping, a member is listed twice."""
+    with zipfile.ZipFile(path) as archive:
+        members = [(name, archive.read(name)) for name in archive.namelist()]
+    kind = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+        if overlapping:
+            largest = max(archive.infolist(), key=lambda member: member.file_size)
+            archive.filelist += [copy.copy(largest) for _ in range(9)]
+
+
+@pytest.mark.faults("a small checkpoint that unpacks to much memory", "refused unread")
+def test_a_packed_checkpoint_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, PAYLOAD | {"model": {"weights": torch.zeros(10**6)}})
+    repacked(path, packed=False)
+    assert load_checkpoint(path)["model"]["weights"].numel() == 10**6
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", None)  # would unpack it
+    for changes, reason in (
+        ({"packed": True}, "are compressed"),
+        ({"packed": False, "overlapping": True}, "overlap"),
+    ):
+        save_checkpoint(path, PAYLOAD | {"model": {"weights": torch.zeros(10**6)}})
+        repacked(path, **changes)
+        with pytest.raises(InputError, match=rf"last\.pt: .*its members {reason}"):
+            load_checkpoint(path)
 
 
 @pytest.mark.faults("best.pt given as last.pt", "refused: it holds weights only")

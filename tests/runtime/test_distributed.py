@@ -149,7 +149,7 @@ def test_a_restart_finds_nothing_of_the_start_before():
     def start(rank: int, mark: str, delay: float) -> None:
         time.sleep(delay)
         store = dist.TCPStore("127.0.0.1", server.port, is_master=False)
-        own = distributed.of_this_start(store, rank, 3)
+        own = distributed.store_of_this_start(store, rank, 3)
         own.set(f"at {rank}", mark)
         found[rank] = [own.get(f"at {other}") for other in range(3)]
 
@@ -169,8 +169,8 @@ def test_a_restart_finds_nothing_of_the_start_before():
 def test_rank_0_does_not_wait_for_ever(monkeypatch):
     monkeypatch.setattr(distributed, "_TIMEOUT", timedelta(seconds=0.1))
     store = dist.HashStore()
-    with pytest.raises(TimeoutError, match="not all of the 2 ranks have come within 0:00:00"):
-        distributed.of_this_start(store, 0, 2)
+    with pytest.raises(TimeoutError, match="not all of the 2 ranks have started within 0:00:00"):
+        distributed.store_of_this_start(store, 0, 2)
 
 
 def frozen(cfg: Config) -> Path:

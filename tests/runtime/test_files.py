@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import pytest
 from dbnet.checkpoint import load_checkpoint, save_checkpoint
 from dbnet.data.storage.array_file import map_arrays, write_arrays
 from dbnet.data.storage.store import KEY_BYTES, Store
+from dbnet.errors import InputError
 from dbnet.reporting.tables import write_json, write_picture
 from dbnet.runtime import files
-from dbnet.runtime.files import new_folder, remove_leftovers, replacing
+from dbnet.runtime.files import check_output, new_folder, remove_leftovers, replacing
 
 KEY = bytes(KEY_BYTES)
 PAYLOAD = {"model_args": {}, "model": {}, "ema": None}
@@ -127,3 +129,29 @@ def test_folders_that_cannot_be_made_are_told(tmp_path):
         with pytest.raises(FileExistsError) as caught:
             new_folder(tmp_path / parent, "eval")
         assert str(caught.value.filename) == str(tmp_path / parent)
+
+
+@pytest.mark.faults("--out that holds results already", "refused before any work")
+def test_results_in_the_output_folder_are_refused(tmp_path):
+    check_output(tmp_path / "new" / "deep", ("a.json", "worst"))
+    assert not (tmp_path / "new").exists(), "it is made when there is something to write"
+    check_output(tmp_path, ("a.json",))
+    (tmp_path / "worst").mkdir()
+    with pytest.raises(InputError, match=f"^{tmp_path}/worst: exists; choose another --out$"):
+        check_output(tmp_path, ("a.json", "worst"))
+    assert [path.name for path in tmp_path.iterdir()] == ["worst"]
+
+
+@pytest.mark.faults("--out that cannot be written", "refused before any work")
+@pytest.mark.parametrize("error", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch, error):
+    def refuse(*_, **__):
+        raise OSError(error, os.strerror(error))
+
+    with pytest.raises(InputError, match=r"file: cannot be written \(Not a directory\); choose"):
+        (tmp_path / "file").touch()
+        check_output(tmp_path / "file" / "out", ())
+    monkeypatch.setattr(Path, "touch", refuse)
+    message = f"{tmp_path}: cannot be written ({os.strerror(error)}); choose another --out"
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        check_output(tmp_path / "out", ())

@@ -1,0 +1,46 @@
+"""Results of earlier calls of the scripts."""
+
+from pathlib import Path
+
+import pytest
+
+import evaluate
+import predict
+import profile_val
+from configs import EvaluateConfig, PredictConfig, ProfileConfig
+from dbnet.data import loaders
+from dbnet.errors import InputError
+from dbnet.settings import DataConfig
+
+WEIGHTS = Path(__file__).parents[2] / "weights" / "dbnet-efficientnet_lite0.pt"
+NAMES = {
+    "evaluate": ("metrics.json", "per_image.json", "predictions.json", "config.json", "worst"),
+    "profile": ("profile.json", "report.md", "stages.png", "trace.json"),
+    "predict": ("predictions.json", "predictions.csv", "drawings"),
+}
+
+
+@pytest.mark.faults("--out of an earlier call, in each script", "refused before any work")
+@pytest.mark.parametrize(("script", "name"), [(s, n) for s, names in NAMES.items() for n in names])
+def test_earlier_results_are_not_overwritten(pages, tmp_path, monkeypatch, script, name):
+    def too_late(*_):
+        raise AssertionError("work has begun")
+
+    monkeypatch.setattr(loaders, "load_records", too_late)
+    data = DataConfig(root=pages)
+    calls = {
+        "evaluate": lambda: evaluate.main(
+            EvaluateConfig(checkpoint=WEIGHTS, data=data, device="cpu", out=tmp_path)
+        ),
+        "profile": lambda: profile_val.main(
+            ProfileConfig(checkpoint=WEIGHTS, data=data, device="cpu", out=tmp_path)
+        ),
+        "predict": lambda: predict.main(
+            PredictConfig(images=(str(pages),), checkpoint=WEIGHTS, device="cpu", out=tmp_path)
+        ),
+    }
+    (tmp_path / name).write_text("precious")
+    with pytest.raises(InputError, match=f"{name}: exists; choose another --out"):
+        calls[script]()
+    assert (tmp_path / name).read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
