@@ -1,0 +1,125 @@
+"""What evaluate.py prints and keeps."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dbnet.data.images import decode_image
+from dbnet.evaluation.errors import KINDS, count_errors, find_errors
+from dbnet.evaluation.page import ImageErrors, errors_page
+from dbnet.evaluation.sweep import SweepResult, draw_sweep, flags
+from dbnet.model.dbnet import DBNet
+from dbnet.reporting.pictures import draw_result
+from dbnet.reporting.tables import predictions_json, table, write_json, write_picture, write_text
+from dbnet.runtime.device import autocast
+from dbnet.structures import Batch, Record
+from dbnet.training.scoring import ImageResult
+
+
+def image_errors(results: Sequence[ImageResult], records: Iterable[Record]) -> list[ImageErrors]:
+    """What is wrong in each evaluated image, against its annotation."""
+    by_id = {record.image_id: record for record in records}
+    images = []
+    for result in results:
+        record = by_id[result.image_id]
+        found = result.detections.polygons
+        images.append(
+            ImageErrors(
+                image_id=result.image_id,
+                scores={
+                    "CLEval hmean": result.scores["cleval"]["hmean"],
+                    "IoU hmean": result.scores["iou"]["hmean"],
+                },
+                errors=find_errors(found, record.polygons, record.ignored),
+                truth=record.polygons,
+                found=found,
+                load=partial(decode_image, record.image_path),
+            )
+        )
+    return images
+
+
+def write_results(
+    out: Path,
+    figures: dict[str, float],
+    results: Sequence[ImageResult],
+    records: Iterable[Record],
+    *,
+    title: str,
+    draw_worst: int,
+) -> str:
+    """Write predictions.json, per_image.json, errors.html and worst/ to `out`.
+
+    Returns one line with the number of errors of each kind.
+    """
+    found = {result.image_id: result.detections for result in results}
+    write_json(out / "predictions.json", predictions_json(found))
+    write_json(out / "per_image.json", {result.image_id: result.scores for result in results})
+    images = image_errors(results, records)
+    headline = {
+        "CLEval hmean": figures["cleval/hmean"],
+        "IoU hmean": figures["iou/hmean"],
+        "CLEval hmean as quads": figures["cleval_quads/hmean"],
+        "IoU hmean as quads": figures["iou_quads/hmean"],
+    }
+    write_text(out / "errors.html", errors_page(title, headline, images))
+    worst = sorted(images, key=lambda image: image.scores["CLEval hmean"])[:draw_worst]
+    by_id = {record.image_id: record for record in records}
+    for rank, image in enumerate(worst, start=1):
+        ignored = by_id[image.image_id].ignored
+        picture = draw_result(image.load(), list(image.found), list(image.truth), ignored)
+        write_picture(out / "worst" / f"{rank:02d}_{Path(image.image_id).stem}.jpg", picture)
+    totals = count_errors([error for image in images for error in image.errors])
+    return "errors: " + ", ".join(f"{totals[kind]} {kind}" for kind in KINDS)
+
+
+@torch.inference_mode()
+def predict_maps(
+    model: DBNet, loader: Iterable[Batch], *, device: torch.device, dtype: torch.dtype | None
+) -> Iterator[tuple[Batch, Tensor]]:
+    """Each batch with its probability maps, float32 (N, 1, H, W), on the host."""
+    model.eval()
+    for batch in loader:
+        with autocast(device, dtype):
+            prob_maps = model.predict(batch.images.to(device))
+        yield batch, prob_maps.float().cpu()
+
+
+def write_sweep(out: Path, results: Sequence[SweepResult], *, split: str, rows: int = 15) -> str:
+    """Write sweep.json and sweep.png to `out`; returns what to print: table, flags, warning."""
+    write_json(
+        out / "sweep.json",
+        [
+            {"postprocess": vars(result.postprocess), "figures": result.figures}
+            for result in results
+        ],
+    )
+    write_picture(out / "sweep.png", draw_sweep(results))
+    header = ["CLEval hmean", "IoU hmean", "bin_thresh", "box_thresh", "unclip_ratio", "outline"]
+    lines = [
+        table(header, [_row(result) for result in results[:rows]]),
+        f"the best {min(rows, len(results))} of {len(results)} settings; all: {out / 'sweep.json'}",
+        f"flags of the best: {flags(results[0].postprocess)}",
+    ]
+    if split == "val":
+        lines.append(
+            "WARNING: these thresholds are chosen on the split val. Figures of val with them are "
+            "too good to report: choose on another split (--split train), report on val."
+        )
+    return "\n".join(lines)
+
+
+def _row(result: SweepResult) -> list[str]:
+    setting: Any = result.postprocess
+    return [
+        f"{result.figures['cleval/hmean']:.4f}",
+        f"{result.figures['iou/hmean']:.4f}",
+        f"{setting.bin_thresh:g}",
+        f"{setting.box_thresh:g}",
+        "exact" if setting.unclip_ratio is None else f"{setting.unclip_ratio:g}",
+        "polygon" if setting.use_polygon else "rectangle",
+    ]
