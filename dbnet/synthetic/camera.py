@@ -1,5 +1,7 @@
 """A receipt photographed on a desk or laid on a flatbed scanner: one exact warp, light, camera."""
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -32,17 +34,32 @@ class Warp:
 
     def image(self, paper: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         """The image (H, W, 3) of the paper (h, w, 3), whose border colours go on for ever."""
-        height, width = shape
-        rows, columns = -(-height // _GRID) + 2, -(-width // _GRID) + 2
-        # cv2.resize interpolates between cell centres; one more cell on every side feeds the edges.
-        y, x = np.mgrid[:rows, :columns] * float(_GRID) - 0.5 * (_GRID + 1)
-        ahead = np.stack([x.ravel(), y.ravel(), np.ones(x.size)])
+        return resample(paper, shape, self.back)
+
+    def back(self, points: np.ndarray) -> np.ndarray:
+        """Image to paper, float64 (n, 2)."""
+        ahead = np.stack([*points.T, np.ones(len(points))])
         u, v, w = np.linalg.inv(self.matrix) @ ahead
         u, v = u / w, v / w
-        coarse = np.stack([u, v - self._bend(u)], axis=1).astype(np.float32)
-        fine = cv2.resize(coarse.reshape(rows, columns, 2), (columns * _GRID, rows * _GRID))
-        fine = np.ascontiguousarray(fine[_GRID:, _GRID:][:height, :width])
-        return cv2.remap(paper, fine, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return np.stack([u, v - self._bend(u)], axis=1)
+
+
+def resample(
+    paper: np.ndarray,
+    shape: tuple[int, int],
+    back: Callable[[np.ndarray], np.ndarray],
+    *,
+    grid: int = _GRID,
+) -> np.ndarray:
+    """Image (H, W, 3) of the paper (h, w, 3); `back` tells where its points (n, 2) are on that."""
+    height, width = shape
+    rows, columns = -(-height // grid) + 2, -(-width // grid) + 2
+    # cv2.resize interpolates between cell centres; one more cell on every side feeds the edges.
+    y, x = np.mgrid[:rows, :columns] * float(grid) - 0.5 * (grid + 1)
+    coarse = back(np.stack([x.ravel(), y.ravel()], axis=1)).astype(np.float32)
+    fine = cv2.resize(coarse.reshape(rows, columns, 2), (columns * grid, rows * grid))
+    fine = np.ascontiguousarray(fine[grid:, grid:][:height, :width])
+    return cv2.remap(paper, fine, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def photograph(
@@ -59,7 +76,7 @@ def photograph(
     image = warp.image(paper, shape)
     mask = np.zeros(shape, np.uint8)  # where the paper lies
     cv2.fillPoly(mask, [_outline(rng, warp, sheet.ink.shape)], 255, cv2.LINE_8, 4)
-    image = _scan(rng, image, mask) if scanned else shoot(rng, image, mask)
+    image = scan(rng, image, mask) if scanned else shoot(rng, image, mask)
     if rng.random() < (0.7 if scanned else 0.1):
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     corners = warp.points(np.concatenate(quads)).astype(np.float32)
@@ -115,7 +132,7 @@ def _outline(rng: np.random.Generator, warp: Warp, shape: tuple[int, int]) -> np
     return np.int32(np.round(warp.points(np.concatenate(sides)) * 16))
 
 
-def _scan(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def scan(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Flatbed: white or grey bed, levels pulled apart, dust, dark borders."""
     if rng.random() < 0.6:
         image[mask == 0] = 255 if rng.random() < 0.7 else rng.integers(180, 245)
@@ -139,14 +156,20 @@ def _scan(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> np.n
 
 def shoot(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Camera: the paper and its shadow on a desk, lamps, blur, sensor noise."""
+    shadow = drop_shadow(rng, mask)
+    scene = times(desk(rng, mask.shape), shadow, 255)
+    scene = cv2.copyTo(image, mask, scene)
+    scene = _blur(rng, times(scene, light(rng, mask.shape), 200), 1.0)
+    return grain(rng, scene, rng.uniform(1, 6), blur=rng.choice([0, 0.6]), channels=3)
+
+
+def drop_shadow(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
+    """Light around paper that lies where `mask` is 255: uint8 (H, W), 255 where it is full."""
     height, width = mask.shape
     small = cv2.resize(mask, (width // 6 + 1, height // 6 + 1), interpolation=cv2.INTER_AREA)
     shadow = cv2.GaussianBlur(small, (0, 0), rng.uniform(0.6, 3))
     shadow = 255 - (shadow * rng.uniform(0.2, 0.6)).astype(np.uint8)
-    scene = times(_desk(rng, mask.shape), cv2.resize(shadow, (width, height)), 255)
-    scene = cv2.copyTo(image, mask, scene)
-    scene = _blur(rng, times(scene, _light(rng, mask.shape), 200), 1.0)
-    return grain(rng, scene, rng.uniform(1, 6), blur=rng.choice([0, 0.6]), channels=3)
+    return cv2.resize(shadow, (width, height))
 
 
 def _blur(rng: np.random.Generator, image: np.ndarray, strongest: float) -> np.ndarray:
@@ -160,7 +183,7 @@ def _blur(rng: np.random.Generator, image: np.ndarray, strongest: float) -> np.n
     return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, strongest))
 
 
-def _desk(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+def desk(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Wood, cloth, a plain surface or tiles, uint8 (H, W, 3), RGB."""
     size = shape[0] // 3 + 1, shape[1] // 3 + 1
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
@@ -183,12 +206,12 @@ def _desk(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     else:
         relief = 0.5 * bumps
         colour = rng.choice([25.0, 45, 80, 120, 160, 190]) + rng.uniform(-12, 12, 3)
-    desk = np.clip(np.array(colour) * (1 + 0.16 * relief[:, :, None]), 0, 255).astype(np.uint8)
-    desk = grain(rng, desk, 5, blur=0, channels=1)
-    return cv2.resize(desk, shape[::-1], interpolation=cv2.INTER_LINEAR)
+    top = np.clip(np.array(colour) * (1 + 0.16 * relief[:, :, None]), 0, 255).astype(np.uint8)
+    top = grain(rng, top, 5, blur=0, channels=1)
+    return cv2.resize(top, shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def _light(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+def light(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Lamps, white balance, perhaps a cast shadow: uint8 (H, W, 3), 200 changes nothing."""
     height, width = shape[0] // 8 + 1, shape[1] // 8 + 1
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]

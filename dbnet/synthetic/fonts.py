@@ -4,7 +4,7 @@ OpenCV's built-in fonts are the raw material. Stretching, a fixed pitch, slab se
 dots give them the looks of laser, thermal and dot-matrix printers.
 """
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -20,8 +20,8 @@ _FAINTEST = 64  # below a quarter of full black is the fringe of anti-aliasing
 class Typeface(NamedTuple):
     """One look of print."""
 
-    font: str  # "sans" | "italic" | "uni" (also Hangul, Chinese and Japanese)
-    weight: int  # 300..1000; "uni" has two, and is bold from 600 on
+    font: str  # "sans" | "italic" | "uni" (also Hangul, Chinese, Japanese) | path of a font file
+    weight: int  # 300..1000; all but "sans" and "italic" have two, and are bold from 600 on
     stretch: float  # width factor
     pitch: float  # ems from character to character, before stretching; 0: proportional
     slab: bool  # serifs; needs a pitch
@@ -72,7 +72,7 @@ def draw_word(text: str, size: int, face: Typeface) -> Word:
     return Word(ink[y : y + height, x : x + width], x - pen, y - _pen(size)[1], advance)
 
 
-@lru_cache(maxsize=3)
+@cache  # never freed: OpenCV keeps glyphs by address and would draw those of a font that is gone
 def _font(name: str) -> cv2.FontFace:
     return cv2.FontFace(name)
 
@@ -88,7 +88,7 @@ def _draw(text: str, size: int, face: Typeface) -> tuple[np.ndarray, int]:
     advance = cv2.getTextSize((0, 0), text, (0, 0), font, size, face.weight)[2]
     ink = np.zeros((2 * size, advance + size), np.uint8)
     cv2.putText(ink, text, _pen(size), 255, font, size, face.weight)
-    if face.font == "uni" and face.weight >= 600:
+    if face.font not in ("sans", "italic") and face.weight >= 600:
         ink[:, 1:] = np.maximum(ink[:, 1:], ink[:, :-1])
     return ink, advance
 

@@ -17,13 +17,14 @@ class Cell(NamedTuple):
 class Row(NamedTuple):
     """One line of print, or one graphic."""
 
-    kind: str  # "text" | "rule" | "gap" | "logo" | "barcode" | "qr" | "sign" | "frame" | "unframe"
+    kind: str  # a method of sheet._Setter: "text", "leader", "rule", "gap", "logo", "barcode", ...
     cells: tuple[Cell, ...] = ()  # of a frame: its column lines, at their left
     size: float = 1.0  # ems of the body
     bold: bool = False
     wide: bool = False  # double width
     inverse: bool = False  # white on black
-    mark: str = ""  # of a rule: the character it repeats, "l" for a line, "d" for dashes
+    mark: str = ""  # of a rule: what it repeats, "l" for a line, "d" for dashes
+    display: bool = False  # in the printer's second face, as logos are
 
 
 class Receipt(NamedTuple):

@@ -1,5 +1,6 @@
 """A receipt set in type: an ink map and the exact box of every word, or of every line."""
 
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import cv2
@@ -24,6 +25,15 @@ class Sheet(NamedTuple):
     size: int  # body text, pixels an em
 
 
+class Printer(NamedTuple):
+    """How a receipt is set, where that is not left to chance."""
+
+    face: Typeface
+    display: Typeface  # of logos
+    size: int  # body text, pixels an em
+    leading: float  # from line to line, ems of the line
+
+
 class _Piece(NamedTuple):
     ink: np.ndarray  # uint8 (h, w)
     x: int
@@ -34,13 +44,19 @@ class _Piece(NamedTuple):
 
 
 def typeset(
-    receipt: Receipt, rng: np.random.Generator, *, length: float, level: Level = "words"
+    receipt: Receipt,
+    rng: np.random.Generator,
+    *,
+    length: float,
+    level: Level = "words",
+    printer: Printer | None = None,
 ) -> Sheet:
     """Set the rows in type, sized to make the sheet about `length` pixels high where it can be.
 
-    The ink does not depend on `level`, only quads and texts do.
+    The ink does not depend on `level`, only quads and texts do. A printer that is given decides on
+    the size instead of `length`.
     """
-    setter = _Setter(receipt, rng, length)
+    setter = _Setter(receipt, rng, printer or _any_printer(receipt, rng, length))
     for row in receipt.rows:
         getattr(setter, row.kind)(row)
     return setter.sheet(level)
@@ -60,16 +76,28 @@ def pen_stroke(points: np.ndarray, shape: tuple[int, int], thickness: int) -> np
     return ink
 
 
+def _any_printer(receipt: Receipt, rng: np.random.Generator, length: float) -> Printer:
+    face = choose_typeface(rng, spaced=receipt.spaced)
+    leading = float(rng.uniform(1.0, 1.38))
+    lines = sum(1.08 * row.size for row in receipt.rows)
+    size = int(np.clip(0.93 * length / (lines * leading), _SMALLEST, _LARGEST))
+    return Printer(face, face, size, leading)
+
+
+def _advance(face: Typeface) -> float:
+    """Width of a character in ems, before stretching."""
+    if face.pitch or face.font in ("sans", "italic", "uni"):
+        return face.pitch or (0.5 if face.font == "uni" else 0.56)
+    return draw_word("Total 0123", 40, face._replace(stretch=1.0)).advance / 400
+
+
 class _Setter:
     """Places rows from top to bottom; one method for each kind of row."""
 
-    def __init__(self, receipt: Receipt, rng: np.random.Generator, length: float) -> None:
+    def __init__(self, receipt: Receipt, rng: np.random.Generator, printer: Printer) -> None:
         self.rng = rng
-        self.face = choose_typeface(rng, spaced=receipt.spaced)
-        self.leading = float(rng.uniform(1.0, 1.38))
-        lines = sum(1.08 * row.size for row in receipt.rows)
-        self.size = int(np.clip(0.93 * length / (lines * self.leading), _SMALLEST, _LARGEST))
-        advance = self.face.pitch or (0.5 if self.face.font == "uni" else 0.56)
+        self.face, self.display, self.size, self.leading = printer
+        advance = _advance(self.face)
         self.width = round(receipt.columns * advance * self.face.stretch * self.size)
         self.left = round(self.width * rng.uniform(0.03, 0.1))
         self.y = self.size * rng.uniform(0.6, 3.0)
@@ -108,13 +136,14 @@ class _Setter:
         self.y += row.size * self.size
 
     def text(self, row: Row) -> None:
-        face, size = self.face, round(self.size * row.size)
+        face, size = self.display if row.display else self.face, round(self.size * row.size)
         if row.bold:
             face = face._replace(weight=min(900, face.weight + 300))
         if row.wide:
             face = face._replace(stretch=1.9 * face.stretch)
         blank = face.stretch * size * (face.pitch or 0.28)
-        pitch, first, lines = size * self.leading, len(self.pieces), 1
+        leading = max(self.leading, 1.2 if row.inverse and self.leading < 1 else 0.0)
+        pitch, first, lines = size * leading, len(self.pieces), 1
         baseline, limit = self.y + 0.5 * pitch + 0.36 * size, float(self.width)
         for cell in reversed(row.cells):  # figures on the right first: they must not be cut
             right = min(cell.right * self.width, limit)
@@ -134,6 +163,19 @@ class _Setter:
         if row.inverse:
             self._blacken(first, round(lines * pitch))
         self.y += lines * pitch
+
+    def leader(self, row: Row) -> None:
+        """Text in two columns, and dots from the one to the other."""
+        first, baseline = (
+            len(self.pieces),
+            self.y + 0.5 * self.size * self.leading + 0.36 * self.size,
+        )
+        self.text(row)
+        gaps = _gaps(self.pieces[first:], 3 * self.size)
+        for x0, x1 in gaps:
+            dots = draw_word("." * int((x1 - x0) / (0.3 * self.size)), self.size, self.face)
+            ink = dots.ink[:, : round(x1 - x0 - 1.2 * self.size)]
+            self.put(ink, x0 + 0.6 * self.size - self.left, baseline + dots.dy)
 
     def _blacken(self, first: int, height: int) -> None:
         """Put a black bar behind the pieces from `first` on."""
@@ -195,6 +237,15 @@ class _Setter:
         module = max(2, round(row.size * self.size / count))
         self.put_graphic(np.kron(cells, np.ones((module, module), np.uint8)))
 
+    def stack(self, row: Row) -> None:
+        """A stacked code, as PDF417."""
+        height = max(4, round(row.size * self.size / 8))
+        shape = int(self.rng.integers(5, 12)), int(self.rng.integers(60, 110))
+        cells = (self.rng.random(shape) < 0.5).astype(np.uint8) * 255
+        cells[:, :3], cells[:, -3:] = 255, 255
+        module = max(1, round(0.08 * self.size))
+        self.put_graphic(np.kron(cells, np.ones((height, module), np.uint8)))
+
     def sign(self, row: Row) -> None:
         """A signature on a line."""
         height, width = 3 * self.size, min(self.width, 12 * self.size)
@@ -240,6 +291,13 @@ def _lines(words: list[_Piece]) -> list[list[_Piece]]:
                 continue
         groups.append([word])
     return groups
+
+
+def _gaps(words: list[_Piece], least: float) -> list[tuple[int, int]]:
+    """From where to where there is nothing between words of one line, `least` pixels or more."""
+    ordered = sorted(words, key=lambda word: word.x)
+    ends = [(a.x + a.ink.shape[1], b.x) for a, b in pairwise(ordered) if a.line[0] == b.line[0]]
+    return [(x0, x1) for x0, x1 in ends if x1 - x0 >= least]
 
 
 def _box(words: list[_Piece]) -> np.ndarray:

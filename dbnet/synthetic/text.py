@@ -24,7 +24,12 @@ MIN_WORDS, MAX_WORDS = 40, 198  # two are left for a stamp
 
 def write_receipt(rng: np.random.Generator) -> Receipt:
     """A receipt of MIN_WORDS to MAX_WORDS words, with a usual layout and sums that add up."""
-    shop = Shop(rng)
+    return compose(Shop(rng))
+
+
+def compose(shop: Shop) -> Receipt:
+    """The same, of a shop that is given."""
+    rng = shop.rng
     layouts = {"supermarket": 0.4, "restaurant": 0.28, "fuel": 0.1, "memo": 0.08, "invoice": 0.14}
     layout = str(rng.choice(list(layouts), p=list(layouts.values())))
     target = float(np.clip(rng.lognormal(np.log(106), 0.36), MIN_WORDS + 8, MAX_WORDS - 25))

@@ -50,6 +50,12 @@ LOCALES = (
     Locale(0.04, "chinese", Money(("¥", "HK$"), 2, ".", ",", 2, 99, False), ("6", "13"), False),
 )
 
+MORE_LOCALES = (
+    Locale(0.12, "thai", Money(("฿", "THB"), 2, ".", ",", 10, 900, True), ("7",), True),
+    Locale(0.08, "arabic", Money(("SAR", "AED"), 2, ".", ",", 1, 200, True), ("15", "5"), True),
+)
+"""For hard receipts, where a font that has these letters is installed."""
+
 
 @cache
 def vocabulary(language: str) -> dict[str, tuple[str, ...]]:
@@ -67,9 +73,10 @@ def vocabulary(language: str) -> dict[str, tuple[str, ...]]:
 class Shop:
     """Language, money, labels and taste, which stay the same all over one receipt."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        shares = np.array([locale.share for locale in LOCALES])
-        locale = LOCALES[rng.choice(len(LOCALES), p=shares / shares.sum())]
+    def __init__(self, rng: np.random.Generator, locales: Sequence[Locale] = LOCALES) -> None:
+        shares = np.array([locale.share for locale in locales])
+        locale = locales[rng.choice(len(locales), p=shares / shares.sum())]
+        self.language = locale.language
         self.rng, self.spaced, self._money = rng, locale.spaced, locale.money
         self.words = vocabulary(locale.language)
         self.upper = rng.random() < 0.45

@@ -1,0 +1,31 @@
+"""What makes a receipt hard to read, and how often."""
+
+import numpy as np
+
+KINDS = {
+    "low resolution": 0.25,  # scaled down and up again, perhaps sharpened
+    "blur": 0.15,  # out of focus or shaken
+    "compression": 0.3,  # JPEG quality 15 to 50
+    "shadow": 0.3,
+    "creases": 0.4,  # folded or crumpled paper
+    "show-through": 0.25,  # mirrored print of the back
+    "faint print": 0.25,
+    "tight lines": 0.35,  # line spacing down to 0.78 ems
+    "tables": 0.3,  # dense tables of characters, single digits in columns
+    "far columns": 0.3,  # items and prices at opposite edges, with nothing or dots between them
+    "logo": 0.4,  # names up to 8 times as large as the body text
+    "bands": 0.35,  # white on black
+    "separators": 0.5,  # rows of * - = _ #, unlabelled
+    "codes": 0.3,  # barcodes, QR codes, stacked codes
+    "stamp": 0.12,  # labelled
+    "handwriting": 0.2,  # illegible, across the print, unlabelled
+    "street photo": 0.3,  # behind the receipts; its texts are ignored
+    "several": 0.15,  # two or three receipts on one image
+    "cut off": 0.3,  # at the image's border
+}
+"""Kind to probability; several meet on most receipts."""
+
+
+def draw_kinds(rng: np.random.Generator) -> frozenset[str]:
+    """Some of them."""
+    return frozenset(kind for kind, chance in KINDS.items() if rng.random() < chance)

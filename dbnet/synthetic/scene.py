@@ -1,0 +1,346 @@
+"""Hard receipts on one image: where they lie, what hides them, and how the camera sees them."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pyclipper
+
+from dbnet.data import photometry
+from dbnet.data.images import decode_image
+from dbnet.geometry import area, transform
+from dbnet.structures import Record
+from dbnet.synthetic.arabic import logical
+from dbnet.synthetic.camera import desk, drop_shadow, light, resample, scan
+from dbnet.synthetic.degradations import grain, times
+from dbnet.synthetic.hard_rows import excerpt, write_hard_receipt
+from dbnet.synthetic.installed import FontFile, choose_face, writable
+from dbnet.synthetic.kinds import draw_kinds
+from dbnet.synthetic.layout import Receipt
+from dbnet.synthetic.sheet import Level, Printer, Sheet, typeset
+from dbnet.synthetic.surface import Surface, draw_surface, textured
+from dbnet.synthetic.wear import print_and_use
+from dbnet.synthetic.words import LOCALES, MORE_LOCALES, Shop
+
+_FINE = 12  # pixels between the points where a warp is computed
+
+
+class Material(NamedTuple):
+    """What hard receipts are made of, besides what the package brings along."""
+
+    fonts: tuple[FontFile, ...] = ()
+    textures: tuple[str, ...] = ()  # paths of photographed paper
+    backgrounds: tuple[Record, ...] = ()  # photos to lie on; their texts become ignored ones
+
+
+class Scene(NamedTuple):
+    """One image and what is written on it."""
+
+    image: np.ndarray  # uint8 (H, W, 3), RGB
+    polygons: list[np.ndarray]  # n x float32 (P, 2), inside the image
+    ignored: list[bool]  # n: largely hidden, or part of the background
+    texts: list[str]  # n, "" where only a part is visible
+
+
+class _Text(NamedTuple):
+    outline: np.ndarray  # float32 (P, 2), pixels of the image, may leave it
+    text: str
+    ignored: bool
+
+
+class _Lying:
+    """A sheet in the image: its surface, then a homography (3, 3)."""
+
+    def __init__(self, surface: Surface, matrix: np.ndarray) -> None:
+        self.surface, self.matrix = surface, matrix
+
+    def points(self, points: np.ndarray) -> np.ndarray:
+        """Paper to image, float64 (n, 2)."""
+        moved = self.surface.move(np.asarray(points, np.float64))
+        return cv2.perspectiveTransform(moved[None], self.matrix)[0]
+
+    def back(self, points: np.ndarray) -> np.ndarray:
+        """Image to paper, float64 (n, 2)."""
+        flat = cv2.perspectiveTransform(points[None], np.linalg.inv(self.matrix))[0]
+        return self.surface.back(flat)
+
+
+def draw_scene(
+    rng: np.random.Generator,
+    material: Material,
+    *,
+    level: Level = "words",
+    kinds: Collection[str] | None = None,
+) -> Scene:
+    """One to three hard receipts, scanned or photographed, longest side 900 to 1400 pixels.
+
+    The state of `rng` and the material decide. Outlines are quads, or polygons that follow the
+    bend of the paper to within half a pixel. A text of which less than half is visible, behind
+    another receipt or beyond the border, is ignored; what is left of the others is labelled.
+
+    Args:
+        kinds: of KINDS; None: random ones.
+    """
+    kinds = draw_kinds(rng) if kinds is None else kinds
+    shape = _canvas(rng)
+    scanned = bool("street photo" not in kinds and rng.random() < 0.3)
+    image, texts = _behind(rng, shape, material, street="street photo" in kinds)
+    count = int(rng.integers(2, 4)) if "several" in kinds else 1
+    em = float(np.exp(rng.uniform(*np.log((8.5, 26 if count > 1 else 46)))))
+    heights = []
+    for number in range(count):
+        slot = _slot(shape, number, count)
+        sheet = _sheet(rng, kinds, material, em * rng.uniform(0.85, 1.2), slot[1], level)
+        image, texts = _lay(rng, image, texts, sheet, slot, kinds, material, scanned=scanned)
+        heights.append(0.7 * sheet.size)
+    image = _camera(rng, image, min(heights), kinds, scanned=scanned)
+    visible = [text for text in map(_clipped(shape), texts) if text is not None]
+    return Scene(
+        image,
+        [text.outline for text in visible],
+        [text.ignored for text in visible],
+        [text.text for text in visible],
+    )
+
+
+def _canvas(rng: np.random.Generator) -> tuple[int, int]:
+    """Height and width: mostly upright, as telephones and scanners have it."""
+    longest = float(rng.uniform(900, 1400))
+    ratio = float(rng.choice([3 / 4, 9 / 16, 0.707, rng.uniform(0.4, 1)]))
+    sides = round(longest), round(longest * ratio)
+    return sides if rng.random() < 0.85 else sides[::-1]
+
+
+def _slot(shape: tuple[int, int], number: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Left top corner and size (width, height) of a receipt's share of the image, side by side."""
+    size = np.array(shape[::-1], np.float64)
+    across = 0 if size[0] > 0.6 * size[1] else 1
+    part, corner = size.copy(), np.zeros(2)
+    part[across] /= count
+    corner[across] = number * part[across]
+    return corner, part
+
+
+def _sheet(
+    rng: np.random.Generator,
+    kinds: Collection[str],
+    material: Material,
+    em: float,
+    room: np.ndarray,
+    level: Level,
+) -> Sheet:
+    """Set at about the size that it will have in the image, no longer than is of use there."""
+    locales = LOCALES + tuple(
+        locale for locale in MORE_LOCALES if writable(locale.language, material.fonts)
+    )
+    shop = Shop(rng, locales)
+    receipt = write_hard_receipt(shop, kinds)
+    face, display = (
+        choose_face(rng, material.fonts, language=shop.language, spaced=shop.spaced)
+        for _ in range(2)
+    )
+    leading = float(rng.uniform(0.78, 0.98) if "tight lines" in kinds else rng.uniform(1.0, 1.45))
+    longest = (1.7 if "cut off" in kinds else 0.9) * room[1] / (em * leading)
+    rows = excerpt(shop, receipt.rows, max(8.0, longest))
+    printer = Printer(face, display, max(8, round(em)), leading)
+    return typeset(
+        Receipt(rows, receipt.columns, receipt.spaced), rng, length=0, level=level, printer=printer
+    )
+
+
+def _behind(
+    rng: np.random.Generator, shape: tuple[int, int], material: Material, *, street: bool
+) -> tuple[np.ndarray, list[_Text]]:
+    """What the receipts lie on, uint8 (H, W, 3), and its texts."""
+    if not street:
+        return desk(rng, shape), []
+    if not material.backgrounds:
+        return _clutter(rng, shape), []
+    record = material.backgrounds[rng.integers(len(material.backgrounds))]
+    photo = decode_image(record.image_path)
+    size, sides = np.array(photo.shape[1::-1]), np.array(shape[::-1])
+    scale = (sides / size).max() * rng.uniform(1.0, 1.6)
+    corner = -rng.uniform(0, 1, 2) * (scale * size - sides)
+    matrix = np.array([[scale, 0, corner[0]], [0, scale, corner[1]], [0, 0, 1]])
+    image = cv2.warpAffine(photo, matrix[:2], shape[::-1], flags=cv2.INTER_LINEAR)
+    return image, [_Text(polygon, "", True) for polygon in transform(record.polygons, matrix)]
+
+
+def _clutter(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Overlapping things of all colours, out of focus, where there are no photos."""
+    image = desk(rng, shape)
+    for _ in range(rng.integers(8, 40)):
+        colour = rng.integers(0, 256, 3).tolist()
+        middle = (rng.uniform(0, 1, 2) * shape[::-1]).astype(int).tolist()
+        sides = (np.exp(rng.uniform(np.log(8), np.log(400), 2))).astype(int).tolist()
+        if rng.random() < 0.4:
+            cv2.ellipse(image, middle, sides, int(rng.integers(180)), 0, 360, colour, -1)
+        else:
+            box = cv2.boxPoints((middle, sides, float(rng.integers(180))))
+            cv2.fillConvexPoly(image, box.astype(np.int32), colour)
+    return grain(rng, cv2.GaussianBlur(image, (0, 0), rng.uniform(0.8, 5)), 3, blur=0, channels=1)
+
+
+def _lay(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    texts: list[_Text],
+    sheet: Sheet,
+    slot: tuple[np.ndarray, np.ndarray],
+    kinds: Collection[str],
+    material: Material,
+    *,
+    scanned: bool,
+) -> tuple[np.ndarray, list[_Text]]:
+    """The image with one more receipt on it, and all texts that can be seen at least in part."""
+    shape = image.shape[:2]
+    paper, quads, words = print_and_use(rng, sheet, kinds, scanned=scanned)
+    creased = "creases" in kinds
+    surface = draw_surface(rng, sheet.ink.shape, em=sheet.size, creased=creased)
+    shade = surface.light(sheet.ink.shape) ** (0.4 if scanned else 1.0)  # a lid presses it flat
+    paper = times(paper, np.clip(shade * 200, 0, 255).astype(np.uint8), 200)
+    if creased and material.textures:
+        texture = material.textures[rng.integers(len(material.textures))]
+        paper = textured(rng, paper, texture, rng.uniform(0.2, 0.4 if scanned else 0.9))
+    lying = _Lying(surface, _place(rng, sheet, slot, kinds, scanned=scanned))
+    laid = resample(paper, shape, lying.back, grid=_FINE)
+    mask = _mask(lying, sheet.ink.shape, shape)
+    texts = [text for text in (_behind_paper(text, mask) for text in texts) if text is not None]
+    if scanned:
+        laid[mask == 0] = 255 if rng.random() < 0.6 else rng.integers(170, 256)
+        laid = scan(rng, laid, mask)
+        image = laid if not texts else cv2.copyTo(laid, mask, image)
+    else:
+        image = cv2.copyTo(laid, mask, times(image, drop_shadow(rng, mask), 255))
+    for quad, word in zip(quads, words, strict=True):
+        texts.append(_Text(_outline(lying, quad, sheet.size), logical(word), False))
+    return image, texts
+
+
+def _place(
+    rng: np.random.Generator,
+    sheet: Sheet,
+    slot: tuple[np.ndarray, np.ndarray],
+    kinds: Collection[str],
+    *,
+    scanned: bool,
+) -> np.ndarray:
+    """Homography (3, 3) from the sheet to the image: tilted, turned and shifted in its slot."""
+    height, width = sheet.ink.shape
+    flat = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    spread = 1.0 if scanned else 4.0 if rng.random() < 0.85 else 15.0
+    angle = np.deg2rad(rng.normal(0, spread))
+    cos, sin = np.cos(angle), np.sin(angle)
+    tilted = flat @ np.array([[cos, sin], [-sin, cos]])
+    tilted += rng.uniform(-0.04, 0.04, (4, 2)) * min(width, height) * (not scanned)
+    corner, room = slot
+    low, high = tilted.min(axis=0), tilted.max(axis=0)
+    # Smaller where it does not fit, unless it may be cut off.
+    fit = float(min(1.0, (room / (high - low)).min())) if "cut off" not in kinds else 1.0
+    fit = max(fit, 8.5 / sheet.size) if sheet.size > 8.5 else 1.0
+    tilted, low, high = tilted * fit, low * fit, high * fit
+    free = room - (high - low)
+    where = rng.uniform(-0.3, 1.3, 2) if "cut off" in kinds else rng.uniform(0, 1, 2)
+    where = np.where(free < 0, np.clip(where, 0, 1), where)
+    tilted += corner - low + free * where
+    return cv2.getPerspectiveTransform(flat, tilted.astype(np.float32))
+
+
+def _mask(lying: _Lying, paper: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+    """Where the paper lies: uint8 (H, W), 255 or 0."""
+    height, width = paper
+    x, y = np.linspace(0, width, 40), np.linspace(0, height, 60)
+    sides = [
+        np.stack([x, np.zeros(40)], axis=1),
+        np.stack([np.full(60, width), y], axis=1),
+        np.stack([x, np.full(40, height)], axis=1)[::-1],
+        np.stack([np.zeros(60), y], axis=1)[::-1],
+    ]
+    border = np.round(lying.points(np.concatenate(sides)) * 16).astype(np.int32)
+    mask = np.zeros(shape, np.uint8)
+    cv2.fillPoly(mask, [border], 255, cv2.LINE_8, 4)
+    return mask
+
+
+def _outline(lying: _Lying, quad: np.ndarray, em: int) -> np.ndarray:
+    """The quad in the image: four corners, or more where the paper is bent, float32 (P, 2)."""
+    top_left, top_right, bottom_right, bottom_left = quad.astype(np.float64)
+    steps = max(1, int(np.ceil(np.linalg.norm(top_right - top_left) / em)))
+    t = np.linspace(0, 1, steps + 1)[:, None]
+    top = top_left + t * (top_right - top_left)
+    bottom = bottom_right + t * (bottom_left - bottom_right)
+    ring = lying.points(np.concatenate([top, bottom])).astype(np.float32)
+    simple = cv2.approxPolyDP(ring, 0.4, True)[:, 0]
+    return simple if len(simple) > 4 else ring[[0, steps, steps + 1, -1]]
+
+
+def _behind_paper(text: _Text, mask: np.ndarray) -> _Text | None:
+    """What is left of a text where paper has been laid over it."""
+    x, y, width, height = cv2.boundingRect(text.outline)
+    x0, y0 = max(0, x), max(0, y)
+    covered = mask[y0 : max(0, y + height), x0 : max(0, x + width)]
+    if not covered.any():
+        return text
+    inside = np.zeros(covered.shape, np.uint8)
+    cv2.fillPoly(inside, [np.round(text.outline - (x0, y0)).astype(np.int32)], 255)
+    hidden = float(covered[inside > 0].mean() / 255) if inside.any() else 1.0
+    if hidden > 0.9:
+        return None
+    return text._replace(ignored=True, text="") if hidden > 0.1 else text
+
+
+def _clipped(shape: tuple[int, int]):
+    """Function from a text to what of it lies inside the image, None where nothing does."""
+    height, width = shape
+    frame = [[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]]
+
+    def clip(text: _Text) -> _Text | None:
+        points = text.outline
+        if (points >= 0).all() and (points <= (width - 1, height - 1)).all():
+            return text
+        clipper = pyclipper.Pyclipper()
+        clipper.AddPath(np.round(points * 1000.0).astype(np.int64).tolist(), pyclipper.PT_SUBJECT)
+        clipper.AddPath([[1000 * x, 1000 * y] for x, y in frame], pyclipper.PT_CLIP)
+        pieces = clipper.Execute(pyclipper.CT_INTERSECTION)
+        if not pieces:
+            return None
+        left = np.array(max(pieces, key=pyclipper.Area), np.float64) / 1000
+        share, sides = area(left) / area(points), cv2.minAreaRect(left.astype(np.float32))[1]
+        if min(sides) < 2:
+            return None
+        thin = min(sides) < 0.55 * min(cv2.minAreaRect(points)[1])
+        left = left.astype(np.float32)
+        if share > 0.98:
+            return text._replace(outline=left)
+        return _Text(left, "", text.ignored or thin)
+
+    return clip
+
+
+def _camera(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    height: float,
+    kinds: Collection[str],
+    *,
+    scanned: bool,
+) -> np.ndarray:
+    """Light, lens, sensor and file; `height` is that of the smallest body text."""
+    if not scanned:
+        image = times(image, light(rng, image.shape[:2]), 200)
+    if "shadow" in kinds:
+        image = photometry.shade(image, rng)
+    if "blur" in kinds:
+        image = photometry.defocus(image, height, rng)
+    elif rng.random() < 0.7:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.9))
+    if "low resolution" in kinds:
+        image = photometry.low_resolution(image, height, rng)
+    if not scanned or rng.random() < 0.3:
+        image = grain(rng, image, rng.uniform(0.5, 6), blur=rng.choice([0, 0.6]), channels=3)
+    if "compression" in kinds:
+        image = photometry.recompress(image, (15, 50), rng)
+    if rng.random() < (0.6 if scanned else 0.1):
+        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return image
