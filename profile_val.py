@@ -284,7 +284,8 @@ def read_profile(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a profile.json of profile_val.py")
     # Earlier versions knew of one rank only, and did not compare what was drawn.
     level = profile["config"]["data"].get("drawn_level", "words")
-    compared = {"ranks": 1, "data.drawn_level": level} | profile["compared"]
+    compared = {"ranks": 1, "data.drawn_level": level, "data.drawn_style": "plain"}
+    compared |= profile["compared"]
     return profile | {"compared": compared}
 
 
@@ -299,7 +300,7 @@ def compared_settings(
     """What two profiles must share to be compared."""
     data = to_dict(cfg.data)
     names = ("image_size", "batch_size", "num_workers", "cache", "root")
-    names += ("drawn_val", "drawn_seed", "drawn_level")
+    names += ("drawn_val", "drawn_seed", "drawn_level", "drawn_style")
     settings = {f"data.{name}": data[name] for name in names}
     for section in ("targets", "postprocess", "metric"):
         settings[section] = to_dict(getattr(cfg, section))

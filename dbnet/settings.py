@@ -47,6 +47,12 @@ class EvalDataConfig(Section, prefix="data"):
     """Validation receipts to draw when there is no root."""
     drawn_level: Literal["words", "lines"] = "words"
     """What drawn receipts have annotated."""
+    drawn_style: Literal["plain", "hard"] = "plain"
+    """hard: with what makes real photos difficult; see docs/synthetic.md."""
+    drawn_backgrounds: Path | None = None
+    """Photos behind hard receipts: a folder of images, or a data set, whose texts are ignored."""
+    drawn_textures: Path | None = None
+    """Photos of creased paper for hard receipts: a folder of images."""
     drawn_seed: Annotated[int, Range(ge=0)] = 0
     """Seed of the drawn receipts; validation uses its own stream."""
     drawn_dir: Path = Path("data/drawn")
@@ -57,6 +63,14 @@ class EvalDataConfig(Section, prefix="data"):
     """Where it is kept. May be deleted at any time, and shared between runs."""
     skip_missing: bool = False
     """Leave out annotated images that are not there, counted, instead of refusing the data set."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("drawn_backgrounds", "drawn_textures"):
+            require(
+                getattr(self, name) is None or self.drawn_style == "hard",
+                f"{self.flag(name)}: is for --data.drawn-style hard",
+            )
 
 
 @dataclass(frozen=True)

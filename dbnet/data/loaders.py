@@ -101,6 +101,8 @@ def _drawn(cfg: EvalDataConfig, train: int, val: int) -> Path:
         seed=cfg.drawn_seed,
         workers=cfg.num_workers,
         level=cfg.drawn_level,
+        style=cfg.drawn_style,
+        folders=synthetic.Folders(cfg.drawn_textures, cfg.drawn_backgrounds),
     )
 
 

@@ -1,7 +1,9 @@
 """Receipts drawn from nothing: a data set for those who have none yet.
 
 `draw_receipt` makes one, `build` a folder of them in the UFO layout. No fonts, textures or
-downloads are needed; about 30 ms of one core go into an image.
+downloads are needed; about 30 ms of one core go into an image. Those of the hard style come from
+`scene.draw_scene`: they use installed fonts and photos where there are any, and take five times
+as long.
 """
 
 import json
@@ -9,10 +11,11 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,14 +24,23 @@ from tqdm import tqdm
 from dbnet.errors import InputError
 from dbnet.runtime.files import remove_leftovers, replacing
 from dbnet.synthetic.camera import photograph
+from dbnet.synthetic.material import NO_FOLDERS, Folders, Material, fingerprint, load_material
+from dbnet.synthetic.scene import Scene, draw_scene
 from dbnet.synthetic.sheet import Level, typeset
 from dbnet.synthetic.text import write_receipt
 
 VERSION = 1
 """Part of the folder's name: count it up with every change to what is drawn."""
 
+HARD_VERSION = 1
+"""The same for the hard style."""
+
+Style = Literal["plain", "hard"]
+"""plain: `draw_receipt`; hard: `draw_scene`, with what makes real photos difficult."""
+
 _STREAMS = {"train": 0, "val": 1}
 _START, _COMMENT, _END = b"\xff\xd8", b"\xff\xfe", b"\xff\xd9"  # JPEG markers
+_LONGEST = 65_533  # bytes of a JPEG comment
 
 
 def draw_receipt(
@@ -47,7 +59,15 @@ def draw_receipt(
 
 
 def build(
-    root: Path, *, train: int, val: int, seed: int, workers: int, level: Level = "words"
+    root: Path,
+    *,
+    train: int,
+    val: int,
+    seed: int,
+    workers: int,
+    level: Level = "words",
+    style: Style = "plain",
+    folders: Folders = NO_FOLDERS,
 ) -> Path:
     """Draw a data set in the UFO layout under `root` and return its folder.
 
@@ -55,19 +75,29 @@ def build(
     the seed, the level and the two counts. Image i of a split depends on VERSION, the seed, the
     split and i alone; images that another count has drawn already are copied. What is there and
     whole stays, so an interrupted call may be repeated, and a complete folder returns at once.
-    Several processes may build the same folder at the same time.
+    Several processes may build the same folder at the same time. In the hard style, the images
+    depend on HARD_VERSION, the installed fonts and the photos in `folders` too, and the name holds
+    a fingerprint of them.
 
     `workers` processes draw; 0 or 1 draws in this one. Raises ValueError for negative numbers.
     """
     for name, value in (("train", train), ("val", val), ("seed", seed), ("workers", workers)):
         if value < 0:
             raise InputError(f"drawn receipts: {name} is {value}, must be 0 or more")
-    family = f"v{VERSION}-seed{seed}" + ("-lines" if level == "lines" else "")
+    family = f"v{VERSION}-seed{seed}"
+    if style == "hard":
+        family += f"-hard{HARD_VERSION}-{fingerprint(folders)}"
+    family += "-lines" if level == "lines" else ""
     folder = root / f"{family}-train{train}-val{val}"
     remove_leftovers(folder)
     for split, count in (("train", train), ("val", val)):
         names = [f"drawn_{i:05d}.jpg" for i in range(count)]
-        notes = _fill(folder / "images" / split, names, family, seed, workers, level)
+        images = folder / "images" / split
+        notes, missing = _present(images, names, family)
+        if missing:
+            material = load_material(folders) if style == "hard" else None
+            tasks = _tasks(seed, split, missing, level, material)
+            _fill(images, names, notes, tasks, workers)
         entries = ",\n".join(f'"{name}": {note}' for name, note in zip(names, notes, strict=True))
         listing = f'{{"images": {{\n{entries}\n}}}}\n'.encode()
         path = folder / "jsons" / f"{split}.json"
@@ -76,10 +106,8 @@ def build(
     return folder
 
 
-def _fill(
-    images: Path, names: list[str], family: str, seed: int, workers: int, level: Level
-) -> list[str | None]:
-    """Copy or draw the images that are missing; the annotations of all."""
+def _present(images: Path, names: list[str], family: str) -> tuple[list[str | None], list[int]]:
+    """Annotations of the images that are there, twins copied, and the numbers of the others."""
     split, root = images.name, images.parents[2]
     notes = [_annotation(images / name) for name in names]
     for i, name in enumerate(names):
@@ -89,18 +117,44 @@ def _fill(
                     _write(images / name, twin.read_bytes())
                     break
             notes[i] = _annotation(images / name)
-    missing = [i for i, note in enumerate(notes) if note is None]
-    bar = tqdm(missing, f"drawing {split}", unit="receipt", disable=not missing)
-    with closing(_draw_all([(seed, split, i, level) for i in missing], workers)) as jpegs:
-        for i, jpeg in zip(bar, jpegs, strict=True):
-            _write(images / names[i], jpeg)
-            notes[i] = _annotation(images / names[i])
-    return notes
+    return notes, [i for i, note in enumerate(notes) if note is None]
 
 
-def _draw_all(
-    tasks: list[tuple[int, str, int, Level]], workers: int
-) -> Generator[bytes, None, None]:
+class _Task(NamedTuple):
+    """One image to draw."""
+
+    seed: int
+    split: str
+    number: int
+    level: Level
+    material: Material | None  # of the hard style
+
+
+def _tasks(
+    seed: int, split: str, missing: list[int], level: Level, material: Material | None
+) -> list[_Task]:
+    """Each with the one texture and the one background that it needs."""
+    tasks = []
+    for index in missing:
+        picked = material
+        if material is not None:
+            picked = material.pick(np.random.default_rng([seed, _STREAMS[split], index, 1]))
+        tasks.append(_Task(seed, split, index, level, picked))
+    return tasks
+
+
+def _fill(
+    images: Path, names: list[str], notes: list[str | None], tasks: list[_Task], workers: int
+) -> None:
+    """Draw the images of the tasks and note their annotations."""
+    bar = tqdm(tasks, f"drawing {images.name}", unit="receipt")
+    with closing(_draw_all(tasks, workers)) as jpegs:
+        for task, jpeg in zip(bar, jpegs, strict=True):
+            _write(images / names[task.number], jpeg)
+            notes[task.number] = _annotation(images / names[task.number])
+
+
+def _draw_all(tasks: list[_Task], workers: int) -> Generator[bytes, None, None]:
     """JPEG files in the order of the tasks."""
     if min(workers, len(tasks)) <= 1:
         yield from map(_draw_jpeg, tasks)
@@ -128,35 +182,48 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _draw_jpeg(task: tuple[int, str, int, Level]) -> bytes:
-    """A JPEG file that carries its annotation, a JSON object, as its comment."""
-    seed, split, index, level = task
-    rng = np.random.default_rng([seed, _STREAMS[split], index])
-    image, quads, texts = draw_receipt(rng, level=level)
+def _draw_jpeg(task: _Task) -> bytes:
+    """A JPEG file that carries its annotation, a JSON object, as its comments."""
+    rng = np.random.default_rng([task.seed, _STREAMS[task.split], task.number])
+    if task.material is None:
+        image, polygons, texts = draw_receipt(rng, level=task.level)
+        scene = Scene(image, polygons, [False] * len(texts), texts)
+    else:
+        scene = draw_scene(rng, task.material, level=task.level)
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 96))]
-    jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)[1].tobytes()
-    words = {
-        f"{number:04d}": {
-            "points": [[round(float(x), 2), round(float(y), 2)] for x, y in quad],
+    jpeg = cv2.imencode(".jpg", cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR), quality)[1].tobytes()
+    height, width = scene.image.shape[:2]
+    words = {f"{number:04d}": word for number, word in enumerate(_words(scene), 1)}
+    note = json.dumps({"img_w": width, "img_h": height, "words": words}, ensure_ascii=False)
+    return b"".join([_START, *_comments(note.encode()), jpeg[2:]])
+
+
+def _words(scene: Scene) -> Iterator[dict[str, Any]]:
+    """Its texts as UFO has them."""
+    for polygon, ignored, text in zip(scene.polygons, scene.ignored, scene.texts, strict=True):
+        word: dict[str, Any] = {
+            "points": [[round(float(x), 2), round(float(y), 2)] for x, y in polygon],
             "transcription": text,
         }
-        for number, (quad, text) in enumerate(zip(quads, texts, strict=True), 1)
-    }
-    height, width = image.shape[:2]
-    note = json.dumps(
-        {"img_w": width, "img_h": height, "words": words}, ensure_ascii=False
-    ).encode()
-    return b"".join([_START, _COMMENT, (len(note) + 2).to_bytes(2, "big"), note, jpeg[2:]])
+        yield word | {"illegibility": True} if ignored else word
+
+
+def _comments(note: bytes) -> Iterator[bytes]:
+    """Comment segments of a JPEG, each as long as they may be."""
+    for first in range(0, len(note), _LONGEST):
+        part = note[first : first + _LONGEST]
+        yield _COMMENT + (len(part) + 2).to_bytes(2, "big") + part
 
 
 def _annotation(path: Path) -> str | None:
     """The annotation inside a drawn JPEG; None where the file is missing, foreign or cut off."""
     try:
         with path.open("rb") as file:
-            head = file.read(6)
-            note = file.read(max(0, int.from_bytes(head[4:], "big") - 2))
+            start, note = file.read(2), b""
+            while (head := file.read(4))[:2] == _COMMENT:
+                note += file.read(max(0, int.from_bytes(head[2:], "big") - 2))
             file.seek(-2, os.SEEK_END)
-            whole = head[:4] == _START + _COMMENT and file.read() == _END
+            whole = start == _START and note and file.read() == _END
             return note.decode() if whole else None
     except (OSError, UnicodeDecodeError):
         return None

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 
 from dbnet.synthetic.fonts import Typeface, draw_word
-from dbnet.synthetic.sheet import Sheet, grown_box, pen_stroke
+from dbnet.synthetic.graphics import pen_stroke
+from dbnet.synthetic.sheet import Sheet, grown_box
 
 _TILE = 192  # side of the noise tile, pixels
 

@@ -116,11 +116,10 @@ def _table(shop: Shop) -> list[Row]:
     edges = [i / count for i in range(count + 1)]
     align = [shop.one_of(("left", "center", "right")) for _ in columns]
 
-    def row(texts: list[str], **style: bool) -> Row:
+    def row(texts: list[str], *, bold: bool = False) -> Row:
         spans = zip(texts, edges[:-1], edges[1:], align, strict=True)
-        return Row(
-            "text", tuple(Cell(text, a, b - 0.01, side) for text, a, b, side in spans), **style
-        )
+        cells = tuple(Cell(text, a, b - 0.01, side) for text, a, b, side in spans)
+        return Row("text", cells, bold=bold)
 
     heads = [row([shop.one_of("ABCDEFGHQ#%") for _ in columns], bold=rng.random() < 0.5)]
     body = [

@@ -5,33 +5,26 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import pyclipper
 
 from dbnet.data import photometry
 from dbnet.data.images import decode_image
-from dbnet.geometry import area, transform
-from dbnet.structures import Record
+from dbnet.geometry import transform
 from dbnet.synthetic.arabic import logical
 from dbnet.synthetic.camera import desk, drop_shadow, light, resample, scan
 from dbnet.synthetic.degradations import grain, times
 from dbnet.synthetic.hard_rows import excerpt, write_hard_receipt
-from dbnet.synthetic.installed import FontFile, choose_face, writable
+from dbnet.synthetic.installed import choose_face, writable
 from dbnet.synthetic.kinds import draw_kinds
 from dbnet.synthetic.layout import Receipt
+from dbnet.synthetic.material import Material
+from dbnet.synthetic.placing import Lying, outline, paper_mask, place
 from dbnet.synthetic.sheet import Level, Printer, Sheet, typeset
-from dbnet.synthetic.surface import Surface, draw_surface, textured
+from dbnet.synthetic.surface import draw_surface, textured
+from dbnet.synthetic.visibility import Text, behind_paper, clipped
 from dbnet.synthetic.wear import print_and_use
 from dbnet.synthetic.words import LOCALES, MORE_LOCALES, Shop
 
 _FINE = 12  # pixels between the points where a warp is computed
-
-
-class Material(NamedTuple):
-    """What hard receipts are made of, besides what the package brings along."""
-
-    fonts: tuple[FontFile, ...] = ()
-    textures: tuple[str, ...] = ()  # paths of photographed paper
-    backgrounds: tuple[Record, ...] = ()  # photos to lie on; their texts become ignored ones
 
 
 class Scene(NamedTuple):
@@ -41,29 +34,6 @@ class Scene(NamedTuple):
     polygons: list[np.ndarray]  # n x float32 (P, 2), inside the image
     ignored: list[bool]  # n: largely hidden, or part of the background
     texts: list[str]  # n, "" where only a part is visible
-
-
-class _Text(NamedTuple):
-    outline: np.ndarray  # float32 (P, 2), pixels of the image, may leave it
-    text: str
-    ignored: bool
-
-
-class _Lying:
-    """A sheet in the image: its surface, then a homography (3, 3)."""
-
-    def __init__(self, surface: Surface, matrix: np.ndarray) -> None:
-        self.surface, self.matrix = surface, matrix
-
-    def points(self, points: np.ndarray) -> np.ndarray:
-        """Paper to image, float64 (n, 2)."""
-        moved = self.surface.move(np.asarray(points, np.float64))
-        return cv2.perspectiveTransform(moved[None], self.matrix)[0]
-
-    def back(self, points: np.ndarray) -> np.ndarray:
-        """Image to paper, float64 (n, 2)."""
-        flat = cv2.perspectiveTransform(points[None], np.linalg.inv(self.matrix))[0]
-        return self.surface.back(flat)
 
 
 def draw_scene(
@@ -87,7 +57,7 @@ def draw_scene(
     scanned = bool("street photo" not in kinds and rng.random() < 0.3)
     image, texts = _behind(rng, shape, material, street="street photo" in kinds)
     count = int(rng.integers(2, 4)) if "several" in kinds else 1
-    em = float(np.exp(rng.uniform(*np.log((8.5, 26 if count > 1 else 46)))))
+    em = float(np.exp(rng.uniform(*np.log((8.5, 26 if count > 1 else 56)))))
     heights = []
     for number in range(count):
         slot = _slot(shape, number, count)
@@ -95,7 +65,7 @@ def draw_scene(
         image, texts = _lay(rng, image, texts, sheet, slot, kinds, material, scanned=scanned)
         heights.append(0.7 * sheet.size)
     image = _camera(rng, image, min(heights), kinds, scanned=scanned)
-    visible = [text for text in map(_clipped(shape), texts) if text is not None]
+    visible = [left for text in texts if (left := clipped(text, shape)) is not None]
     return Scene(
         image,
         [text.outline for text in visible],
@@ -140,6 +110,8 @@ def _sheet(
         choose_face(rng, material.fonts, language=shop.language, spaced=shop.spaced)
         for _ in range(2)
     )
+    if em < 16:  # thin strokes would vanish
+        face = face._replace(finish="smooth")
     leading = float(rng.uniform(0.78, 0.98) if "tight lines" in kinds else rng.uniform(1.0, 1.45))
     longest = (1.7 if "cut off" in kinds else 0.9) * room[1] / (em * leading)
     rows = excerpt(shop, receipt.rows, max(8.0, longest))
@@ -151,20 +123,20 @@ def _sheet(
 
 def _behind(
     rng: np.random.Generator, shape: tuple[int, int], material: Material, *, street: bool
-) -> tuple[np.ndarray, list[_Text]]:
+) -> tuple[np.ndarray, list[Text]]:
     """What the receipts lie on, uint8 (H, W, 3), and its texts."""
     if not street:
         return desk(rng, shape), []
-    if not material.backgrounds:
+    if not len(material.backgrounds):
         return _clutter(rng, shape), []
-    record = material.backgrounds[rng.integers(len(material.backgrounds))]
+    record = material.backgrounds[int(rng.integers(len(material.backgrounds)))]
     photo = decode_image(record.image_path)
     size, sides = np.array(photo.shape[1::-1]), np.array(shape[::-1])
     scale = (sides / size).max() * rng.uniform(1.0, 1.6)
     corner = -rng.uniform(0, 1, 2) * (scale * size - sides)
     matrix = np.array([[scale, 0, corner[0]], [0, scale, corner[1]], [0, 0, 1]])
     image = cv2.warpAffine(photo, matrix[:2], shape[::-1], flags=cv2.INTER_LINEAR)
-    return image, [_Text(polygon, "", True) for polygon in transform(record.polygons, matrix)]
+    return image, [Text(polygon, "", True) for polygon in transform(record.polygons, matrix)]
 
 
 def _clutter(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -185,14 +157,14 @@ def _clutter(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 def _lay(
     rng: np.random.Generator,
     image: np.ndarray,
-    texts: list[_Text],
+    texts: list[Text],
     sheet: Sheet,
     slot: tuple[np.ndarray, np.ndarray],
     kinds: Collection[str],
     material: Material,
     *,
     scanned: bool,
-) -> tuple[np.ndarray, list[_Text]]:
+) -> tuple[np.ndarray, list[Text]]:
     """The image with one more receipt on it, and all texts that can be seen at least in part."""
     shape = image.shape[:2]
     paper, quads, words = print_and_use(rng, sheet, kinds, scanned=scanned)
@@ -201,12 +173,12 @@ def _lay(
     shade = surface.light(sheet.ink.shape) ** (0.4 if scanned else 1.0)  # a lid presses it flat
     paper = times(paper, np.clip(shade * 200, 0, 255).astype(np.uint8), 200)
     if creased and material.textures:
-        texture = material.textures[rng.integers(len(material.textures))]
+        texture = material.textures[int(rng.integers(len(material.textures)))]
         paper = textured(rng, paper, texture, rng.uniform(0.2, 0.4 if scanned else 0.9))
-    lying = _Lying(surface, _place(rng, sheet, slot, kinds, scanned=scanned))
+    lying = Lying(surface, place(rng, sheet, slot, kinds, scanned=scanned))
     laid = resample(paper, shape, lying.back, grid=_FINE)
-    mask = _mask(lying, sheet.ink.shape, shape)
-    texts = [text for text in (_behind_paper(text, mask) for text in texts) if text is not None]
+    mask = paper_mask(lying, sheet.ink.shape, shape)
+    texts = [text for text in (behind_paper(text, mask) for text in texts) if text is not None]
     if scanned:
         laid[mask == 0] = 255 if rng.random() < 0.6 else rng.integers(170, 256)
         laid = scan(rng, laid, mask)
@@ -214,108 +186,8 @@ def _lay(
     else:
         image = cv2.copyTo(laid, mask, times(image, drop_shadow(rng, mask), 255))
     for quad, word in zip(quads, words, strict=True):
-        texts.append(_Text(_outline(lying, quad, sheet.size), logical(word), False))
+        texts.append(Text(outline(lying, quad, sheet.size), logical(word), False))
     return image, texts
-
-
-def _place(
-    rng: np.random.Generator,
-    sheet: Sheet,
-    slot: tuple[np.ndarray, np.ndarray],
-    kinds: Collection[str],
-    *,
-    scanned: bool,
-) -> np.ndarray:
-    """Homography (3, 3) from the sheet to the image: tilted, turned and shifted in its slot."""
-    height, width = sheet.ink.shape
-    flat = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-    spread = 1.0 if scanned else 4.0 if rng.random() < 0.85 else 15.0
-    angle = np.deg2rad(rng.normal(0, spread))
-    cos, sin = np.cos(angle), np.sin(angle)
-    tilted = flat @ np.array([[cos, sin], [-sin, cos]])
-    tilted += rng.uniform(-0.04, 0.04, (4, 2)) * min(width, height) * (not scanned)
-    corner, room = slot
-    low, high = tilted.min(axis=0), tilted.max(axis=0)
-    # Smaller where it does not fit, unless it may be cut off.
-    fit = float(min(1.0, (room / (high - low)).min())) if "cut off" not in kinds else 1.0
-    fit = max(fit, 8.5 / sheet.size) if sheet.size > 8.5 else 1.0
-    tilted, low, high = tilted * fit, low * fit, high * fit
-    free = room - (high - low)
-    where = rng.uniform(-0.3, 1.3, 2) if "cut off" in kinds else rng.uniform(0, 1, 2)
-    where = np.where(free < 0, np.clip(where, 0, 1), where)
-    tilted += corner - low + free * where
-    return cv2.getPerspectiveTransform(flat, tilted.astype(np.float32))
-
-
-def _mask(lying: _Lying, paper: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
-    """Where the paper lies: uint8 (H, W), 255 or 0."""
-    height, width = paper
-    x, y = np.linspace(0, width, 40), np.linspace(0, height, 60)
-    sides = [
-        np.stack([x, np.zeros(40)], axis=1),
-        np.stack([np.full(60, width), y], axis=1),
-        np.stack([x, np.full(40, height)], axis=1)[::-1],
-        np.stack([np.zeros(60), y], axis=1)[::-1],
-    ]
-    border = np.round(lying.points(np.concatenate(sides)) * 16).astype(np.int32)
-    mask = np.zeros(shape, np.uint8)
-    cv2.fillPoly(mask, [border], 255, cv2.LINE_8, 4)
-    return mask
-
-
-def _outline(lying: _Lying, quad: np.ndarray, em: int) -> np.ndarray:
-    """The quad in the image: four corners, or more where the paper is bent, float32 (P, 2)."""
-    top_left, top_right, bottom_right, bottom_left = quad.astype(np.float64)
-    steps = max(1, int(np.ceil(np.linalg.norm(top_right - top_left) / em)))
-    t = np.linspace(0, 1, steps + 1)[:, None]
-    top = top_left + t * (top_right - top_left)
-    bottom = bottom_right + t * (bottom_left - bottom_right)
-    ring = lying.points(np.concatenate([top, bottom])).astype(np.float32)
-    simple = cv2.approxPolyDP(ring, 0.4, True)[:, 0]
-    return simple if len(simple) > 4 else ring[[0, steps, steps + 1, -1]]
-
-
-def _behind_paper(text: _Text, mask: np.ndarray) -> _Text | None:
-    """What is left of a text where paper has been laid over it."""
-    x, y, width, height = cv2.boundingRect(text.outline)
-    x0, y0 = max(0, x), max(0, y)
-    covered = mask[y0 : max(0, y + height), x0 : max(0, x + width)]
-    if not covered.any():
-        return text
-    inside = np.zeros(covered.shape, np.uint8)
-    cv2.fillPoly(inside, [np.round(text.outline - (x0, y0)).astype(np.int32)], 255)
-    hidden = float(covered[inside > 0].mean() / 255) if inside.any() else 1.0
-    if hidden > 0.9:
-        return None
-    return text._replace(ignored=True, text="") if hidden > 0.1 else text
-
-
-def _clipped(shape: tuple[int, int]):
-    """Function from a text to what of it lies inside the image, None where nothing does."""
-    height, width = shape
-    frame = [[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]]
-
-    def clip(text: _Text) -> _Text | None:
-        points = text.outline
-        if (points >= 0).all() and (points <= (width - 1, height - 1)).all():
-            return text
-        clipper = pyclipper.Pyclipper()
-        clipper.AddPath(np.round(points * 1000.0).astype(np.int64).tolist(), pyclipper.PT_SUBJECT)
-        clipper.AddPath([[1000 * x, 1000 * y] for x, y in frame], pyclipper.PT_CLIP)
-        pieces = clipper.Execute(pyclipper.CT_INTERSECTION)
-        if not pieces:
-            return None
-        left = np.array(max(pieces, key=pyclipper.Area), np.float64) / 1000
-        share, sides = area(left) / area(points), cv2.minAreaRect(left.astype(np.float32))[1]
-        if min(sides) < 2:
-            return None
-        thin = min(sides) < 0.55 * min(cv2.minAreaRect(points)[1])
-        left = left.astype(np.float32)
-        if share > 0.98:
-            return text._replace(outline=left)
-        return _Text(left, "", text.ignored or thin)
-
-    return clip
 
 
 def _camera(

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 import cv2
 import numpy as np
 
+from dbnet.synthetic import graphics
 from dbnet.synthetic.fonts import Typeface, Word, choose_typeface, draw_word
 from dbnet.synthetic.layout import Cell, Receipt, Row
 
@@ -32,6 +33,7 @@ class Printer(NamedTuple):
     display: Typeface  # of logos
     size: int  # body text, pixels an em
     leading: float  # from line to line, ems of the line
+    band: float = 1.45  # least height of what is white on black, ems; 0: that of other lines
 
 
 class _Piece(NamedTuple):
@@ -68,20 +70,12 @@ def grown_box(x: float, y: float, width: float, height: float) -> np.ndarray:
     return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32)
 
 
-def pen_stroke(points: np.ndarray, shape: tuple[int, int], thickness: int) -> np.ndarray:
-    """A smooth line through points (n, 2), x y, uint8 (H, W)."""
-    ink = np.zeros(shape, np.uint8)
-    smooth = cv2.GaussianBlur(points.astype(np.float32), (1, 3), 0)
-    cv2.polylines(ink, [np.int32(np.round(smooth * 8))], False, 225, thickness, cv2.LINE_AA, 3)
-    return ink
-
-
 def _any_printer(receipt: Receipt, rng: np.random.Generator, length: float) -> Printer:
     face = choose_typeface(rng, spaced=receipt.spaced)
     leading = float(rng.uniform(1.0, 1.38))
     lines = sum(1.08 * row.size for row in receipt.rows)
     size = int(np.clip(0.93 * length / (lines * leading), _SMALLEST, _LARGEST))
-    return Printer(face, face, size, leading)
+    return Printer(face, face, size, leading, band=0.0)
 
 
 def _advance(face: Typeface) -> float:
@@ -96,7 +90,7 @@ class _Setter:
 
     def __init__(self, receipt: Receipt, rng: np.random.Generator, printer: Printer) -> None:
         self.rng = rng
-        self.face, self.display, self.size, self.leading = printer
+        self.face, self.display, self.size, self.leading, self.band = printer
         advance = _advance(self.face)
         self.width = round(receipt.columns * advance * self.face.stretch * self.size)
         self.left = round(self.width * rng.uniform(0.03, 0.1))
@@ -142,7 +136,7 @@ class _Setter:
         if row.wide:
             face = face._replace(stretch=1.9 * face.stretch)
         blank = face.stretch * size * (face.pitch or 0.28)
-        leading = max(self.leading, 1.2 if row.inverse and self.leading < 1 else 0.0)
+        leading = max(self.leading, self.band if row.inverse else 0.0)
         pitch, first, lines = size * leading, len(self.pieces), 1
         baseline, limit = self.y + 0.5 * pitch + 0.36 * size, float(self.width)
         for cell in reversed(row.cells):  # figures on the right first: they must not be cut
@@ -186,6 +180,8 @@ class _Setter:
         if self.rng.random() < 0.5:
             x0 = max(x0, min(word.x for word in words) - pad)
             x1 = min(x1, max(word.x + word.ink.shape[1] for word in words) + pad)
+        if self.band:
+            x0, x1 = max(0, x0 - pad), min(x1 + pad, self.width + 2 * self.left)
         bar = np.full((height, x1 - x0), 255, np.uint8)
         words = [word._replace(erases=True) for word in words]
         self.pieces[first:] = [_Piece(bar, x0, round(self.y), None, (0, 0.0), False), *words]
@@ -221,62 +217,19 @@ class _Setter:
         self.y = top + len(ink) + 0.3 * self.size
 
     def barcode(self, row: Row) -> None:
-        widths = self.rng.integers(1, 5, self.rng.integers(50, 90)) * max(
-            1, round(0.09 * self.size)
-        )
-        bars = np.repeat(np.arange(len(widths)) % 2 == 0, widths).astype(np.uint8) * 255
-        self.put_graphic(np.tile(bars, (round(row.size * self.size), 1)))
-
-    def qr(self, row: Row) -> None:
-        count = int(self.rng.choice([21, 25, 29, 33]))
-        cells = (self.rng.random((count, count)) < 0.5).astype(np.uint8) * 255
-        finder = np.zeros((8, 8), np.uint8)
-        for edge, value in ((0, 255), (1, 0), (2, 255)):
-            finder[edge : 7 - edge, edge : 7 - edge] = value
-        cells[:8, :8], cells[:8, -8:], cells[-8:, :8] = finder, finder[:, ::-1], finder[::-1]
-        module = max(2, round(row.size * self.size / count))
-        self.put_graphic(np.kron(cells, np.ones((module, module), np.uint8)))
+        self.put_graphic(graphics.barcode(self.rng, row.size, self.size))
 
     def stack(self, row: Row) -> None:
-        """A stacked code, as PDF417."""
-        height = max(4, round(row.size * self.size / 8))
-        shape = int(self.rng.integers(5, 12)), int(self.rng.integers(60, 110))
-        cells = (self.rng.random(shape) < 0.5).astype(np.uint8) * 255
-        cells[:, :3], cells[:, -3:] = 255, 255
-        module = max(1, round(0.08 * self.size))
-        self.put_graphic(np.kron(cells, np.ones((height, module), np.uint8)))
+        self.put_graphic(graphics.stacked_code(self.rng, row.size, self.size))
+
+    def qr(self, row: Row) -> None:
+        self.put_graphic(graphics.qr_code(self.rng, row.size, self.size))
 
     def sign(self, row: Row) -> None:
-        """A signature on a line."""
-        height, width = 3 * self.size, min(self.width, 12 * self.size)
-        steps = self.rng.normal(size=(24, 2)).cumsum(axis=0) * (0.25, 0.6) * self.size
-        steps += np.linspace((0.2 * width, 0.5 * height), (0.8 * width, 0.5 * height), 24)
-        ink = pen_stroke(steps, (height, width), 1)
-        ink[-2] = 255
-        self.put_graphic(ink)
+        self.put_graphic(graphics.signature(self.rng, self.size, self.width))
 
     def logo(self, row: Row) -> None:
-        """Simple shapes, no letters."""
-        h = round(row.size * self.size)
-        w = round(h * self.rng.uniform(1, 2))
-        ink = np.zeros((h, w), np.uint8)
-        centre, axes = (w // 2, h // 2), (w // 2 - 2, h // 2 - 2)
-        shape, aa = self.rng.integers(4), cv2.LINE_AA
-        if shape == 0:
-            cv2.ellipse(ink, centre, axes, 0, 0, 360, 255, -1, aa)
-            cv2.ellipse(ink, centre, (axes[0] * 2 // 3, axes[1] // 2), 0, 20, 200, 0, -1, aa)
-        elif shape == 1:
-            for angle in range(0, 360, int(self.rng.choice([30, 45, 60]))):
-                cv2.ellipse(ink, centre, axes, 0, angle, angle + 15, 255, -1, aa)
-        elif shape == 2:
-            peaks = np.array([[0, 0.7], [0.2, 0], [0.4, 0.6], [0.7, 0], [0.7, 0.7]])
-            peaks += 0.3 * self.rng.random((5, 2))
-            cv2.fillPoly(ink, [np.int32(peaks * (w - 1, h - 1))], 255, aa)
-        else:
-            cv2.rectangle(ink, (0, 0), (w - 1, h - 1), 255, max(2, h // 12))
-            cv2.circle(ink, centre, h // 3, 255, -1, aa)
-            cv2.line(ink, (0, h), (w, 0), 0, max(2, h // 10), aa)
-        self.put_graphic(ink)
+        self.put_graphic(graphics.logo(self.rng, row.size, self.size))
 
 
 def _lines(words: list[_Piece]) -> list[list[_Piece]]:

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from dbnet.synthetic.degradations import cloud, paper, print_ink, scribble, stamp, times
-from dbnet.synthetic.sheet import Sheet, pen_stroke
+from dbnet.synthetic.graphics import pen_stroke
+from dbnet.synthetic.sheet import Sheet
 
 _INKS = ((30, 30, 45), (25, 45, 150), (20, 60, 170), (170, 35, 40), (40, 90, 60))
 _MARKERS = ((255, 250, 120), (255, 190, 215), (190, 255, 170))
@@ -71,14 +72,12 @@ def _write_across(rng: np.random.Generator, used: np.ndarray, em: int) -> None:
     side = int(np.hypot(height, width)) + 4
     if side >= min(used.shape[:2]):
         return
-    ink = np.zeros((side, side), np.uint8)
+    ink: np.ndarray = np.zeros((side, side), np.uint8)
     top, left = (side - height) // 2, (side - width) // 2
     if kind == "marker":
         cv2.rectangle(ink, (left, top), (left + width, top + height // 2), 160, -1)
     else:
-        pen = _scrawl(rng, height, width)
-        area = ink[top : top + height, left : left + width]
-        area[:] = pen
+        ink[top : top + height, left : left + width] = _scrawl(rng, height, width)
     turn = rng.normal(0, 4 if kind == "marker" else 14)
     ink = cv2.warpAffine(ink, cv2.getRotationMatrix2D((side / 2, side / 2), turn, 1), (side, side))
     y, x = (int(rng.integers(0, n - side + 1)) for n in used.shape[:2])

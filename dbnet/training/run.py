@@ -24,6 +24,8 @@ Config = TypeVar("Config")  # the settings of train.py
 RESUME_MAY_CHANGE = {
     "data.root",
     "data.drawn_dir",
+    "data.drawn_backgrounds",
+    "data.drawn_textures",
     "data.cache_dir",
     "data.fill_cache",
     "data.check_only",

@@ -1,0 +1,55 @@
+"""What can be seen of texts: behind paper that is laid over them, and at the image's border."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pyclipper
+
+from dbnet.geometry import area
+
+
+class Text(NamedTuple):
+    outline: np.ndarray  # float32 (P, 2), pixels of the image, may leave it
+    text: str
+    ignored: bool
+
+
+def behind_paper(text: Text, mask: np.ndarray) -> Text | None:
+    """What is left of a text where paper has been laid over it."""
+    x, y, width, height = cv2.boundingRect(text.outline)
+    x0, y0 = max(0, x), max(0, y)
+    covered = mask[y0 : max(0, y + height), x0 : max(0, x + width)]
+    if not covered.any():
+        return text
+    inside = np.zeros(covered.shape, np.uint8)
+    cv2.fillPoly(inside, [np.round(text.outline - (x0, y0)).astype(np.int32)], 255)
+    hidden = float(covered[inside > 0].mean() / 255) if inside.any() else 1.0
+    if hidden > 0.9:
+        return None
+    return text._replace(ignored=True, text="") if hidden > 0.1 else text
+
+
+def clipped(text: Text, shape: tuple[int, int]) -> Text | None:
+    """What of a text lies inside an image of (height, width); None where it is hardly anything.
+
+    What has lost much of its height is ignored, what has lost more than its edge has no text.
+    """
+    points = text.outline
+    border = np.array(shape[::-1]) - 1
+    if (points >= 0).all() and (points <= border).all():
+        return text
+    frame = border * np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    clipper = pyclipper.Pyclipper()
+    clipper.AddPath(np.round(points * 1000.0).astype(np.int64).tolist(), pyclipper.PT_SUBJECT)
+    clipper.AddPath((1000 * frame).tolist(), pyclipper.PT_CLIP)
+    pieces = clipper.Execute(pyclipper.CT_INTERSECTION)
+    if not pieces:
+        return None
+    left = (np.array(max(pieces, key=pyclipper.Area)) / 1000).astype(np.float32)
+    height, whole = min(cv2.minAreaRect(left)[1]), min(cv2.minAreaRect(points)[1])
+    if height < 2:
+        return None
+    if area(left) > 0.98 * area(points):
+        return text._replace(outline=left)
+    return Text(left, "", text.ignored or height < 0.55 * whole)
