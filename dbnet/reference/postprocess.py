@@ -1,7 +1,8 @@
-"""The post-processor as textbooks have it: one region after the other, each through its own mask,
-shapely polygon and clipper. What `dbnet.postprocess.postprocessor` must equal."""
+"""The post-processor region by region, pixel by pixel; what `DBPostprocessor` must equal."""
 
 import math
+from itertools import pairwise
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,6 +16,18 @@ class Tie(Exception):
     """Of several pieces of an outline two are the largest: either is right."""
 
 
+class Region(NamedTuple):
+    """One region and the rectangle that has its moments."""
+
+    x: np.ndarray  # pixels, holes filled
+    y: np.ndarray
+    weights: np.ndarray
+    score: float
+    mass: float
+    centre: np.ndarray
+    covariance: np.ndarray  # (2, 2), of unit squares in place of points
+
+
 def postprocess(
     prob_map: np.ndarray,
     *,
@@ -26,53 +39,54 @@ def postprocess(
     min_size: float,
     shrink_ratio: float,
 ) -> Detections:
-    height, width = prob_map.shape
-    binary = (prob_map > bin_thresh).astype(np.uint8)
-    _, labels = cv2.connectedComponents(binary, connectivity=8)
-    contours, hierarchy = cv2.findContours(binary, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    found = []
-    for i, contour in enumerate(contours):
-        if hierarchy[0][i][3] >= 0 or len(contour) < 3:  # a hole's rim, or no area
-            continue
-        area = shapely.Polygon(contour[:, 0]).area
-        if area == 0:
-            continue
-        x, y, w, h = cv2.boundingRect(contour)
-        crop = prob_map[y : y + h, x : x + w]
-        mask = np.zeros((h, w), np.uint8)
-        cv2.fillPoly(mask, [contour - np.array([x, y], np.int32)], 1)
-        mask &= labels[y : y + h, x : x + w] == labels[contour[0, 0, 1], contour[0, 0, 0]]  # holes
-        score = cv2.mean(crop, mask)[0]
-        if score < box_thresh:
-            continue
-
-        outline = cv2.approxPolyDP(contour, 0.75, True)[:, 0]
-        perimeter = shapely.LineString([*outline, outline[0]]).length
-        centre, sides, angle = cv2.minAreaRect(contour)
+    def distance(area: float, perimeter: float) -> float:
         if unclip_ratio is not None:
-            distance = unclip_ratio * area / perimeter
-        else:
-            share = np.ones_like(crop)
-            if bin_thresh < 0.5:
-                share = np.clip((crop - bin_thresh) / (1 - 2 * bin_thresh), 0, 1)
-            soft = min(cv2.sumElems((1 - share) * mask)[0], 0.2 * area) / perimeter
-            distance = grow_back(area, perimeter, soft, shrink_ratio)
+            return unclip_ratio * area / perimeter
+        return grow_back(area, perimeter, shrink_ratio)
 
-        # Pixel steps widen a slanted rectangle by up to a pixel, and leave its area as it is.
-        thickness = max(min(area / max(sides), min(sides)), min(sides) - 1)
-        sides = tuple(thickness if side < max(sides) else side for side in sides)
-        box = largest_offset(cv2.boxPoints((centre, sides, angle)), distance)
-        rect = cv2.minAreaRect(box)
-        if min(rect[1]) < min_size:
+    regions = list(find_regions(prob_map, bin_thresh))
+    page, agree = page_direction(regions)
+    found = []
+    for region in regions:
+        across, along = principal(region)[:2]
+        angle = direction(region, page, agree)
+        way = np.array([math.cos(angle), math.sin(angle)])
+        along = way @ region.covariance @ way
+        across = np.trace(region.covariance) - along
+
+        length = math.sqrt(12 * along)
+        thickness = region.mass / length
+        outline = np.abs(way).max()
+        pixels = len(region.x)
+        missing = pixels - region.mass
+        excess = across - (thickness**2 + (missing / length) ** 2) / 12
+        bend = math.sqrt(45 / 4 * max(excess, 0))
+        overshoot = missing / (2 * (length + thickness))
+        overshoot = max(overshoot, 0.3 * min(10 * abs(math.sin(2 * angle)), 1))
+        is_thin = pixels / length - outline <= 0.47
+
+        position = (np.stack([region.x, region.y], axis=1) - region.centre) @ way
+        low, high = position.min(), position.max()
+        length = max(high - low - 2 * overshoot, 0)
+        thickness = max(thickness - outline, thickness / 2)
+        reach = distance(length * thickness, 2 * (length + thickness))
+        low, high = low - max(reach - overshoot, 0), high + max(reach - overshoot, 0)
+        height = thickness + 2 * reach
+        if region.score < box_thresh or is_thin or min(high - low, height) < min_size:
             continue
-        polygon = largest_offset(outline, distance) if use_polygon else None
-        if polygon is None:
-            corners = cv2.boxPoints(rect)
-            polygon = np.roll(corners, -int(corners.sum(axis=1).argmin()), axis=0)
-        polygon = polygon.copy()
-        polygon[:, 0] = np.clip(polygon[:, 0], 0, width - 1)
-        polygon[:, 1] = np.clip(polygon[:, 1], 0, height - 1)
-        found.append((score, polygon))
+
+        outer = None
+        if bend > 0.2 * height:
+            outer = bent_outline(region, angle, overshoot, distance)
+        normal = np.array([-way[1], way[0]]) * height / 2
+        ends = region.centre + np.outer([low, high, high, low], way)
+        polygon = ends + np.outer([-1, -1, 1, 1], normal)
+        if outer is not None:
+            polygon = outer
+            if not use_polygon:
+                polygon = cv2.boxPoints(cv2.minAreaRect(outer.astype(np.float32)))
+        polygon = np.clip(polygon, 0, [prob_map.shape[1] - 1, prob_map.shape[0] - 1])
+        found.append((region.score, polygon.astype(np.float32)))
 
     found.sort(key=lambda item: -item[0])
     kept = found[:max_candidates]
@@ -83,12 +97,139 @@ def postprocess(
     )
 
 
-def grow_back(area: float, perimeter: float, soft: float, shrink_ratio: float) -> float:
-    """How far an outline moves if its soft edge, `soft` pixels, was no part of the kernel."""
+def find_regions(prob_map, bin_thresh):
+    binary = (prob_map > bin_thresh).astype(np.uint8)
+    count, labels = cv2.connectedComponents(binary, connectivity=8)
+    for label in range(1, count):
+        mask = (labels == label).astype(np.uint8)
+        contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        filled = cv2.drawContours(np.zeros_like(mask), contours, -1, 1, cv2.FILLED)
+        prob = prob_map[mask == 1].astype(np.float64)
+        y, x = np.nonzero(filled)
+        weights = np.ones(len(x))
+        if bin_thresh < 0.5:
+            inside = min((prob**2).sum() / prob.sum(), 1 - bin_thresh)
+            share = (prob_map[y, x].astype(np.float64) - bin_thresh) / (inside - bin_thresh)
+            weights = np.where(mask[y, x] == 1, np.minimum(share, 1), 1)
+        centre = np.average(np.stack([x, y]), axis=1, weights=weights)
+        covariance = np.cov(np.stack([x, y]), aweights=weights, bias=True) + np.eye(2) / 12
+        yield Region(x, y, weights, prob.mean(), weights.sum(), centre, covariance)
+
+
+def principal(region):
+    """Variance across and along a region, and the angle of its longer side."""
+    (xx, xy), (_, yy) = region.covariance
+    flat, skew = round((xx - yy) / 2, 9), round(xy, 9)
+    mean, difference = (xx + yy) / 2, math.hypot(flat, skew)
+    return mean - difference, mean + difference, math.atan2(skew, flat) / 2
+
+
+def page_direction(regions):
+    """Angle of the texts of a page, and whether most of them agree on it."""
+    total, weight = 0, 0
+    for region in regions:
+        small, large, angle = principal(region)
+        if large > 4.1**2 * small:
+            pull = region.mass * (large - small) / 2
+            total += pull * np.exp(4j * angle)
+            weight += pull
+    agree = abs(total) > 0.9 * weight
+    return (np.angle(total) / 4 if agree else 0.0), agree
+
+
+def direction(region, page, agree):
+    small, large, angle = principal(region)
+    nearest = page + round((angle - page) / (math.pi / 2)) * math.pi / 2
+    turn = abs(angle - nearest) if agree else math.pi / 4
+    return nearest if turn * (large - small) < 0.5 * small else angle
+
+
+def bent_outline(region, angle, overshoot, distance):
+    along = np.array([math.cos(angle), math.sin(angle)])
+    across = np.array([-along[1], along[0]])
+    points = np.stack([region.x, region.y], axis=1)
+    u, v, w = points @ along, points @ across, region.weights
+    first, last = u.min(), u.max()
+    if last - first < 16 or last - first < math.sqrt(4 * region.mass):
+        return None
+
+    middle, half = (first + last) / 2, (last - first) / 2
+    powers = np.stack([((u - middle) / half) ** k for k in range(5)], axis=1)
+    root = np.sqrt(w)
+    coefficients = np.linalg.lstsq(powers * root[:, None], v * root, rcond=None)[0]
+    line = np.polynomial.Polynomial(coefficients)
+    curve = lambda u: line((u - middle) / half)  # noqa: E731
+    variance = np.average((v - curve(u)) ** 2, weights=w)
+
+    grid = np.linspace(first, last, 65)
+    centre = [np.array([at, curve(at)]) for at in grid]
+    steps = [b - a for a, b in pairwise(centre)]
+    length = sum(math.hypot(*step) for step in steps)
+    outline = sum(np.abs(step[0] * along + step[1] * across).max() for step in steps) / length
+    thickness = region.mass / (length + outline)
+    if math.sqrt(12 * variance) > 2 * thickness:
+        return contour_outline(region, distance)
+    thickness = max(thickness - outline, thickness / 2)
+    kernel = length - 2 * overshoot
+    reach = distance(kernel * thickness, 2 * (kernel + thickness))
+    straight = np.polynomial.Legendre(np.polynomial.legendre.poly2leg(line.coef)[:2])
+    if np.ptp([curve(at) - straight((at - middle) / half) for at in grid]) < 0.2 * (
+        thickness + 2 * reach
+    ):
+        return None
+
+    move = max(reach - overshoot, 0)
+    centre[0] = centre[0] - steps[0] / math.hypot(*steps[0]) * move
+    centre[-1] = centre[-1] + steps[-1] / math.hypot(*steps[-1]) * move
+    nodes = polyline(np.array(centre), 8)
+    above, below = [], []
+    offset = thickness / 2 + reach
+    for k, node in enumerate(nodes):
+        normals = []
+        for a, b in ((k - 1, k), (k, k + 1)):
+            if a >= 0 and b < len(nodes):
+                step = (nodes[b] - nodes[a]) / math.hypot(*(nodes[b] - nodes[a]))
+                normals.append(np.array([-step[1], step[0]]))
+        joint = sum(normals) / (1 + normals[0] @ normals[1]) if len(normals) > 1 else normals[0]
+        above.append(node - offset * joint)
+        below.append(node + offset * joint)
+    for side in (above, below):
+        for k in range(len(nodes) - 1):
+            if (side[k + 1] - side[k]) @ (nodes[k + 1] - nodes[k]) <= 0:
+                return contour_outline(region, distance)
+    return np.array([p[0] * along + p[1] * across for p in above + below[::-1]])
+
+
+def polyline(points, count):
+    """The nodes, evenly spaced, of the polyline that is closest to a curve."""
+    travelled = [0.0]
+    for a, b in pairwise(points):
+        travelled.append(travelled[-1] + math.hypot(*(b - a)))
+    even = np.linspace(0, travelled[-1], len(points))
+    samples = np.stack([np.interp(even, travelled, axis) for axis in points.T], axis=1)
+    place = np.linspace(0, count - 1, len(points))
+    hats = np.array([[max(1 - abs(p - k), 0) for k in range(count)] for p in place])
+    return np.linalg.lstsq(hats, samples, rcond=None)[0]
+
+
+def contour_outline(region, distance):
+    mask = np.zeros((region.y.max() + 1, region.x.max() + 1), np.uint8)
+    mask[region.y, region.x] = 1
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    area = shapely.Polygon(contours[0][:, 0]).area
+    fine = cv2.approxPolyDP(contours[0], 0.75, True)[:, 0]
+    perimeter = shapely.LineString([*fine, fine[0]]).length
+    missing = len(region.x) - region.mass
+    outline = cv2.approxPolyDP(contours[0], max(0.75, 2 * area / perimeter / 3), True)[:, 0]
+    reach = distance(max(area - missing, area / 2), perimeter)
+    return largest_offset(outline, max(reach - missing / perimeter, 0))
+
+
+def grow_back(area: float, perimeter: float, shrink_ratio: float) -> float:
+    """D of the shrink whose kernel has this area and perimeter."""
     c = 1 - shrink_ratio**2
-    area, perimeter = area - soft * perimeter + 4 * soft**2, perimeter - 8 * soft
     a, b = 8 - 4 * c, (1 - c) * perimeter
-    return max((-b + math.sqrt(b**2 + 4 * a * c * area)) / (2 * a) - soft, 0.0)
+    return (-b + math.sqrt(b**2 + 4 * a * c * area)) / (2 * a)
 
 
 def largest_offset(polygon: np.ndarray, distance: float) -> np.ndarray | None:

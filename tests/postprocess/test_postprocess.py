@@ -5,6 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from benchmarks.oracle import best_iou, draw_texts, kernel_map
 from dbnet import geometry
 from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.reference import postprocess as reference
@@ -102,7 +103,7 @@ def test_pixel_steps_do_not_thicken_slanted_texts(use_polygon):
 @MODES
 def test_scores_are_mean_probabilities_of_the_region_s_pixels(use_polygon):
     prob_map = page((10, 10, 40, 8, 0.6), (10, 50, 30, 10, 0.9))
-    prob_map[10:14, 10:50] = 1.0
+    prob_map[12:16, 10:50] = 1.0
     prob_map[54:56, 20:30] = 0.1  # a hole
     found = detect(prob_map, use_polygon=use_polygon)
     assert found.scores == pytest.approx([0.9, 0.8])
@@ -136,7 +137,7 @@ def test_bin_thresh_is_exclusive():
 @MODES
 def test_min_size_is_about_the_text_and_not_the_kernel(use_polygon):
     thin = page((20, 40, 48, 3, 1.0))  # 2 pixels between centres
-    height = np.ptp(detect(thin).polygons[0][:, 1])
+    height = float(np.ptp(detect(thin).polygons[0][:, 1]))
     assert 5 < height < 12.5
     assert len(detect(thin, use_polygon=use_polygon, min_size=height - 0.01).polygons) == 1
     assert len(detect(thin, use_polygon=use_polygon, min_size=height + 0.01).polygons) == 0
@@ -231,7 +232,7 @@ def test_layout_of_the_map_does_not_matter_and_it_stays_as_it_is(use_polygon):
 @MODES
 @UNCLIP
 @pytest.mark.parametrize("seed", range(8))
-def test_equals_the_textbook(seed, use_polygon, unclip_ratio):
+def test_equals_the_reference(seed, use_polygon, unclip_ratio):
     changes = SETTINGS | {
         "bin_thresh": [0.2, 0.4, 0.5, 0.6][seed % 4],
         "use_polygon": use_polygon,
@@ -302,3 +303,95 @@ def test_any_map_gives_valid_detections(
         corners, scores = reference.difference(found, expected)
         assert corners < 1e-3
         assert scores < 1e-6
+
+
+def soft_and_noisy(kernels: np.ndarray, seed: int, noise: float = 0.08) -> np.ndarray:
+    """Kernels as a network gives them: soft edges, and no level quite even."""
+    rng = np.random.default_rng(seed)
+    soft = cv2.GaussianBlur(kernels, (0, 0), 1.0) * 0.95
+    return (soft + noise * cv2.GaussianBlur(rng.normal(0, 1, soft.shape), (0, 0), 0.7)).clip(0, 1)
+
+
+@UNCLIP
+@pytest.mark.parametrize("kind", ["curved lines", "rotated words"])
+def test_bent_outlines_equal_the_reference(kind, unclip_ratio):
+    rng = np.random.default_rng(3)
+    changes = SETTINGS | {"use_polygon": True, "unclip_ratio": unclip_ratio}
+    corners = []
+    for seed in range(3):
+        kernels = kernel_map(draw_texts(kind, 300, rng)[:12], 300)
+        cv2.line(kernels, (150, 20), (150, 280), 0.5, 2)  # some texts run together
+        prob_map = soft_and_noisy(kernels, seed).astype(np.float32)
+        found = detect(prob_map, **changes)
+        expected = reference.postprocess(prob_map, **changes, shrink_ratio=0.4)
+        largest, scores = reference.difference(found, expected)
+        assert largest < 1e-3
+        assert scores < 1e-6
+        corners += map(len, found.polygons)
+    assert max(corners) > 4
+
+
+@pytest.mark.parametrize("degrees", [0, 3, 27, 45, 80])
+def test_a_straight_text_with_teeth_and_horns_is_a_rectangle(degrees):
+    kernel = np.zeros((300, 300), np.float32)
+    kernel[148:153, 60:240] = 1.0
+    clean = kernel.copy()
+    kernel[143:148, 75:77] = kernel[153:156, 110:113] = kernel[145:148, 200:202] = 0.9  # teeth
+    kernel[153:158, 60:62] = 0.7  # a horn
+    turn = cv2.getRotationMatrix2D((149.5, 150), degrees, 1)
+    with_teeth, without = (
+        detect(cv2.warpAffine(each, turn, (300, 300)), use_polygon=True).polygons[0]
+        for each in (kernel, clean)
+    )
+    assert with_teeth.shape == without.shape == (4, 2)
+    sides = np.linalg.norm(np.roll(with_teeth, -1, axis=0) - with_teeth, axis=1)
+    expected = np.linalg.norm(np.roll(without, -1, axis=0) - without, axis=1)
+    assert np.sort(sides) == pytest.approx(np.sort(expected), abs=2.5)
+    assert np.abs(with_teeth - without).max() < 3
+
+
+@pytest.mark.parametrize("bend", [0.5, 1.2, 2.0])
+def test_a_curved_text_keeps_its_curve(bend):
+    at = np.linspace(-bend / 2, bend / 2, 40)
+    ray = np.stack([np.sin(at), -np.cos(at)], axis=1)
+    radius = 220 / bend
+    text = np.vstack([ray * (radius + 10), ray[::-1] * (radius - 10)]).astype(np.float32)
+    text += np.float32([200, 200]) - text.mean(axis=0)
+    prob_map = soft_and_noisy(kernel_map([text], 400), 0, noise=0.02).astype(np.float32)
+    (outline,) = detect(prob_map, use_polygon=True).polygons
+    assert 8 <= len(outline) <= 16
+    assert best_iou([text], [outline])[0] > 0.85
+    (box,) = detect(prob_map).polygons
+    assert box.shape == (4, 2)
+
+
+def test_a_single_figure_stands_upright_on_an_upright_page():
+    prob_map = page((10, 20, 70, 5, 1.0), (10, 60, 70, 5, 1.0))
+    figure = np.float32([[0, 1, 1, 0], [1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 0], [0, 1, 1, 0]])
+    prob_map[80:85, 40:44] = figure
+    quad = min(detect(prob_map).polygons, key=geometry.area)
+    assert np.abs(np.roll(quad, -1, axis=0) - quad).min(axis=1).max() < 1e-3
+
+
+def test_a_single_figure_leans_as_its_page_does():
+    lines = [((150, 60), (200, 6), 12), ((150, 220), (200, 6), 12)]
+    prob_map = np.zeros((300, 300), np.float32)
+    for line in lines:
+        cv2.fillPoly(prob_map, [cv2.boxPoints(line).round().astype(np.int32)], 1.0)
+    cv2.circle(prob_map, (150, 140), 4, 1.0, cv2.FILLED)
+    quad = min(detect(prob_map).polygons, key=geometry.area)
+    edge = quad[1] - quad[0]
+    assert np.degrees(np.arctan2(edge[1], edge[0])) % 90 == pytest.approx(12, abs=1)
+
+
+def test_texts_of_an_unsure_network_are_as_high():
+    sure, unsure = page((20, 40, 48, 8, 0.9)), page((20, 40, 48, 8, 0.45))
+    assert np.array_equal(detect(sure).polygons[0], detect(unsure).polygons[0])
+
+
+def test_lines_that_ran_together_keep_their_outline():
+    prob_map = page((10, 20, 80, 5, 0.9), (10, 50, 40, 5, 0.9), (30, 25, 3, 25, 0.9))
+    (outline,) = detect(prob_map, use_polygon=True).polygons
+    assert len(outline) > 4
+    (box,) = detect(prob_map).polygons
+    assert geometry.area(outline) < 0.9 * geometry.area(box)

@@ -1,0 +1,164 @@
+"""Connected regions of a probability map, as runs of pixels along its rows.
+
+A map of a million pixels has a thousand runs or two of text: what is done per run costs nothing.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from dbnet.ragged import ranges
+
+
+class Regions(NamedTuple):
+    """n connected parts of a map. Their R runs lie region by region, each run in one row."""
+
+    offsets: np.ndarray  # (n + 1,), where the runs of each region start, and R
+    scores: np.ndarray  # float64 (n,), mean probability of the pixels, without those of holes
+    rows: np.ndarray  # float64 (R,), y
+    firsts: np.ndarray  # float64 (R,), x of the first pixel
+    lasts: np.ndarray  # float64 (R,), x of the last pixel
+    masses: np.ndarray  # float64 (R,), sum of the weights w of the pixels
+    moments: np.ndarray  # float64 (R,), sum of w x
+    squares: np.ndarray  # float64 (R,), sum of w x^2
+    starts: np.ndarray  # (R,), index of the first pixel in `weights`
+    weights: np.ndarray  # float64 (T,), share of each pixel that belongs to the kernel, 0..1
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Sums of (R,) values over the runs of each region, (n,)."""
+        return np.add.reduceat(values, self.offsets[:-1])
+
+    def pixels_of(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """x, y and weights of the pixels of one region, each (T,)."""
+        part = slice(self.offsets[index], self.offsets[index + 1])
+        first, start = self.firsts[part], self.starts[part]
+        size = (self.lasts[part] - first + 1).astype(np.intp)
+        run, pixel = ranges(start, start + size)
+        return pixel + (first - start)[run], self.rows[part][run], self.weights[pixel]
+
+
+def find_regions(prob_map: np.ndarray, bin_thresh: float) -> Regions:
+    """Regions of float32 (H, W) probabilities above `bin_thresh` that touch by a side or corner.
+
+    Pixels at the soft edge of a kernel belong to it in part, see `_coverage`. Pixels of holes
+    belong to it wholly.
+    """
+    # 1. A window around all text. Its border is background: no run leaves its row.
+    is_text = prob_map > bin_thresh
+    left, top, width, height = cv2.boundingRect(is_text.view(np.uint8))
+    inside = np.s_[top : top + height, left : left + width]
+    stride = width + 2
+    window = np.zeros((height + 2, stride), bool)
+    window[1:-1, 1:-1] = is_text[inside]
+
+    # 2. Runs from `start` up to `end` in the flat window, in scan order, and their regions.
+    flat = window.ravel()
+    borders = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    start, end = borders[::2], borders[1::2]  # (R,)
+    region, holed = _connect(start, end, stride)
+
+    # 3. Their pixels.
+    prob = prob_map[inside][is_text[inside]].astype(np.float64)  # (T,)
+    scores, weights = _score(prob, region, end - start, bin_thresh)
+    if holed:
+        hole_start, hole_end, hole_region = _holes(start, end, region, holed, stride)
+        start, end = np.append(start, hole_start), np.append(end, hole_end)
+        region = np.append(region, hole_region)
+        weights = np.append(weights, np.ones((hole_end - hole_start).sum()))
+
+    # 4. Sums over each run, then all runs sorted by region.
+    size = end - start
+    at = np.cumsum(size) - size  # (R,), in weights
+    row = start // stride
+    first = start - row * stride + left - 1
+    x = np.arange(len(weights), dtype=np.float64)
+    x += np.repeat(first - at, size)
+    weighted_x = weights * x
+    order = np.argsort(region, kind="stable")
+    return Regions(
+        offsets=np.searchsorted(region[order], np.arange(len(scores) + 1)),
+        scores=scores,
+        rows=(row + top - 1.0)[order],
+        firsts=first[order].astype(np.float64),
+        lasts=(first + size - 1.0)[order],
+        masses=np.add.reduceat(weights, at)[order],
+        moments=np.add.reduceat(weighted_x, at)[order],
+        squares=np.add.reduceat(weighted_x * x, at)[order],
+        starts=at[order],
+        weights=weights,
+    )
+
+
+def _connect(start: np.ndarray, end: np.ndarray, stride: int) -> tuple[np.ndarray, list[int]]:
+    """The region of each run, 0..n - 1, and the regions that have holes.
+
+    Runs touch where one lies in the row below the other and they share a side or a corner. Each
+    run takes the lowest number among those that it touches, and those that these have taken,
+    until nothing changes: a few rounds, for the numbers of whole parts change at once.
+    """
+    above, below = ranges(
+        np.searchsorted(end, start + stride, "left"), np.searchsorted(start, end + stride, "right")
+    )
+    root = np.arange(len(start))
+    one, other = above, below
+    while len(one):
+        np.minimum.at(root, np.maximum(root[one], root[other]), np.minimum(root[one], root[other]))
+        while not np.array_equal(root[root], root):
+            root = root[root]
+        apart = root[one] != root[other]
+        one, other = one[apart], other[apart]
+    roots, region = np.unique(root, return_inverse=True)
+    # With runs as nodes and touches as edges, loops = edges - nodes + 1. Each is a hole.
+    loops = np.bincount(region[above], minlength=len(roots)) - np.bincount(region) + 1
+    return region, np.flatnonzero(loops > 0).tolist()
+
+
+def _score(
+    prob: np.ndarray, region: np.ndarray, size: np.ndarray, bin_thresh: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean probability of each region, (n,), and the share of each pixel in its kernel, (T,).
+
+    The edge of a kernel is soft in the map. A pixel belongs to the kernel not at all at
+    `bin_thresh`, by half at 0.5 and wholly at 1 - `bin_thresh`: otherwise its outermost pixels
+    would thicken it. Where the network is less sure, the level of the region's inside takes the
+    place of 1 - `bin_thresh`. That level is the mean probability, weighted by itself.
+    """
+    at = np.cumsum(size) - size
+    total = np.bincount(region, np.add.reduceat(prob, at))
+    scores = total / np.bincount(region, size)
+    if bin_thresh >= 0.5:  # then all pixels lie above 1 - bin_thresh
+        return scores, np.ones_like(prob)
+    level = np.bincount(region, np.add.reduceat(prob * prob, at)) / total
+    span = np.minimum(level, 1 - bin_thresh) - bin_thresh  # (n,)
+    return scores, np.minimum((prob - bin_thresh) / np.repeat(span[region], size), 1)
+
+
+def _holes(
+    start: np.ndarray, end: np.ndarray, region: np.ndarray, holed: list[int], stride: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Runs of the pixels that lie in holes of some regions: starts, ends, regions."""
+    found = []
+    for index in holed:
+        own = region == index
+        _, pixel = ranges(start[own], end[own])
+        row, column = np.divmod(pixel, stride)
+        mask = region_mask(column, row)
+        contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        filled = cv2.drawContours(np.zeros_like(mask), contours, 0, 1, cv2.FILLED)
+        hole = np.zeros((len(mask), mask.shape[1] + 2), bool)
+        hole[:, 1:-1] = filled > mask
+        borders = np.flatnonzero(hole.ravel()[1:] != hole.ravel()[:-1]) + 1
+        row_in, column_in = np.divmod(borders, hole.shape[1])
+        borders = (row_in + row.min()) * stride + column_in - 1 + column.min()
+        found.append((borders[::2], borders[1::2], np.full(len(borders) // 2, index)))
+    starts, ends, regions = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return starts, ends, regions
+
+
+def region_mask(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The pixels of one region as uint8 (h, w), 0 or 1, over their bounding box."""
+    column, row = (x - x.min()).astype(np.intp), (y - y.min()).astype(np.intp)
+    mask = np.zeros((row.max() + 1, column.max() + 1), np.uint8)
+    mask[row, column] = 1
+    return mask
