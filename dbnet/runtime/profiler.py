@@ -18,21 +18,28 @@ class StageTimer:
         synchronize: called at both borders of a stage, such as `torch.cuda.synchronize`, so
             that queued device work is charged to the stage that queued it; None where stages
             run on the host or where queues may run on.
+        clock: seconds; `time.process_time` measures the processor time of this process.
     """
 
-    def __init__(self, *, synchronize: Callable[[], None] | None) -> None:
+    def __init__(
+        self,
+        *,
+        synchronize: Callable[[], None] | None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self.synchronize = synchronize
+        self.clock = clock
         self.durations: dict[str, list[float]] = {}  # seconds
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         if self.synchronize:
             self.synchronize()
-        start = time.perf_counter()
+        start = self.clock()
         yield
         if self.synchronize:
             self.synchronize()
-        self.add(stage, time.perf_counter() - start)
+        self.add(stage, self.clock() - start)
 
     def add(self, stage: str, seconds: float) -> None:
         """Record a duration measured elsewhere, such as in a loader worker."""
