@@ -1,20 +1,14 @@
 """The DataLoader and its worker processes: signals, shared memory, errors on the way back."""
 
-import multiprocessing
 import os
-import signal
 import sys
-import threading
-import time
 from collections.abc import Callable
-from functools import cache
-from multiprocessing import resource_tracker
+from functools import cache, partial
 from multiprocessing.queues import Queue
 from multiprocessing.reduction import ForkingPickler
 from types import TracebackType
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,13 +18,14 @@ from torch.utils.data import DataLoader
 
 from dbnet.data.dataset import DetectionDataset
 from dbnet.data.sampler import EpochSampler
+from dbnet.data.shared_batches import SharedRing, reduce_batch
 from dbnet.errors import InputError
 from dbnet.runtime import distributed
+from dbnet.runtime.workers import START_METHOD, sigterm_blocked, start_worker
 from dbnet.structures import Batch, Sample
 
 _SHARED_MEMORY = "/dev/shm"
 _BYTES_PER_PIXEL = 10  # of a Batch: images 3, shrink map and mask 1 + 1, threshold's 4 + 1
-_POLL_SECONDS = 2.0
 
 
 def make_loader(
@@ -66,8 +61,7 @@ def make_loader(
         prefetch_factor=prefetch_factor if num_workers else None,
         persistent_workers=persistent_workers and num_workers > 0,
         pin_memory=pin_memory and torch.cuda.is_available(),
-        worker_init_fn=_start_worker,
-        multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
+        multiprocessing_context=START_METHOD if num_workers else None,
         generator=torch.Generator().manual_seed(dataset.seed),
     )
 
@@ -119,11 +113,14 @@ class Loader(DataLoader[Sample]):
     batch_size: int
 
     def __iter__(self) -> Any:
-        if self.multiprocessing_context is None:  # workers are spawned
-            resource_tracker.ensure_running()  # started later, it would unblock SIGTERM again
-        earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
-            return super().__iter__()
+            if not self.persistent_workers or self._iterator is None:  # workers start
+                self._rings = [
+                    SharedRing(self.prefetch_factor or 0) for _ in range(self.num_workers)
+                ]
+                self.worker_init_fn = partial(_start_worker, rings=self._rings)
+            with sigterm_blocked():
+                return super().__iter__()
         except OSError as error:
             if not self.num_workers:
                 raise
@@ -131,20 +128,14 @@ class Loader(DataLoader[Sample]):
                 f"--data.num-workers {self.num_workers}: the workers cannot be started "
                 f"({error.strerror or error}); set fewer, 0 needs none"
             ) from error
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
-def _start_worker(_: int) -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    cv2.setNumThreads(0)  # parallel are the workers, not OpenCV's threads in each
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the main process, which decides
+def _start_worker(number: int, rings: list[SharedRing]) -> None:
+    start_worker()
+    ForkingPickler.register(Batch, partial(reduce_batch, ring=rings[number]))
     ForkingPickler.register(Tensor, _reduce_shared_or_copied)
     setattr(Queue, "_on_queue_feeder_error", _send_error_instead)  # noqa: B010 - not in its stubs
     sys.excepthook = _print_unless_main_has_left
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    if not hasattr(signal, "sigtimedwait"):
-        threading.Thread(target=_end_at_second_sigterm, daemon=True).start()
 
 
 def _reduce_shared_or_copied(tensor: Tensor) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
@@ -180,26 +171,3 @@ def _print_unless_main_has_left(
     which has told the reason itself."""
     if not issubclass(kind, (ConnectionError, EOFError)):
         sys.__excepthook__(kind, error, trace)
-
-
-def _end_with_parent() -> None:
-    """End this worker when the main process has ended, or has sent SIGTERM to this worker alone:
-    torch does where a worker does not end by itself."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    while parent.is_alive():
-        if not hasattr(signal, "sigtimedwait"):  # macOS
-            time.sleep(_POLL_SECONDS)
-            continue
-        received = signal.sigtimedwait({signal.SIGTERM}, _POLL_SECONDS)
-        if received and received.si_pid == parent.pid:
-            break
-    os._exit(0)
-
-
-def _end_at_second_sigterm() -> None:
-    """Where the sender is not known, the first one may be for all processes of the run. The main
-    process sends this worker up to two when it ends: torch's and multiprocessing's."""
-    signal.sigwait({signal.SIGTERM})
-    signal.sigwait({signal.SIGTERM})
-    os._exit(0)

@@ -1,4 +1,4 @@
-"""Float arrays in memory that several processes share."""
+"""Memory that several processes share, for arrays too large for pipes."""
 
 import os
 import tempfile
@@ -9,14 +9,16 @@ from typing import IO, Any
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from torch import Tensor
 
 
-class SharedFloats:
-    """An array that several processes see, grown to the largest one asked for.
+class SharedMemory:
+    """Bytes that several processes see. `shared_memory` makes it.
 
     It is a file without a name in RAM (memfd), so that the size of /dev/shm does not matter;
-    where the system has none, a temporary file. `shared_floats` makes one.
+    where the system has none, a temporary file. It grows to the largest array asked for and is
+    used again and again: the first use of a page costs the kernel ten times as long as a write.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -27,16 +29,21 @@ class SharedFloats:
     def __reduce__(self) -> tuple[Any, ...]:
         return _received, (DupFd(self._file.fileno()),)  # to a spawned process
 
-    def array(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Its first values, float32."""
-        count = prod(shape)
-        return np.frombuffer(self._mapped(4 * count), np.float32, count).reshape(shape)
+    def array(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+        """Its first values.
+
+        Raises:
+            OSError: there is no room, or too few file descriptors.
+        """
+        memory = self._mapped(prod(shape) * np.dtype(dtype).itemsize)
+        return np.frombuffer(memory, dtype, prod(shape)).reshape(shape)
 
     def tensor(self, shape: tuple[int, ...], *, pinned: bool) -> Tensor:
-        """The same as a tensor; `pinned` makes CUDA's copies to it asynchronous."""
-        if pinned and (self._memory is None or len(self._memory) < 4 * prod(shape)):
+        """Its first values, float32; `pinned` makes CUDA's copies to it asynchronous."""
+        size = 4 * prod(shape)
+        if pinned and (self._memory is None or len(self._memory) < size):
             self._unpin()
-        memory = self._mapped(4 * prod(shape))
+        memory = self._mapped(size)
         tensor = torch.frombuffer(memory, dtype=torch.float32, count=prod(shape)).reshape(shape)
         if pinned and self._pinned is None:
             # A failure costs speed only: the copy is then synchronous.
@@ -64,12 +71,12 @@ class SharedFloats:
             self._pinned = None
 
 
-def shared_floats() -> SharedFloats:
-    """An empty one. Give it to the other processes before they start."""
+def shared_memory() -> SharedMemory:
+    """An empty one. Give it to the other processes when they are started."""
     if hasattr(os, "memfd_create"):
-        return SharedFloats(os.fdopen(os.memfd_create("dbnet"), "r+b", buffering=0))
-    return SharedFloats(tempfile.TemporaryFile(buffering=0))
+        return SharedMemory(os.fdopen(os.memfd_create("dbnet"), "r+b", buffering=0))
+    return SharedMemory(tempfile.TemporaryFile(buffering=0))
 
 
-def _received(file: Any) -> SharedFloats:
-    return SharedFloats(os.fdopen(file.detach(), "r+b", buffering=0))
+def _received(file: Any) -> SharedMemory:
+    return SharedMemory(os.fdopen(file.detach(), "r+b", buffering=0))

@@ -22,8 +22,7 @@ _POLL_SECONDS = 2.0
 @contextmanager
 def sigterm_blocked() -> Iterator[None]:
     """Processes started within the block have SIGTERM blocked from their first instruction."""
-    if START_METHOD != "fork":
-        resource_tracker.ensure_running()  # started within the block, it would unblock SIGTERM
+    resource_tracker.ensure_running()  # for spawned ones; started later, it would unblock SIGTERM
     earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         yield

@@ -23,7 +23,7 @@ from dbnet.errors import InputError
 from dbnet.metrics import Metric
 from dbnet.runtime import distributed
 from dbnet.runtime.profiler import StageTimer
-from dbnet.runtime.shared_memory import SharedFloats, shared_floats
+from dbnet.runtime.shared_memory import SharedMemory, shared_memory
 from dbnet.runtime.workers import START_METHOD, sigterm_blocked, start_worker
 from dbnet.structures import Detections
 from dbnet.training.scoring import BatchScores, ImageResult, Postprocess, Truth, score_batch
@@ -89,7 +89,7 @@ class ScoringPool:
         self._parts = (postprocess, metrics)
         self._device = device
         self._count = workers
-        self._slots: list[SharedFloats] = []
+        self._slots: list[SharedMemory] = []
         self._workers: list[_Worker] = []
         self._free: deque[int] = deque()  # slots
         self._filled: deque[int] = deque()  # slots given out by host_maps
@@ -159,7 +159,7 @@ class ScoringPool:
     def _start(self) -> None:
         """Start all workers before any job: the queues have threads from the first job on."""
         context: Any = multiprocessing.get_context(START_METHOD)
-        self._slots = [shared_floats() for _ in range(self._count * _BATCHES_PER_WORKER + _AHEAD)]
+        self._slots = [shared_memory() for _ in range(self._count * _BATCHES_PER_WORKER + _AHEAD)]
         self._free.extend(range(len(self._slots)))
         self._submitted = 0
         with sigterm_blocked():
@@ -233,7 +233,7 @@ def _receive(worker: _Worker, image_ids: list[str]) -> Any:
 def _serve(
     jobs: "Queue[Any]",
     results: Connection,
-    slots: list[SharedFloats],
+    slots: list[SharedMemory],
     postprocess: Postprocess,
     metrics: dict[str, Metric],
 ) -> None:
@@ -245,7 +245,9 @@ def _serve(
         answer: Any
         try:
             truth = _unpack_truth(packed)
-            scores = score_batch(truth, slots[slot].array(shape), postprocess, metrics, timer)
+            scores = score_batch(
+                truth, slots[slot].array(shape, np.float32), postprocess, metrics, timer
+            )
             answer = _pack_scores(scores), timer.totals()
         except Exception as error:
             error.add_note(f"in a scoring worker:\n{traceback.format_exc()}")

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import namedtuple
+from collections import deque, namedtuple
 from functools import partial
 from multiprocessing import resource_sharer
 from multiprocessing.connection import Client
@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch.utils.data._utils import signal_handling
 
-from dbnet.data import workers
+from dbnet.data import shared_batches, workers
 from dbnet.data.annotations import scan as annotations
 from dbnet.data.collate import Collate, drawn_maps
 from dbnet.data.dataset import DetectionDataset
@@ -61,6 +61,11 @@ def fields_of(batch) -> list[torch.Tensor]:
     return [value for value in batch if isinstance(value, torch.Tensor)]
 
 
+def in_one_memory(batch) -> bool:
+    """Whether it came by way of a SharedRing."""
+    return len({tensor.untyped_storage().data_ptr() for tensor in fields_of(batch)}) == 1
+
+
 def ends_within(seconds: float, pid: int) -> bool:
     deadline = time.monotonic() + seconds
     while pid in (child.pid for child in multiprocessing.active_children()):
@@ -88,7 +93,7 @@ def test_without_shared_memory_batches_are_copied(records):
     assert any(not tensor.is_shared() for batch in copied for tensor in fields_of(batch))
     shared = list(loader_of(records))
     assert_same(shared, expected)
-    assert all(tensor.is_shared() for batch in shared for tensor in fields_of(batch))
+    assert all(in_one_memory(batch) for batch in shared)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +144,8 @@ def test_workers_that_cannot_start_are_one_line(records, monkeypatch):
 
 @pytest.mark.faults("too few file descriptors", "one line that names ulimit -n")
 @linux
-def test_too_few_open_files_are_one_line(records):
+def test_too_few_open_files_are_one_line(records, monkeypatch):
+    monkeypatch.setattr(shared_batches, "_HELD", -1)  # one place: other batches need files
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     loader = loader_of(records)
     batches = iter(loader)
@@ -214,3 +220,49 @@ def test_a_broken_hand_over_prints_no_traceback(records, monkeypatch, capfd):
     monkeypatch.setattr(resource_sharer.DupFd, "detach", leave_and_come_back)
     assert_same(list(loader), expected)
     assert left and capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("places", [1, 2, 5])
+def test_batches_stay_as_they_are_however_many_are_held(records, monkeypatch, places):
+    monkeypatch.setattr(shared_batches, "_HELD", places - 2)
+    expected = list(loader_of(list(records) * 4, workers=0))
+    assert_same(list(loader_of(list(records) * 4)), expected)  # all are held
+    assert_same(list(loader_of(list(records) * 4, workers=2)), expected)
+
+
+def test_the_memory_of_a_batch_is_used_again(records):
+    loader = loader_of(list(records) * 4)
+    places = set()
+    for batch in loader:
+        assert in_one_memory(batch)
+        places.add(batch.images.untyped_storage().data_ptr())
+    assert len(places) <= loader.prefetch_factor + 2  # this one and the next are held
+    [ring] = loader._rings
+    del batch
+    assert not ring.flags().any()
+
+
+def test_a_part_of_a_batch_keeps_its_memory(records):
+    loader = loader_of(list(records) * 4)
+    batches = iter(loader)
+    kept = next(batches).thresh_map[1, 0, 2:5]
+    before = kept.clone()
+    deque(batches, maxlen=0)
+    assert torch.equal(kept, before)
+    [ring] = loader._rings
+    assert ring.flags().sum() == 1
+
+
+def test_a_forked_process_frees_no_place(records):
+    loader = loader_of(records)
+    batch = next(iter(loader))
+
+    def drop():
+        nonlocal batch
+        del batch
+
+    process = multiprocessing.get_context("fork").Process(target=drop)
+    process.start()
+    process.join()
+    [ring] = loader._rings
+    assert process.exitcode == 0 and ring.flags().any()

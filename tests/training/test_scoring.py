@@ -18,7 +18,7 @@ from dbnet.errors import InputError
 from dbnet.metrics import build_metrics
 from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.runtime.profiler import StageTimer
-from dbnet.runtime.shared_memory import shared_floats
+from dbnet.runtime.shared_memory import shared_memory
 from dbnet.settings import DataConfig, MetricConfig, PostprocessConfig, TargetsConfig
 from dbnet.structures import Batch, Detections
 from dbnet.training import scoring_pool
@@ -282,11 +282,11 @@ def test_workers_ignore_what_is_sent_to_all_processes(batches, number):
         assert_equal([first, *scored], serial(batches))
 
 
-def test_shared_floats_keep_their_values_when_they_grow():
-    shared = shared_floats()
-    shared.array((3,))[:] = 1, 2, 3
+def test_shared_memory_keeps_its_values_when_it_grows():
+    shared = shared_memory()
+    shared.array((3,), np.float32)[:] = 1, 2, 3
     assert shared.tensor((5,), pinned=False).tolist() == [1, 2, 3, 0, 0]
-    assert shared.array((2, 2)).tolist() == [[1, 2], [3, 0]]
+    assert shared.array((2, 2), np.float32).tolist() == [[1, 2], [3, 0]]
     shared.close()
 
 
