@@ -1,0 +1,73 @@
+"""Data of the released weights: receipts to train on, some held out, hard negatives.
+
+    python recipes/receipt_mix.py OUT --receipts SROIE SROIE_MORE --scenes ICDAR2015
+
+Every folder is a data set in the UFO form (images/train, jsons/train.json). OUT gets
+- train: all receipts but the held-out ones, and SCENES photos whose texts are all ignored: what is
+  no text in them is learned as background;
+- val: the held-out receipts, to choose thresholds on. They are part of no reported figure.
+"""
+
+import argparse
+import json
+import random
+import shutil
+from pathlib import Path
+
+
+def main() -> None:
+    args = parse_args()
+    generator = random.Random(args.seed)
+    splits: dict[str, dict] = {"train": {}, "val": {}}
+    for split in splits:
+        (args.out / "images" / split).mkdir(parents=True)
+    for root in args.receipts:
+        images, names = shuffled(root, generator)
+        held_out = round(args.held_out * len(names))
+        for index, name in enumerate(names):
+            split = "val" if index < held_out else "train"
+            copy(root, name, args.out / "images" / split)
+            splits[split][name] = images[name]
+    for root in args.scenes:
+        images, names = shuffled(root, generator)
+        for name in names[: args.scene_count]:
+            copy(root, name, args.out / "images" / "train")
+            for word in images[name]["words"].values():
+                word["illegibility"] = True
+            splits["train"][name] = images[name]
+    (args.out / "jsons").mkdir()
+    for split, images in splits.items():
+        path = args.out / "jsons" / f"{split}.json"
+        path.write_text(json.dumps({"images": images}), encoding="utf-8")
+        print(f"{path}: {len(images)} images")
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--receipts", type=Path, nargs="+", required=True)
+    parser.add_argument("--scenes", type=Path, nargs="*", default=[])
+    parser.add_argument("--held-out", type=float, default=0.083, help="share of the receipts")
+    parser.add_argument("--scene-count", type=int, default=250)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def shuffled(root: Path, generator: random.Random) -> tuple[dict, list[str]]:
+    """The annotations of a training split, and its image names in random order."""
+    images = json.loads((root / "jsons" / "train.json").read_text(encoding="utf-8"))["images"]
+    names = sorted(images)
+    generator.shuffle(names)
+    return images, names
+
+
+def copy(root: Path, name: str, folder: Path) -> None:
+    """Copy an image. A name that is there already is refused."""
+    target = folder / name
+    if target.exists():
+        raise SystemExit(f"{target}: exists; two data sets have an image of this name")
+    shutil.copy(root / "images" / "train" / name, target)
+
+
+if __name__ == "__main__":
+    main()
