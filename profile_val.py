@@ -70,7 +70,6 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         forward_seconds,
         timer_seconds,
         training_step_seconds,
-        wait_for,
         write_trace,
     )
     from dbnet.reporting.pictures import draw_stages
@@ -88,6 +87,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         memory_figures,
         resolve_device,
         resolve_precision,
+        wait_for,
     )
     from dbnet.runtime.profiler import StageTimer, check_comparable, compare_profiles, summarize
     from dbnet.training.engine import evaluate

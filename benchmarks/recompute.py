@@ -20,6 +20,7 @@ from dbnet.runtime.device import (
     keep_freed_memory,
     resolve_device,
     resolve_precision,
+    wait_for,
 )
 
 
@@ -55,7 +56,9 @@ def measure(cfg: Settings) -> None:
             outputs = model(images)
         loss = sum(maps.float().square().mean() for maps in outputs)
         loss.backward()
-        seconds.append(time.perf_counter() - started + 0 * loss.item())  # waits for the device
+        if wait := wait_for(device):
+            wait()
+        seconds.append(time.perf_counter() - started)
     print(peak(device) - before, statistics.median(seconds[1:]))
 
 

@@ -11,14 +11,9 @@ from torch import nn
 from torch.profiler import profile
 
 from dbnet.data.collate import to_device
-from dbnet.runtime.device import autocast
+from dbnet.runtime.device import autocast, wait_for
 from dbnet.runtime.profiler import StageTimer
 from dbnet.structures import Batch
-
-
-def wait_for(device: torch.device) -> Callable[[], None] | None:
-    """What waits until the device has done all that was asked of it; None for the host."""
-    return torch.cuda.synchronize if device.type == "cuda" else None
 
 
 def forward_seconds(
