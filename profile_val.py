@@ -72,10 +72,11 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         training_step_seconds,
         write_trace,
     )
-    from dbnet.reporting.pictures import draw_stages
+    from dbnet.reporting.pictures import draw_batches, draw_stages
+    from dbnet.reporting.profile import profile_report
+    from dbnet.reporting.recording import Recording, commit, machine_facts
     from dbnet.reporting.tables import (
         changes_table,
-        profile_report,
         write_json,
         write_picture,
         write_text,
@@ -83,15 +84,24 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     from dbnet.runtime import distributed
     from dbnet.runtime.device import (
         autocast_dtype,
+        describe_precision,
         keep_freed_memory,
         memory_figures,
         resolve_device,
         resolve_precision,
         wait_for,
     )
-    from dbnet.runtime.profiler import StageTimer, check_comparable, compare_profiles, summarize
+    from dbnet.runtime.profiler import (
+        MACHINE,
+        StageTimer,
+        check_comparable,
+        compare_profiles,
+        summarize,
+    )
     from dbnet.training.engine import evaluate
     from dbnet.training.losses import DBLoss
+    from dbnet.training.scoring import ImageResult
+    from dbnet.training.scoring_pool import choose_workers, open_pool
 
     # ---- What is profiled
     keep_freed_memory()
@@ -120,7 +130,10 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         images = len(records)
         if images < ranks:
             raise InputError(f"{images} images are too few for {ranks} ranks; start fewer")
+        facts = machine_facts(device)
         compared = compared_settings(cfg, model_args, str(device), precision, images, ranks)
+        workers = choose_workers(cfg.data.scoring_workers, device, distributed.local_world())
+        compared |= {name: facts[name] for name in MACHINE} | {"scoring_workers": workers}
         if baseline:
             check_comparable(baseline["compared"], compared)
     caches = open_caches(cfg.data, cfg.targets)
@@ -139,17 +152,26 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     own = len(distributed.shard(records))
     progress = partial(tqdm, leave=False, disable=not distributed.is_main())
 
-    def validate(title, batches, timer, postprocess=postprocess, metrics=metrics):
-        with progress(total=own, desc=title, unit="image") as bar:
+    def validate(title, batches, timer, scoring=(postprocess, metrics), record=None):
+        with (
+            open_pool(cfg.data.scoring_workers, *scoring, device) as pool,
+            progress(total=own, desc=title, unit="image") as bar,
+        ):
+
+            def on_image(result: ImageResult) -> None:
+                bar.update()
+                if record:
+                    record(result)
+
             return evaluate(
                 model,
                 criterion,
                 batches,
-                postprocess,
-                metrics,
+                *scoring,
                 **where,
                 timer=timer,
-                on_image=lambda _: bar.update(),
+                pool=pool,
+                on_image=on_image,
             )
 
     # ---- Warm-up: workers start, caches fill; then allocators and kernels
@@ -168,7 +190,8 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     distributed.barrier()  # nobody's time holds that of others who still fill
     timer = StageTimer(synchronize=None)
     started = time.perf_counter()
-    figures = validate("validation", loader, timer)
+    recording = Recording()
+    figures = validate("validation", loader, timer, record=recording)
     epoch_time = max(distributed.all_gather(time.perf_counter() - started))
     memory = memory_figures(device)
     asked = {name: np.subtract(now, served[name]) for name, now in caches.counts().items()}
@@ -201,7 +224,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         next(iter(naive_loader))  # its workers start
         naive_timer = StageTimer(synchronize=None)
         started = time.perf_counter()
-        validate("textbook", naive_loader, naive_timer, *naive_rest)
+        validate("textbook", naive_loader, naive_timer, tuple(naive_rest))
         naive = naive_timer.totals() | {"wall": time.perf_counter() - started}
 
     # ---- Put together
@@ -234,6 +257,18 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         "metrics": figures,
         "stages": {name: s._asdict() for name, s in stages.items()},
         "naive": naive,
+        "series": {"stages": timer.durations} | recording.series(cfg.data.batch_size),
+        "slowest": recording.slowest(records),
+        "run": facts
+        | {
+            "_timestamp": recording.started,
+            "_runtime": time.time() - recording.started,
+            "epoch": payload.get("epoch") if checkpoint else None,
+            "trainer/global_step": payload.get("step") if checkpoint else None,
+            "commit": commit(),
+            "precision": describe_precision(precision, device),
+            "scoring_workers": workers,
+        },
         "compared": compared,
         "config": to_dict(cfg) | {"model": model_args},
         "checkpoint": str(checkpoint) if checkpoint else None,
@@ -244,9 +279,12 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     report = profile_report(profile)
     print(report)
     write_json(out / "profile.json", profile)
-    write_text(out / "report.md", f"{report}\n\n![stages](stages.png)\n")
+    pictures = "![stages](stages.png)\n\n![stages over the batches](batches.png)\n"
+    write_text(out / "report.md", f"{report}\n\n{pictures}")
     bar = draw_stages({name: s.mean for name, s in host.items()})
     write_picture(out / "stages.png", bar)
+    over_batches = draw_batches({name: timer.durations[name] for name in host})
+    write_picture(out / "batches.png", over_batches)
     with SummaryWriter(out) as writer:
         for name, value in profile.items():
             if name.startswith("performance/"):
@@ -254,7 +292,9 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         for name, s in stages.items():
             writer.add_scalar(f"stages/{name}", s.mean, 0)
         writer.add_image("stages", bar, 0, dataformats="HWC")
-    print(f"{out}: profile.json, report.md, stages.png{', trace.json' if cfg.trace else ''}")
+        writer.add_image("batches", over_batches, 0, dataformats="HWC")
+    trace_file = ", trace.json" if cfg.trace else ""
+    print(f"{out}: profile.json, report.md, stages.png, batches.png{trace_file}")
 
     # ---- Yesterday
     if baseline:
@@ -284,7 +324,12 @@ def read_profile(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a profile.json of profile_val.py")
     # Earlier versions knew of one rank only, and did not compare what was drawn.
     level = profile["config"]["data"].get("drawn_level", "words")
-    compared = {"ranks": 1, "data.drawn_level": level, "data.drawn_style": "plain"}
+    compared = {
+        "ranks": 1,
+        "scoring_workers": 0,
+        "data.drawn_level": level,
+        "data.drawn_style": "plain",
+    }
     compared |= profile["compared"]
     return profile | {"compared": compared}
 

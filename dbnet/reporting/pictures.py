@@ -108,6 +108,38 @@ def draw_stages(seconds: dict[str, float]) -> np.ndarray:
     return canvas
 
 
+def draw_batches(seconds: dict[str, list[float]]) -> np.ndarray:
+    """Stacked columns, one per batch, in the colours of `draw_stages`; seconds by stage."""
+    width, height, left, top, bottom = 960, 320, 76, 40, 52
+    stages = {name: values for name, values in seconds.items() if sum(values) > 0}
+    heights = np.array(list(stages.values()))  # (stages, batches)
+    highest = float(heights.sum(axis=0).max())
+    canvas = np.full((height, width, 3), 255, np.uint8)
+    font, ink = cv2.FontFace("sans"), (40, 40, 40)
+    room, base = height - top - bottom, height - bottom
+    column = (width - left - 24) / heights.shape[1]
+    tops = np.cumsum(heights, axis=0) / highest * room
+    for row, line in enumerate(tops):
+        color = STAGE_COLORS[row % len(STAGE_COLORS)]
+        below = tops[row - 1] if row else np.zeros_like(line)
+        for index, (low, high) in enumerate(zip(below, line, strict=True)):
+            x = left + index * column
+            gap = 1 if column >= 4 else 0
+            start = (round(x), round(base - high))
+            end = (max(round(x), round(x + column) - 1 - gap), round(base - low) - 1)
+            if end[1] >= start[1]:
+                cv2.rectangle(canvas, start, end, color, -1)
+    cv2.line(canvas, (left - 4, base), (width - 24, base), ink, 1)
+    for share in (0.5, 1.0):
+        y = round(base - share * room)
+        cv2.line(canvas, (left - 8, y), (left - 4, y), ink, 1)
+        label = f"{1000 * share * highest:.0f} ms"
+        cv2.putText(canvas, label, (6, y + 5), ink, font, 14, 400)
+    cv2.putText(canvas, "time of each batch, by stage", (left, 26), ink, font, 18, 400)
+    cv2.putText(canvas, f"batch 1 to {heights.shape[1]}", (left, height - 18), ink, font, 14, 400)
+    return canvas
+
+
 def grid(images: list[np.ndarray], *, columns: int) -> np.ndarray:
     """Images of one height in rows, uint8."""
     empty = np.full_like(images[0], 255)

@@ -77,12 +77,17 @@ def summarize(durations: list[float]) -> StageStats:
     )
 
 
+# What two profiles must share beside the settings. Profiles of earlier versions do not tell it.
+MACHINE = ("device_name", "cpu", "threads", "torch")
+
+
 def check_comparable(before: dict[str, Any], after: dict[str, Any]) -> None:
-    """Raise InputError, naming what differs, unless two profiles share their settings."""
+    """Raise InputError, naming what differs, unless two profiles share settings and machine."""
+    keys = sorted(before.keys() | after.keys())
     listed = [
         f"{key}: {before.get(key)} -> {after.get(key)}"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key)
+        for key in keys
+        if before.get(key) != after.get(key) and not (key in MACHINE and key not in before)
     ]
     if listed:
         raise InputError(f"the baseline was measured with other settings ({', '.join(listed)})")

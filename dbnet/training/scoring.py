@@ -1,5 +1,6 @@
 """Scoring: probability maps to detections in original pixels, detections to figures."""
 
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ class ImageResult(NamedTuple):
     image_id: str
     detections: Detections  # original pixels
     scores: dict[str, dict[str, float]]  # metric name -> that image's figures
+    seconds: float = 0.0  # that its post-process took
 
 
 class BatchScores(NamedTuple):
@@ -65,14 +67,16 @@ def score_batch(
         RuntimeError: any other error of an image; it names the image.
     """
     with timer("postprocess"):
-        found = [
-            _detections(truth, prob_maps, index, postprocess) for index in range(len(truth[0]))
-        ]
+        found, seconds = [], []
+        for index in range(len(truth.image_ids)):
+            started = time.perf_counter()
+            found.append(_detections(truth, prob_maps, index, postprocess))
+            seconds.append(time.perf_counter() - started)
     with timer("metric"):
         by_metric = {name: _measure(metric, truth, found) for name, metric in metrics.items()}
         sums = {name: metric.state() for name, metric in metrics.items()}
     images = [
-        ImageResult(image_id, found[i], {name: scores[i] for name, scores in by_metric.items()})
+        ImageResult(image_id, found[i], {name: s[i] for name, s in by_metric.items()}, seconds[i])
         for i, image_id in enumerate(truth.image_ids)
     ]
     return BatchScores(images, sums)

@@ -290,7 +290,7 @@ def _unpack_truth(packed: tuple[Any, ...]) -> Truth:
 def _pack_scores(scores: BatchScores) -> tuple[Any, ...]:
     found = [image.detections for image in scores.images]
     names = [image.image_id for image in scores.images]
-    figures = [image.scores for image in scores.images]
+    figures = [(image.scores, image.seconds) for image in scores.images]
     polygons = _pack([each.polygons for each in found])
     return names, polygons, [each[1:] for each in found], figures, scores.sums
 
@@ -298,8 +298,8 @@ def _pack_scores(scores: BatchScores) -> tuple[Any, ...]:
 def _unpack_scores(packed: tuple[Any, ...]) -> BatchScores:
     names, polygons, rest, figures, sums = packed
     images = [
-        ImageResult(name, Detections(outlines, *others), scores)
-        for name, outlines, others, scores in zip(
+        ImageResult(name, Detections(outlines, *others), *measured)
+        for name, outlines, others, measured in zip(
             names, _unpack(polygons), rest, figures, strict=True
         )
     ]

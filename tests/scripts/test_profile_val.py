@@ -143,7 +143,7 @@ def test_baseline_passes_fails_and_is_refused(cfg, first, tmp_path, capsys):
     with pytest.raises(ValueError, match=r"data\.drawn_level: lines -> words"):
         against("other level, not compared", compared=without, config=lines)
     with pytest.raises(ValueError, match="nowhere"):
-        profile_val.main(replace(cfg, baseline=tmp_path / "nowhere.json"))
+        profile_val.main(replace(cfg, out=None, baseline=tmp_path / "nowhere.json"))
 
 
 def test_the_textbook_path_runs_beside(cfg, tmp_path):

@@ -1,0 +1,128 @@
+"""The report of a profile: where the time went, what that means, what to try."""
+
+from datetime import datetime
+from typing import Any
+
+from dbnet.reporting.tables import table
+from dbnet.reporting.verdicts import recommendations, verdicts
+from dbnet.runtime.profiler import StageStats
+
+
+def profile_report(profile: dict[str, Any]) -> str:
+    """Markdown of a profile.json; parts that an older one lacks are left out."""
+    parts = [
+        _header(profile),
+        _stages(profile),
+        _memory(profile),
+        "### Verdicts\n\n" + "\n".join(f"- {line}" for line in verdicts(profile)),
+        _slowest(profile),
+        "### Recommendations\n\n" + "\n".join(f"- {line}" for line in recommendations(profile)),
+        _naive(profile),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _figures(profile: dict[str, Any]) -> dict[str, float]:
+    return {k.removeprefix("performance/"): v for k, v in profile.items() if k.startswith("perf")}
+
+
+def _header(profile: dict[str, Any]) -> str:
+    run, p = profile.get("run", {}), _figures(profile)
+    several = f" on {profile['ranks']} ranks" if profile["ranks"] > 1 else ""
+    title = (
+        f"## Validation of {profile['images']} images{several}, {p['val_num_batches']} batches: "
+        f"{p['val_epoch_time']:.2f} s, {p['images_per_second']:.1f} images/s"
+    )
+    if not run:
+        return title
+    started = datetime.fromtimestamp(run["_timestamp"]).isoformat(" ", "seconds")
+    trained = ""
+    if run.get("epoch") is not None:
+        trained = f" (epoch {run['epoch']}, step {run.get('trainer/global_step', '?')})"
+    rows = [
+        ["generated", f"{started}, after {run['_runtime']:.0f} s"],
+        ["checkpoint", f"{profile['checkpoint'] or 'random weights'}{trained}"],
+        ["commit", run.get("commit") or "unknown"],
+        ["machine", f"{run['host']}: {run['cpu']}, {run['cores']} cores"],
+        ["device", f"{run['device_name']} ({run['device_type']}), {run['precision']}"],
+        ["processes", f"{run['threads']} threads, {run['scoring_workers']} scoring workers"],
+        ["versions", f"torch {run['torch']}, numpy {run['numpy']}, OpenCV {run['opencv']}"],
+    ]
+    return f"{title}\n\n{table(['run', ''], rows)}"
+
+
+def _stages(profile: dict[str, Any]) -> str:
+    stages = {name: StageStats(**values) for name, values in profile["stages"].items()}
+    host = {k: s for k, s in stages.items() if not k.startswith("worker/")}
+    total = sum(s.total for s in host.values())
+    p = _figures(profile)
+
+    def row(name: str, s: StageStats, share: str) -> list[str]:
+        times = (s.mean, s.median, s.p95, s.p99, s.std)
+        return [name, f"{s.total:.2f}", share, *(f"{1000 * value:.1f}" for value in times)]
+
+    batch = [p[f"val_batch_{name}"] for name in ("mean", "median", "p95", "p99", "std")]
+    rows = [row(name, s, f"{s.total / total:.1%}") for name, s in host.items()]
+    rows.append(["**batch**", f"{total:.2f}", "", *(f"{1000 * value:.1f}" for value in batch)])
+    rows += [row(name, s, "") for name, s in stages.items() if name not in host]
+    header = ["stage", "total s", "share", "mean ms", "median", "p95", "p99", "std"]
+    notes = [
+        "Milliseconds are per batch. Stages under worker/ are those of the loader's and the "
+        "scoring processes: they run beside the rest, which waits for them in data_wait and "
+        "score_wait." + (" Stages and memory are those of rank 0." if profile["ranks"] > 1 else ""),
+        "",
+        f"- Bottleneck: **{profile['bottleneck']}**, "
+        f"{host[profile['bottleneck']].total / total:.0%} of the time.",
+        f"- Ceiling: the forward pass alone would take {p['forward_alone_s']:.2f} s; "
+        f"this validation takes {p['over_forward']:.2f} times that.",
+        *(
+            f"- Cache of {name}: {c['hits']} hits, {c['misses']} misses."
+            for name, c in profile["cache"].items()
+        ),
+        f"- Measuring itself took {1000 * p['timer_overhead_s']:.2f} ms.",
+        f"- CLEval hmean {profile['metrics']['cleval/hmean']:.4f}, "
+        f"IoU hmean {profile['metrics']['iou/hmean']:.4f}.",
+    ]
+    return f"{table(header, rows)}\n\n" + "\n".join(notes)
+
+
+def _memory(profile: dict[str, Any]) -> str:
+    p = _figures(profile)
+    rows = [
+        ["resident, peak", f"{p['rss_peak_gb']:.2f}"],
+        ["share of the machine", f"{p['cpu_memory_percent']:.0f} %"],
+        ["GPU, allocated", f"{p['gpu_memory_gb']:.2f}"],
+        ["GPU, reserved", f"{p['gpu_memory_reserved_gb']:.2f}"],
+        ["GPU, peak", f"{p['gpu_memory_peak_gb']:.2f}"],
+    ]
+    return f"### Memory\n\n{table(['memory', 'GB'], rows)}"
+
+
+def _slowest(profile: dict[str, Any]) -> str:
+    slowest = profile.get("slowest", [])
+    if not slowest:
+        return ""
+    rows = [
+        [s["image_id"], f"{1000 * s['seconds']:.1f}", str(s["texts"]), str(s["detections"])]
+        for s in slowest
+    ]
+    header = ["slowest images", "post-process ms", "texts", "detections"]
+    return f"### Slowest images\n\n{table(header, rows)}"
+
+
+def _naive(profile: dict[str, Any]) -> str:
+    """The textbook path beside ours: seconds in all for what is not the network."""
+    naive, images = profile["naive"], profile["images"]
+    if not naive:
+        return ""
+    stages = {name: StageStats(**values) for name, values in profile["stages"].items()}
+    names = ("worker/targets", "postprocess", "metric")
+    ours = {n: stages.get(n, stages.get(f"worker/{n}")) for n in names}
+    pairs = [(name, naive[name], s.total) for name, s in ours.items() if s is not None]
+    pairs.append(("together", sum(p[1] for p in pairs), sum(p[2] for p in pairs)))
+    pairs.append(("validation, wall", naive["wall"], profile["performance/val_epoch_time"]))
+    rows = [
+        [name, f"{1000 * a / images:.2f}", f"{1000 * b / images:.2f}", f"{a / b:.1f}x"]
+        for name, a, b in pairs
+    ]
+    return table(["ms per image", "textbook", "here", "ratio"], rows)

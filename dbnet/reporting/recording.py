@@ -1,0 +1,102 @@
+"""What is kept of a run for its profile: memory over the images, slow images, the facts around."""
+
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from dbnet.training.scoring import ImageResult
+
+_SLOWEST = 5
+
+
+class Recording:
+    """Called with the result of every image of a validation."""
+
+    def __init__(self) -> None:
+        self.started = time.time()
+        self.images: list[dict[str, Any]] = []
+
+    def __call__(self, result: ImageResult) -> None:
+        self.images.append(
+            {
+                "image_id": result.image_id,
+                "seconds": result.seconds,
+                "detections": len(result.detections.polygons),
+                "rss_mb": resident_mb(),
+                "at": time.time(),
+            }
+        )
+
+    def series(self, batch_size: int) -> dict[str, list[float]]:
+        """By batch: resident memory, and the time of its end in seconds since the epoch."""
+        last = [*self.images[batch_size - 1 :: batch_size]]
+        if len(self.images) % batch_size:
+            last.append(self.images[-1])
+        return {"rss_mb": [i["rss_mb"] for i in last], "_timestamp": [i["at"] for i in last]}
+
+    def slowest(self, records: Any) -> list[dict[str, Any]]:
+        """The images whose post-process took longest, with their annotated texts."""
+        found = sorted(self.images, key=lambda image: -image["seconds"])[:_SLOWEST]
+        wanted = {image["image_id"] for image in found}
+        texts = {r.image_id: len(r.polygons) for r in records if r.image_id in wanted}
+        keys = ("image_id", "seconds", "detections")
+        return [
+            {key: image[key] for key in keys} | {"texts": texts.get(image["image_id"], 0)}
+            for image in found
+        ]
+
+
+def resident_mb() -> float:
+    """Memory of this process in MB; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def machine_facts(device: torch.device) -> dict[str, Any]:
+    """Device, processor, threads and versions: what two profiles should share."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {
+        "device_type": device.type,
+        "device_name": name,
+        "cpu": _processor(),
+        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "python": platform.python_version(),
+        "host": platform.node(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def commit() -> str | None:
+    """The commit of the code, "+" where files were changed; None outside a repository."""
+    folder = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
+            cwd=folder, capture_output=True, text=True, check=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
