@@ -15,6 +15,8 @@ _PIXEL = 1 / 12  # variance of a pixel's own square, side 1, along any direction
 _NOISE = 0.5  # of the variance across a region: as much of its shape is chance
 _LONG = 4.1  # length over thickness: longer regions tell the directions of the page
 _AGREED = 0.9  # of the long regions, by weight: fewer that agree leave the page without directions
+_CURVE_ASPECT = 4.0  # length over thickness: a shorter kernel is not taken for a curve
+_CURVE_LENGTH = 16.0  # pixels: nor is a shorter one
 _SLANTED = 0.3  # pixels that the outermost pixel of a slanted end lies outside the kernel
 
 
@@ -28,7 +30,7 @@ class Bands(NamedTuple):
     overshoots: np.ndarray  # (n,), how far the outermost pixels lie outside the kernel
     thicknesses: np.ndarray  # (n,), above 0
     pixel_thicknesses: np.ndarray  # (n,), with all pixels above bin_thresh taken as kernel
-    bends: np.ndarray  # (n,), sagitta of the arc that has the same variance across the band
+    bends: np.ndarray  # (n,), sagitta of the arc with the same variance across; short ones have 0
 
     @property
     def lengths(self) -> np.ndarray:
@@ -73,6 +75,8 @@ def fit_bands(regions: Regions) -> Bands:
     run_cos, run_y = np.repeat(cos, runs), regions.rows * np.repeat(sin, runs)
     ends = np.stack([regions.firsts * run_cos, regions.lasts * run_cos]) + run_y  # (2, R)
     centre = x * cos + y * sin
+    firsts = np.minimum.reduceat(ends.min(axis=0), regions.offsets[:-1]) - centre
+    lasts = np.maximum.reduceat(ends.max(axis=0), regions.offsets[:-1]) - centre
     pixels = regions.sums(regions.lasts - regions.firsts + 1)
     soft = (pixels - mass) / (2 * (lengths + thicknesses))
     slanted = _SLANTED * np.minimum(10 * np.abs(np.sin(2 * angles)), 1)
@@ -80,16 +84,17 @@ def fit_bands(regions: Regions) -> Bands:
     # 5.
     blur = (pixels - mass) / lengths  # width of the soft edges of both sides
     excess = across - (thicknesses**2 + blur**2) / 12
+    may_bend = lasts - firsts >= np.maximum(_CURVE_LENGTH, np.sqrt(_CURVE_ASPECT * mass))
     return Bands(
         centres=np.stack([x, y], axis=1),
         angles=angles,
-        firsts=np.minimum.reduceat(ends.min(axis=0), regions.offsets[:-1]) - centre,
-        lasts=np.maximum.reduceat(ends.max(axis=0), regions.offsets[:-1]) - centre,
+        firsts=firsts,
+        lasts=lasts,
         overshoots=np.maximum(soft, slanted),
         # A kernel fainter than the outline that it was drawn with is still a kernel.
         thicknesses=np.maximum(thicknesses - outline, thicknesses / 2),
         pixel_thicknesses=pixels / lengths - outline,
-        bends=np.sqrt(45 / 4 * np.maximum(excess, 0)),
+        bends=np.sqrt(45 / 4 * np.maximum(excess, 0)) * may_bend,
     )
 
 
@@ -101,7 +106,8 @@ def _directions(xx: np.ndarray, yy: np.ndarray, xy: np.ndarray, mass: np.ndarray
     page do not agree, that goes for regions that could be turned by half a right angle, and the
     page counts as upright.
     """
-    flatness, skew = np.round((xx - yy) / 2, 9), np.round(xy, 9)  # of a square: 0, not 1e-15
+    # Of a square exactly 0, and not 1e-15 or -0.0.
+    flatness, skew = np.round((xx - yy) / 2, 9) + 0.0, np.round(xy, 9) + 0.0
     mean, difference = (xx + yy) / 2, np.hypot(flatness, skew)
     small, large = mean - difference, mean + difference  # variances across and along
     angles = np.arctan2(skew, flatness) / 2

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from numpy.polynomial import Legendre
+from numpy.polynomial.legendre import legvander
 
 from dbnet.postprocess.regions import region_mask
 from dbnet.postprocess.unclip import grow
@@ -12,8 +12,6 @@ from dbnet.postprocess.unclip import grow
 MAX_BEND = 0.2
 """Of a text's height: a text that bends less than this is a rectangle."""
 
-_MIN_ASPECT = 4.0  # length over thickness: a shorter kernel is not taken for a curve
-_MIN_LENGTH = 16.0  # pixels: nor is a shorter one
 _MAX_SPREAD = 2.0  # thickness by variance over thickness by area: above, a region is no band
 _DEGREE = 4  # of the centre line, a polynomial
 _SAMPLES = 65  # points of the centre line
@@ -33,6 +31,7 @@ def _spline_fit() -> np.ndarray:
 
 
 _SPLINE_FIT = _spline_fit()
+_BASIS = legvander(np.linspace(-1, 1, _SAMPLES), _DEGREE)  # (_SAMPLES, _DEGREE + 1)
 
 
 def bent_outline(
@@ -42,6 +41,7 @@ def bent_outline(
     *,
     angle: float,
     overshoot: float,
+    height: float,
     distance: Distance,
 ) -> np.ndarray | None:
     """Outline of the text whose kernel these (T,) pixels are, float32 (Q, 2); None: a rectangle.
@@ -50,43 +50,45 @@ def bent_outline(
     is no band, such as two lines that ran together, keeps its own shape.
 
     1. In the frame of the rectangle, u along `angle` and v across, the centre line is the
-       polynomial v(u) that is closest to the pixels.
+       polynomial v(u) that is closest to the pixels. Legendre's polynomials separate its straight
+       part, the first two, from its bend.
     2. Mass over length of the centre line is the thickness. Both together give the distance.
     3. The centre line grows at its ends, from which the `overshoot` is taken back. The sides of
        the outline run at half a height from it.
+
+    `height` is that of the rectangle, in pixels.
     """
     # 1.
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     u, v = turn @ [x, y]  # (T,)
-    mass = weights.sum()
-    if np.ptp(u) < max(_MIN_LENGTH, np.sqrt(_MIN_ASPECT * mass)):
-        return None
-    line = Legendre.fit(u, v, _DEGREE, domain=[u.min(), u.max()], w=np.sqrt(weights))
-    across = v - line(u)
-    variance = weights @ (across * across) / mass
+    first, last, mass = u.min(), u.max(), weights.sum()
+    basis = legvander((2 * u - first - last) / (last - first), _DEGREE)  # (T, _DEGREE + 1)
+    weighted = basis.T * weights
+    line = np.linalg.lstsq(weighted @ basis, weighted @ v, rcond=None)[0]
+    across = v - basis @ line
+    spread = np.sqrt(12 * (weights @ (across * across)) / mass)
 
     # 2.
-    at = np.linspace(u.min(), u.max(), _SAMPLES)
-    centres = np.stack([at, line(at)], axis=1)  # (_SAMPLES, 2)
+    centres = np.stack([np.linspace(first, last, _SAMPLES), _BASIS @ line], axis=1)
     steps = np.diff(centres, axis=0)
     lengths = np.hypot(*steps.T)
     length = lengths.sum()
     # Kernels are drawn with their outline, see `fit_bands`.
     outline = np.abs(steps @ turn).max(axis=1).sum() / length
     thickness = mass / (length + outline)
-    if np.sqrt(12 * variance) > _MAX_SPREAD * thickness:
+    if spread > _MAX_SPREAD * thickness:
         return contour_outline(x, y, weights, distance=distance)
-    thickness = max(thickness - outline, thickness / 2)
-    reach = distance((length - 2 * overshoot) * thickness, 2 * (length - 2 * overshoot + thickness))
-    height = thickness + 2 * reach
-    if np.ptp((line - line.truncate(2))(at)) < MAX_BEND * height:  # but for its straight part
+    if np.ptp(_BASIS[:, 2:] @ line[2:]) < MAX_BEND * height:
         return None
+    thickness = max(thickness - outline, thickness / 2)
+    length -= 2 * overshoot
+    reach = distance(length * thickness, 2 * (length + thickness))
 
     # 3.
     move = max(reach - overshoot, 0)
     centres[0] -= steps[0] / lengths[0] * move
     centres[-1] += steps[-1] / lengths[-1] * move
-    sides = _sides(_polyline(centres), height / 2)
+    sides = _sides(_polyline(centres), thickness / 2 + reach)
     if sides is None:
         return contour_outline(x, y, weights, distance=distance)
     return (sides @ turn).astype(np.float32)

@@ -70,7 +70,7 @@ class DBPostprocessor:
             )
         )
         for place in np.flatnonzero(bands.bends[kept] > MAX_BEND * heights[kept]).tolist():
-            outline = self._bent_outline(regions, bands, kept[place])
+            outline = self._bent_outline(regions, bands, kept[place], heights[kept[place]])
             if outline is not None:
                 polygons[place] = outline if self.cfg.use_polygon else min_area_quad(outline)
         polygons = clip(polygons, *prob_map.shape)
@@ -82,11 +82,14 @@ class DBPostprocessor:
             return classic_distance(area, perimeter, self.cfg.unclip_ratio)
         return exact_distance(area, perimeter, self.shrink_ratio)
 
-    def _bent_outline(self, regions: Regions, bands: Bands, index: int) -> np.ndarray | None:
+    def _bent_outline(
+        self, regions: Regions, bands: Bands, index: int, height: float
+    ) -> np.ndarray | None:
         return bent_outline(
             *regions.pixels_of(index),
             angle=bands.angles[index],
             overshoot=bands.overshoots[index],
+            height=height,
             distance=self._distance,
         )
 

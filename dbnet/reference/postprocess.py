@@ -77,7 +77,7 @@ def postprocess(
 
         outer = None
         if bend > 0.2 * height:
-            outer = bent_outline(region, angle, overshoot, distance)
+            outer = bent_outline(region, angle, overshoot, height, distance)
         normal = np.array([-way[1], way[0]]) * height / 2
         ends = region.centre + np.outer([low, high, high, low], way)
         polygon = ends + np.outer([-1, -1, 1, 1], normal)
@@ -99,18 +99,22 @@ def postprocess(
 
 def find_regions(prob_map, bin_thresh):
     binary = (prob_map > bin_thresh).astype(np.uint8)
-    count, labels = cv2.connectedComponents(binary, connectivity=8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
     for label in range(1, count):
-        mask = (labels == label).astype(np.uint8)
+        left, top, width, height = stats[label, :4]
+        crop = np.s_[top : top + height, left : left + width]
+        mask = (labels[crop] == label).astype(np.uint8)
         contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         filled = cv2.drawContours(np.zeros_like(mask), contours, -1, 1, cv2.FILLED)
-        prob = prob_map[mask == 1].astype(np.float64)
+        probs = prob_map[crop].astype(np.float64)
+        prob = probs[mask == 1]
         y, x = np.nonzero(filled)
         weights = np.ones(len(x))
         if bin_thresh < 0.5:
             inside = min((prob**2).sum() / prob.sum(), 1 - bin_thresh)
-            share = (prob_map[y, x].astype(np.float64) - bin_thresh) / (inside - bin_thresh)
+            share = (probs[y, x] - bin_thresh) / (inside - bin_thresh)
             weights = np.where(mask[y, x] == 1, np.minimum(share, 1), 1)
+        x, y = x + left, y + top
         centre = np.average(np.stack([x, y]), axis=1, weights=weights)
         covariance = np.cov(np.stack([x, y]), aweights=weights, bias=True) + np.eye(2) / 12
         yield Region(x, y, weights, prob.mean(), weights.sum(), centre, covariance)
@@ -119,7 +123,7 @@ def find_regions(prob_map, bin_thresh):
 def principal(region):
     """Variance across and along a region, and the angle of its longer side."""
     (xx, xy), (_, yy) = region.covariance
-    flat, skew = round((xx - yy) / 2, 9), round(xy, 9)
+    flat, skew = round((xx - yy) / 2, 9) + 0.0, round(xy, 9) + 0.0
     mean, difference = (xx + yy) / 2, math.hypot(flat, skew)
     return mean - difference, mean + difference, math.atan2(skew, flat) / 2
 
@@ -144,7 +148,7 @@ def direction(region, page, agree):
     return nearest if turn * (large - small) < 0.5 * small else angle
 
 
-def bent_outline(region, angle, overshoot, distance):
+def bent_outline(region, angle, overshoot, height, distance):
     along = np.array([math.cos(angle), math.sin(angle)])
     across = np.array([-along[1], along[0]])
     points = np.stack([region.x, region.y], axis=1)
@@ -169,14 +173,12 @@ def bent_outline(region, angle, overshoot, distance):
     thickness = region.mass / (length + outline)
     if math.sqrt(12 * variance) > 2 * thickness:
         return contour_outline(region, distance)
-    thickness = max(thickness - outline, thickness / 2)
-    kernel = length - 2 * overshoot
-    reach = distance(kernel * thickness, 2 * (kernel + thickness))
     straight = np.polynomial.Legendre(np.polynomial.legendre.poly2leg(line.coef)[:2])
-    if np.ptp([curve(at) - straight((at - middle) / half) for at in grid]) < 0.2 * (
-        thickness + 2 * reach
-    ):
+    if np.ptp([curve(at) - straight((at - middle) / half) for at in grid]) < 0.2 * height:
         return None
+    thickness = max(thickness - outline, thickness / 2)
+    length -= 2 * overshoot
+    reach = distance(length * thickness, 2 * (length + thickness))
 
     move = max(reach - overshoot, 0)
     centre[0] = centre[0] - steps[0] / math.hypot(*steps[0]) * move
