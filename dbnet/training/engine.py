@@ -69,6 +69,7 @@ def train_one_epoch(
     """
     model.train()
     optimizer.zero_grad(set_to_none=True)
+    syncs_norms = any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
     for index, batch in enumerate(timed(loader, timer)):
         place = index % accumulate
         group = batch_sizes[index - place : index - place + accumulate]
@@ -87,11 +88,13 @@ def train_one_epoch(
             sums[place] = images, *(images * value for value in values)
             parts = dict(zip(losses._fields, values, strict=True))
             is_finite = math.isfinite(parts["total"])
-            if is_last or not is_finite:  # before gradients meet: a rank may have to leave
-                sums = distributed.all_reduce_sum(sums)
+            # A rank whose loss is not finite must leave together with the others: before their next
+            # collective, which is that of the gradients, or of synchronised batch norms.
+            if is_last or syncs_norms or not is_finite:
+                totals = distributed.all_reduce_sum(sums)
             if not is_finite:
                 raise NonFiniteError(f"loss is not finite: {parts}; files: {batch.image_ids}")
-            if not np.isfinite(sums).all():
+            if (is_last or syncs_norms) and not np.isfinite(totals).all():
                 raise OtherRankError("the loss of another rank is not finite; it names the files")
             with timer("backward"):
                 weight = images * distributed.world() / sum(group)
@@ -107,7 +110,7 @@ def train_one_epoch(
         if not math.isfinite(grad_norm) and not may_recover:
             raise NonFiniteError(f"gradient is not finite; loss {parts}; files: {batch.image_ids}")
         lr = scheduler.get_last_lr()[0]
-        for done, (size, *loss_sums) in enumerate(sums.tolist(), start=1):
+        for done, (size, *loss_sums) in enumerate(totals.tolist(), start=1):
             means = {name: s / size for name, s in zip(losses._fields, loss_sums, strict=True)}
             norm = grad_norm if done == len(group) else None
             on_step(StepReport(means, int(size), norm, lr))

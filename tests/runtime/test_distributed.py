@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 import profile_val
 import train
@@ -59,6 +60,7 @@ def _rank(rank, world, port, queue, work, args) -> None:
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
     torch.set_num_threads(1)
+    distributed._TIMEOUT = timedelta(minutes=5)  # for what must not happen: ranks that wait
     with distributed.process_group():
         queue.put((rank, work(*args)))
 
@@ -113,20 +115,25 @@ def test_every_image_is_validated_once(count):
         assert (figures["images"], figures["count/hmean"]) == (count, count)
 
 
-def refused(values: list[int]) -> tuple[str, float]:
-    """What ends a pass over batches of one image, and the weight it leaves; 7 is no number."""
-    batches = [batch_of([value]) for value in distributed.shard(values)]
-    model = Dot()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with pytest.raises((NonFiniteError, OtherRankError)) as ended:
-        train_one_epoch(
-            distributed.parallel(model, CPU), Poisoned(), batches, optimizer,
-            torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0),
-            torch.amp.GradScaler("cpu", enabled=False), batch_sizes=[2] * len(batches),
-            device=CPU, dtype=None, accumulate=1, clip=0.0, ema=None,
-            timer=StageTimer(synchronize=None), on_step=lambda _: None,
-        )  # fmt: skip
-    return f"{ended.type.__name__}: {ended.value}", model.weight.item()
+class MeetingNorm(nn.SyncBatchNorm):
+    """The collective of a synchronised batch norm, which torch has on GPUs only."""
+
+    def forward(self, x):
+        if self.training:
+            distributed.all_gather(float(x.detach().mean()))
+        return x
+
+
+class DotWithNorm(Dot):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = MeetingNorm(3, affine=False)
+
+    def forward(self, images):
+        return super().forward(self.norm(images.float()))
+
+
+ENDS = (NonFiniteError, OtherRankError)
 
 
 class Poisoned(Square):
@@ -135,8 +142,30 @@ class Poisoned(Square):
         return losses._replace(total=losses.total * (np.nan if "7.png" in batch.image_ids else 1))
 
 
-def test_a_loss_that_is_no_number_ends_all_ranks_before_they_share_it():
-    (here, weight), (there, other) = on_ranks(refused, 2, [100, 50, 200, 7])
+def refused(values: list[int], network: type[Dot], accumulate: int) -> tuple[str, float]:
+    """What ends a pass over batches of one image, and the weight it leaves; 7 is no number."""
+    batches = [batch_of([value]) for value in distributed.shard(values)]
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(ENDS) as ended:
+        patch.setattr(DistributedDataParallel, "_passing_sync_batchnorm_handle", lambda *_: None)
+        train_one_epoch(
+            distributed.parallel(model, CPU), Poisoned(), batches, optimizer,
+            torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0),
+            torch.amp.GradScaler("cpu", enabled=False), batch_sizes=[2] * len(batches),
+            device=CPU, dtype=None, accumulate=accumulate, clip=0.0, ema=None,
+            timer=StageTimer(synchronize=None), on_step=lambda _: None,
+        )  # fmt: skip
+    return f"{ended.type.__name__}: {ended.value}", model.weight.item()
+
+
+@pytest.mark.faults("NaN on one rank, at the end of a step or before", "all ranks end together")
+@pytest.mark.parametrize("network", [Dot, DotWithNorm])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_loss_that_is_no_number_ends_all_ranks(network, place):
+    own = [200, 90, 7, 60] if place == 0 else [200, 90, 60, 7]
+    results = on_ranks(refused, 2, [100, 50, 30, 80, *own], network, 2)
+    (here, weight), (there, other) = results
     assert here.startswith("OtherRankError") and there.startswith("NonFiniteError")
     assert "7.png" in there
     assert weight == other and np.isfinite(weight) and weight != Dot().weight.item()
