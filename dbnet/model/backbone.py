@@ -64,25 +64,29 @@ class Encoder(nn.Module):
         self.recompute = False
 
     def forward(self, x: Tensor) -> list[Tensor]:  # (N, 3, H, W)
-        if self.recompute and self.training and torch.is_grad_enabled():
-            contexts = partial(_first_and_second_run, self.body)
-            return checkpoint(self.body, x, use_reentrant=False, context_fn=contexts)
-        return self.body(x)  # 4 x (N, C_i, H / stride, W / stride)
+        """4 x (N, C_i, H / stride, W / stride)."""
+        if not (self.recompute and self.training and torch.is_grad_enabled()):
+            return self.body(x)
+        if torch.compiler.is_compiling():  # torch.compile updates running statistics once itself
+            return checkpoint(self.body, x, use_reentrant=False)
+        contexts = partial(_first_and_second_run, self.body)
+        return checkpoint(self.body, x, use_reentrant=False, context_fn=contexts)
 
 
 def _first_and_second_run(
     module: nn.Module,
 ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _still_statistics(module)
+    return nullcontext(), _frozen_statistics(module)
 
 
 @contextmanager
-def _still_statistics(module: nn.Module) -> Iterator[None]:
-    """Batch norms compute as in training, but their running statistics do not move again."""
+def _frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Batch norms compute as in training, but their running statistics stay as they are."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
     earlier = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+    for norm, (_, tracked) in zip(norms, earlier, strict=True):
+        norm.momentum = 0.0
+        norm.num_batches_tracked = None if tracked is None else tracked.clone()
     try:
         yield
     finally:
