@@ -1,9 +1,10 @@
 """The DataLoader and its worker processes: signals, shared memory, errors on the way back."""
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from multiprocessing.queues import Queue
 from multiprocessing.reduction import ForkingPickler
 from types import TracebackType
@@ -20,12 +21,8 @@ from dbnet.data.dataset import DetectionDataset
 from dbnet.data.sampler import EpochSampler
 from dbnet.data.shared_batches import SharedRing, reduce_batch
 from dbnet.errors import InputError
-from dbnet.runtime import distributed
 from dbnet.runtime.workers import START_METHOD, sigterm_blocked, start_worker
 from dbnet.structures import Batch, Sample
-
-_SHARED_MEMORY = "/dev/shm"
-_BYTES_PER_PIXEL = 10  # of a Batch: images 3, shrink map and mask 1 + 1, threshold's 4 + 1
 
 
 def make_loader(
@@ -42,16 +39,8 @@ def make_loader(
     """A loader of batches; set its `sampler.epoch` before each pass. The last one may be smaller.
 
     Torch's global random state is not used: a pass would draw a seed for its workers from it, and
-    a resumed run would differ. Prints a line where shared memory is short.
+    a resumed run would differ.
     """
-    warning = shared_memory_warning(
-        side=dataset.transform.image_size,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        prefetch_factor=prefetch_factor,
-    )
-    if warning:
-        _print_once(warning)
     return Loader(
         dataset,
         batch_size=batch_size,
@@ -63,41 +52,6 @@ def make_loader(
         pin_memory=pin_memory and torch.cuda.is_available(),
         multiprocessing_context=START_METHOD if num_workers else None,
         generator=torch.Generator().manual_seed(dataset.seed),
-    )
-
-
-@cache
-def _print_once(line: str) -> None:
-    """Two loaders of one run may have the same to say."""
-    print(line, flush=True)
-
-
-def shared_memory_warning(
-    *, side: int, batch_size: int, num_workers: int, prefetch_factor: int
-) -> str | None:
-    """One line where /dev/shm has too little room for the batches of all ranks of this machine.
-
-    Containers have 64 MB of it by default. Batches that find no room there are copied through
-    pipes, which is slower. None where there is enough, or where the system has no /dev/shm.
-
-    Args:
-        side: of the square images, in pixels.
-    """
-    try:
-        found = os.statvfs(_SHARED_MEMORY)
-    except OSError:  # macOS
-        return None
-    # Of each worker's batches ahead; one in the hands of the main process, one behind it.
-    batches = num_workers * prefetch_factor + 2 if num_workers else 0
-    needed = distributed.local_world() * batches * batch_size * side**2 * _BYTES_PER_PIXEL
-    free = found.f_bavail * found.f_frsize
-    if free >= needed:
-        return None
-    return (
-        f"{_SHARED_MEMORY}: {free / 1e6:.0f} MB are free, the loader's workers fill up to "
-        f"{needed / 1e6:.0f} MB; the rest is copied through pipes, which is slower. Give the "
-        f"container more (docker run --shm-size {-(-needed // 10**9)}g), or set fewer "
-        "--data.num-workers"
     )
 
 
@@ -113,12 +67,9 @@ class Loader(DataLoader[Sample]):
     batch_size: int
 
     def __iter__(self) -> Any:
+        if self.num_workers and (not self.persistent_workers or self._iterator is None):
+            self._prepare_workers()
         try:
-            if not self.persistent_workers or self._iterator is None:  # workers start
-                self._rings = [
-                    SharedRing(self.prefetch_factor or 0) for _ in range(self.num_workers)
-                ]
-                self.worker_init_fn = partial(_start_worker, rings=self._rings)
             with sigterm_blocked():
                 return super().__iter__()
         except OSError as error:
@@ -128,6 +79,19 @@ class Loader(DataLoader[Sample]):
                 f"--data.num-workers {self.num_workers}: the workers cannot be started "
                 f"({error.strerror or error}); set fewer, 0 needs none"
             ) from error
+
+    def _prepare_workers(self) -> None:
+        try:
+            self._rings = [SharedRing(self.prefetch_factor or 0) for _ in range(self.num_workers)]
+            # As many as torch makes for its queues; where it fails itself it prints a traceback.
+            _ = [multiprocessing.Semaphore() for _ in range(3 * self.num_workers + 8)]
+        except OSError as error:
+            raise InputError(
+                f"--data.num-workers {self.num_workers}: no room for what the workers share "
+                f"({error.strerror or error}); give a container a larger /dev/shm (docker run "
+                "--shm-size 1g), raise ulimit -n, or set fewer workers, 0 needs none"
+            ) from error
+        self.worker_init_fn = partial(_start_worker, rings=self._rings)
 
 
 def _start_worker(number: int, rings: list[SharedRing]) -> None:

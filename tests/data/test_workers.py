@@ -1,5 +1,6 @@
 """Loader workers: shared memory that is short, signals, start methods, errors on the way back."""
 
+import errno
 import gc
 import multiprocessing
 import os
@@ -8,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque, namedtuple
+from collections import deque
 from functools import partial
 from multiprocessing import resource_sharer
 from multiprocessing.connection import Client
@@ -23,9 +24,10 @@ from dbnet.data.collate import Collate, drawn_maps
 from dbnet.data.dataset import DetectionDataset
 from dbnet.data.samples import load_sample
 from dbnet.data.transforms import EvalTransform
-from dbnet.data.workers import Loader, make_loader, shared_memory_warning
+from dbnet.data.workers import Loader, make_loader
 from dbnet.errors import InputError, one_line
 from dbnet.settings import TargetsConfig
+from dbnet.structures import Batch
 from tests.drawing import write_dataset
 
 COLLATE = Collate(target_maps=partial(drawn_maps, targets=TargetsConfig()))
@@ -96,30 +98,6 @@ def test_without_shared_memory_batches_are_copied(records):
     assert all(in_one_memory(batch) for batch in shared)
 
 
-@pytest.mark.parametrize(
-    ("ranks", "workers", "free", "needed"),
-    [(1, 4, 64, 492), (8, 4, 64, 3932), (1, 4, 500, None), (1, 0, 0, None)],
-)
-def test_short_shared_memory_is_told_with_what_to_set(monkeypatch, ranks, workers, free, needed):
-    found = namedtuple("found", "f_bavail f_frsize")(free * 1000, 1000)
-    monkeypatch.setattr(os, "statvfs", lambda path: found)
-    monkeypatch.setattr("dbnet.runtime.distributed.local_world", lambda: ranks)
-    line = shared_memory_warning(side=640, batch_size=12, num_workers=workers, prefetch_factor=2)
-    if needed is None:
-        assert line is None
-        return
-    assert line.startswith(
-        f"/dev/shm: {free} MB are free, the loader's workers fill up to {needed}"
-    )
-    assert f"--shm-size {-(-needed // 1000)}g" in line and "--data.num-workers" in line
-
-
-def test_the_room_a_batch_needs_is_what_it_takes(records):
-    batch = next(iter(loader_of(records, workers=0)))
-    taken = sum(tensor.nbytes for tensor in fields_of(batch))
-    assert taken == 3 * 96 * 96 * workers._BYTES_PER_PIXEL
-
-
 def unsendable(samples):
     return lambda: samples
 
@@ -142,10 +120,21 @@ def test_workers_that_cannot_start_are_one_line(records, monkeypatch):
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
+@pytest.mark.faults("no room for a semaphore in /dev/shm", "one line with what to set")
+def test_without_room_for_semaphores_workers_are_refused(records, monkeypatch):
+    def refuse():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(multiprocessing, "Semaphore", refuse)
+    with pytest.raises(InputError, match=r"workers 2: .*\(No space left on device\).*--shm-size"):
+        iter(loader_of(records, workers=2))
+    assert len(list(loader_of(records, workers=0))) == 3, "no workers need none"
+
+
 @pytest.mark.faults("too few file descriptors", "one line that names ulimit -n")
 @linux
 def test_too_few_open_files_are_one_line(records, monkeypatch):
-    monkeypatch.setattr(shared_batches, "_HELD", -1)  # one place: other batches need files
+    monkeypatch.setattr(workers, "reduce_batch", lambda batch, ring: (Batch, tuple(batch)))
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     loader = loader_of(records)
     batches = iter(loader)
