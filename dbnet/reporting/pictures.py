@@ -59,7 +59,7 @@ def draw_targets(batch: Batch) -> np.ndarray:
             (batch.shrink_map[index, 0].numpy() > 0, FOUND),
             (batch.shrink_mask[index, 0].numpy() == 0, IGNORED),
         ):
-            canvas[where] = 0.35 * canvas[where] + 0.65 * np.float32(color)
+            canvas[where] = 0.35 * canvas[where] + 0.65 * np.array(color, np.float32)
         band = heatmap(batch.thresh_map[index, 0].numpy())
         band[batch.thresh_mask[index, 0].numpy() == 0] = 0
         tops.append(canvas.astype(np.uint8))

@@ -33,7 +33,7 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
         raise OSError(f"{path}: cannot be written")
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as draft:
-        draft.write_bytes(content)
+        draft.write_bytes(content.tobytes())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,6 +1,7 @@
 """From predictions on the device to figures: download, scoring, sums over images and ranks."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,8 +69,9 @@ def score_predictions(
             break
     if distributed.all_reduce_max(is_stopped()):
         return {}
-    counts = {"images": images, "empty": empty, "capped": capped}
-    counts = distributed.all_reduce_sum_by_name(counts)
+    counts = distributed.all_reduce_sum_by_name(
+        {"images": images, "empty": empty, "capped": capped}
+    )
     if counts["images"] == 0:
         raise InputError("nothing to evaluate: the loader gave no batch")
     sums = {name: float(value) for name, value in loss_sums.items()}
@@ -108,16 +110,16 @@ def _scored(
 def start_download(tensor: Tensor, host: Tensor | None = None) -> Callable[[], Tensor]:
     """Begin copying to the host, to `host` where it is given; the result waits and returns it."""
     if tensor.device.type != "cuda":
-        return tensor.cpu if host is None else lambda: host.copy_(tensor)
+        return tensor.cpu if host is None else partial(host.copy_, tensor)
     if host is None:
         host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    host.copy_(tensor, non_blocking=True)
+    result = host.copy_(tensor, non_blocking=True)
     copied = torch.cuda.Event()
     copied.record(torch.cuda.current_stream(tensor.device))
 
     def wait() -> Tensor:
         copied.synchronize()
-        return host
+        return result
 
     return wait
 
