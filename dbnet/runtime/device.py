@@ -20,17 +20,22 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 def resolve_device(name: str) -> torch.device:
     """ "auto" is the first GPU, else Apple's, else the processor. Each rank has a GPU of its own.
 
+    Several ranks do not use Apple's GPU: torch has no collectives for it.
+
     Raises:
-        ValueError: the device does not exist here.
+        InputError: the device does not exist here, or cannot be shared by ranks.
     """
+    several = distributed.world() > 1
     if name == "auto":
         if torch.cuda.is_available():
             name = "cuda"
         else:
-            name = "mps" if torch.backends.mps.is_available() else "cpu"
+            name = "mps" if torch.backends.mps.is_available() and not several else "cpu"
+    if several and name.startswith("mps"):
+        raise InputError(f"device {name}: several ranks cannot use it; start it without torchrun")
     try:
         device = torch.device(name)
-        if device.type == "cuda" and distributed.world() > 1:
+        if device.type == "cuda" and several:
             device = torch.device("cuda", distributed.local_rank())
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:

@@ -139,6 +139,7 @@ def test_too_few_open_files_are_one_line(records, monkeypatch):
     loader = loader_of(records)
     batches = iter(loader)
     next(batches)
+    gc.collect()
     open_now = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - counts, not paths
     resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + 2, limits[1]))
     try:

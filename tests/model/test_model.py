@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from dbnet.errors import InputError
+from dbnet.model.backbone import sync_batchnorm
 from dbnet.model.dbnet import DBNet
 from dbnet.model.head import MapBranch
 
@@ -99,3 +101,8 @@ def test_other_encoders_work_by_name():
     for name in ("mobilenetv3_small_050", "convnext_atto", "efficientnet_lite0"):
         model = DBNet(encoder=name, fpn_channels=32).eval()
         assert model(images(1, 64, 64)).prob_logits.shape == (1, 1, 64, 64)
+
+
+def test_synchronised_norms_without_a_gpu_are_refused(model):
+    with pytest.raises(InputError, match=r"--train\.sync-batchnorm: needs GPUs, this is cpu"):
+        sync_batchnorm(model, torch.device("cpu"))
