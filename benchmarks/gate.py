@@ -1,0 +1,118 @@
+"""Fail where a stage of validation beside the network has become slower.
+
+    python -m benchmarks.gate             # compare with benchmarks/gate.json
+    python -m benchmarks.gate --update    # store the present figures there
+
+No clock is compared: each stage is divided by a calibration of numpy and OpenCV work measured right
+before and after it, both in processor time, so that neither the machine's speed nor other load
+matters. Of many turns the smallest ratio counts: load only adds time. A stage fails where its ratio
+exceeds the stored one by more than --tolerance.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dbnet.data.targets import make_targets
+from dbnet.metrics.cleval import CLEval
+from dbnet.metrics.iou import IoUMetric
+from dbnet.postprocess.postprocessor import DBPostprocessor
+from dbnet.settings import CLEvalConfig, IoUConfig, PostprocessConfig, TargetsConfig
+from dbnet.synthetic.dataset import draw_receipt
+
+STORED = Path(__file__).with_suffix(".json")
+SIDE = 640
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--turns", type=int, default=15)
+    parser.add_argument("--tolerance", type=float, default=0.5, help="0.5: half as slow again")
+    parser.add_argument("--update", action="store_true", help="store the present figures")
+    parser.add_argument("--slow", help="make this stage twice as slow, to see the gate fail")
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    work = stages()
+    if args.slow:
+        work[args.slow] = partial(twice, work[args.slow])
+    found = {name: ratio(stage, args.turns) for name, stage in work.items()}
+    if args.update:
+        STORED.write_text(json.dumps(found, indent=2) + "\n")
+    stored = json.loads(STORED.read_text())
+    print("| stage | stored ratio | ratio now | change |")
+    print("| --- | ---: | ---: | ---: |")
+    for name, value in found.items():
+        change = value / stored[name] - 1
+        print(f"| {name} | {stored[name]:.2f} | {value:.2f} | {change:+.0%} |")
+    slower = [n for n, value in found.items() if value > (1 + args.tolerance) * stored[n]]
+    if slower:
+        sys.exit(f"slower than {STORED.name} by more than {args.tolerance:.0%}: {slower}")
+
+
+def stages() -> dict[str, Callable[[], object]]:
+    """Work on one drawn receipt at the network's size."""
+    image, quads, texts = draw_receipt(np.random.default_rng(0))
+    scale = SIDE / max(image.shape)
+    polygons = [(quad * scale).astype(np.float32) for quad in quads]
+    ignored = np.zeros(len(polygons), bool)
+    cfg = TargetsConfig()
+    targets = partial(make_targets, polygons, ignored, SIDE, SIDE, **vars(cfg))
+    kernels = targets().shrink_map.astype(np.float32)
+    prob_map = cv2.GaussianBlur(kernels, (5, 5), 1.0)
+    postprocess = DBPostprocessor(PostprocessConfig(), shrink_ratio=cfg.shrink_ratio)
+    found = postprocess(prob_map).polygons
+    cleval, iou = CLEval(CLEvalConfig()), IoUMetric(IoUConfig())
+    return {
+        "targets": targets,
+        "postprocess": partial(postprocess, prob_map),
+        "cleval": partial(cleval.update, found, polygons, ignored, texts),
+        "iou": partial(iou.update, found, polygons, ignored, texts),
+    }
+
+
+def calibration() -> None:
+    """Work of the same kinds: large arrays, many small ones, contours."""
+    values = np.random.default_rng(0).random((SIDE, SIDE), np.float32)
+    blurred = cv2.GaussianBlur(values, (9, 9), 2.0)
+    contours, _ = cv2.findContours(
+        (blurred > 0.5).view(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE
+    )
+    for contour in contours[:400]:
+        cv2.minAreaRect(contour)
+        np.sqrt(np.square(contour.astype(np.float64)).sum())
+
+
+def twice(stage: Callable[[], object]) -> None:
+    stage()
+    stage()
+
+
+def ratio(stage: Callable[[], object], turns: int) -> float:
+    """Processor time of the stage over that of the calibration: the smallest of each."""
+    stage()
+    calibration()
+    of_stage, of_calibration = [], []
+    for _ in range(turns):
+        of_calibration.append(seconds(calibration))
+        of_stage.append(seconds(stage))
+    return min(of_stage) / min(of_calibration)
+
+
+def seconds(work: Callable[[], object], repeats: int = 3) -> float:
+    started = time.process_time()
+    for _ in range(repeats):
+        work()
+    return (time.process_time() - started) / repeats
+
+
+if __name__ == "__main__":
+    main()
