@@ -5,11 +5,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import Any, cast
 
 import huggingface_hub
 import timm
 import torch
 from timm.layers import convert_sync_batchnorm
+from timm.models import FeatureInfo
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -30,7 +32,7 @@ class Encoder(nn.Module):
         name: timm model name, such as "resnet18" or "mobilenetv3_small_050".
 
     Raises:
-        ValueError: timm does not know the name, or the model lacks one of the strides.
+        InputError: timm does not know the name, or the model lacks one of the strides.
     """
 
     def __init__(self, *, name: str) -> None:
@@ -40,14 +42,15 @@ class Encoder(nn.Module):
             raise InputError(f"--model.encoder {name}: timm has no such model (near: {near})")
         try:
             with torch.device("meta"):  # only to ask for its strides and to try a free size
-                probe = timm.create_model(name, features_only=True)
+                probe = _feature_extractor(name)
                 sizes = [x.shape for x in probe(torch.empty(1, 3, 96, 160))]
         except Exception as error:  # each model has its own way to refuse
             raise InputError(f"--model.encoder {name}: gives no feature maps ({error})") from None
-        reductions = probe.feature_info.reduction()
+        info = _feature_info(probe)
+        reductions = info.reduction()
         expected = [
             (1, c, 96 // stride, 160 // stride)
-            for c, stride in zip(probe.feature_info.channels(), reductions, strict=True)
+            for c, stride in zip(info.channels(), reductions, strict=True)
         ]
         if [tuple(size) for size in sizes] != expected:
             raise InputError(f"--model.encoder {name}: its maps are not (N, C, H, W) by stride")
@@ -56,11 +59,11 @@ class Encoder(nn.Module):
                 f"--model.encoder {name}: has strides {reductions}, needs {list(STRIDES)}; "
                 "choose a convolutional encoder"
             )
-        # Of several stages at one stride the last sees most.
+        # Of several stages with one stride the last has the largest receptive field.
         last = {stride: index for index, stride in enumerate(reductions)}
         indices = [last[stride] for stride in STRIDES]
-        self.body = timm.create_model(name, features_only=True, out_indices=indices)
-        self.channels: list[int] = self.body.feature_info.channels()
+        self.body = _feature_extractor(name, out_indices=indices)
+        self.channels = _feature_info(self.body).channels()
         self.recompute = False
 
     def forward(self, x: Tensor) -> list[Tensor]:  # (N, 3, H, W)
@@ -71,6 +74,15 @@ class Encoder(nn.Module):
             return checkpoint(self.body, x, use_reentrant=False)
         contexts = partial(_first_and_second_run, self.body)
         return checkpoint(self.body, x, use_reentrant=False, context_fn=contexts)
+
+
+def _feature_extractor(name: str, **options: Any) -> nn.Module:
+    """timm's model that gives its stages' feature maps; `feature_info` describes them."""
+    return timm.create_model(name, features_only=True, **options)
+
+
+def _feature_info(extractor: nn.Module) -> FeatureInfo:
+    return cast(FeatureInfo, extractor.feature_info)
 
 
 def _first_and_second_run(
@@ -95,10 +107,10 @@ def _frozen_statistics(module: nn.Module) -> Iterator[None]:
 
 
 def sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
-    """`model` with batch norms that take their statistics over all ranks; the same state.
+    """`model` with batch norms that take their statistics over all ranks; its state stays.
 
     Raises:
-        ValueError: it is not on a GPU; torch can do this there only.
+        InputError: the device is not a GPU; torch synchronises batch norms on GPUs only.
     """
     if device.type != "cuda":
         raise InputError(f"--train.sync-batchnorm: needs GPUs, this is {device}; leave it out")
@@ -106,9 +118,10 @@ def sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def load_imagenet(encoder: Encoder, name: str) -> str | None:
-    """Load timm's ImageNet weights into `encoder`; the hub is given a few seconds.
+    """Load timm's ImageNet weights into `encoder`.
 
-    Returns None on success, else the reason why the weights stay as they are.
+    The hub must answer within a few seconds where the weights are not cached. Returns None on
+    success, else the reason why the encoder's weights stay as they are.
     """
     config = timm.get_pretrained_cfg(name)
     if config is None or not (config.hf_hub_id or config.url):
@@ -117,7 +130,7 @@ def load_imagenet(encoder: Encoder, name: str) -> str | None:
         huggingface_hub.try_to_load_from_cache(config.hf_hub_id, "model.safetensors"), str
     )
     if not cached:
-        address = huggingface_hub.constants.ENDPOINT if config.hf_hub_id else config.url
+        address = huggingface_hub.constants.ENDPOINT if config.hf_hub_id else str(config.url)
         try:
             request = urllib.request.Request(address, method="HEAD")
             urllib.request.urlopen(request, timeout=_HUB_TIMEOUT_S).close()
@@ -126,8 +139,8 @@ def load_imagenet(encoder: Encoder, name: str) -> str | None:
         except (OSError, ValueError) as error:
             return f"{address} cannot be reached ({getattr(error, 'reason', error)})"
     try:
-        indices = encoder.body.feature_info.out_indices
-        source = timm.create_model(name, features_only=True, pretrained=True, out_indices=indices)
+        indices = _feature_info(encoder.body).out_indices
+        source = _feature_extractor(name, pretrained=True, out_indices=indices)
     except Exception as error:  # the hub's client raises a dozen kinds of its own
         return f"download of {name} failed ({error})"
     encoder.body.load_state_dict(source.state_dict())

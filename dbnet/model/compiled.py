@@ -7,10 +7,10 @@ from dbnet.structures import DBOutputs
 
 
 class FullBatchesCompiled(nn.Module):
-    """Compiles `model` for batches of `batch_size`; others, such as an epoch's last, run as ever.
+    """Compiles `model` for batches of `batch_size`; others, such as an epoch's last, run eagerly.
 
-    So there is one shape, and nothing is ever compiled again. The weights stay those of `model`:
-    save and evaluate that.
+    There is one shape to compile for, and nothing is compiled again. The weights are those of
+    `model`: save and evaluate that.
     """
 
     def __init__(self, *, model: nn.Module, batch_size: int) -> None:

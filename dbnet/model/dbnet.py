@@ -21,6 +21,9 @@ class DBNet(nn.Module):
         fpn_channels: width of the feature pyramid.
     """
 
+    mean: Tensor  # (1, 3, 1, 1), of pixel values 0..255
+    std: Tensor
+
     def __init__(self, *, encoder: str, fpn_channels: int) -> None:
         super().__init__()
         self.encoder = Encoder(name=encoder)
@@ -29,8 +32,8 @@ class DBNet(nn.Module):
         for module in (self.fpn, self.head):
             module.apply(_initialise)
         for branch in (self.head.prob, self.head.thresh):
-            # Start undecided everywhere: the loss mines its hardest pixels, and those of loud
-            # random maps say nothing.
+            # Start with logits near zero: the loss mines its hardest pixels, and those of random
+            # maps with large values carry no information.
             nn.init.normal_(branch.logits.weight, std=0.01)
         mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255
         std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1) * 255
@@ -38,8 +41,9 @@ class DBNet(nn.Module):
         self.register_buffer("std", std, persistent=False)
 
     def features(self, images: Tensor) -> Tensor:
+        """uint8 (N, 3, H, W) RGB -> the pyramid's map (N, C, H / 4, W / 4)."""
         x = images.to(self.mean.dtype, memory_format=torch.channels_last)
-        return self.fpn(self.encoder((x - self.mean) / self.std))  # (N, C, H / 4, W / 4)
+        return self.fpn(self.encoder((x - self.mean) / self.std))
 
     def forward(self, images: Tensor) -> DBOutputs:
         """uint8 (N, 3, H, W) RGB, H and W multiples of 32 -> logits (N, 1, H, W)."""

@@ -14,8 +14,8 @@ from dbnet.model.dbnet import DBNet
 def fuse_batch_norms(model: DBNet) -> DBNet:
     """A copy in eval mode that computes the same with fewer steps; it cannot be trained.
 
-    A batch norm is folded where it alone reads a plain convolution, directly or through a
-    PixelShuffle. Whatever else there is, encoders that cannot be traced included, stays as it is.
+    A batch norm is folded where it is the only reader of a plain convolution, directly or through
+    a PixelShuffle. All other batch norms stay, and all of an encoder that cannot be traced.
     """
     fused = copy.deepcopy(model).eval().requires_grad_(False)
     for part in (fused.encoder, fused.head):
@@ -30,10 +30,10 @@ class _Tracer(fx.Tracer):
 
 
 def _fold(part: nn.Module) -> None:
-    """Change `part` in place. The trace only tells what reads what; it is not run."""
+    """Change `part` in place. The trace tells which module reads which; it is never run."""
     try:
         nodes = _Tracer().trace(part).nodes
-    except Exception:  # where the path depends on values, each model fails in its own way
+    except Exception:  # models whose path depends on values fail with errors of many types
         return
     modules = dict(part.named_modules())
     uses = Counter(node.target for node in nodes if node.op == "call_module")
@@ -64,15 +64,18 @@ def _fold(part: nn.Module) -> None:
 
 def _kind(node: fx.Node, modules: dict[str, nn.Module]) -> type | None:
     """Exact type of the module that is called: subclasses may compute something else."""
-    return type(modules[node.target]) if node.op == "call_module" else None
+    return type(modules[str(node.target)]) if node.op == "call_module" else None
 
 
 def _absorb(conv: nn.Conv2d, norm: nn.BatchNorm2d, *, copies: int) -> None:
     """Each channel of `norm` is `copies` neighbouring channels of `conv`."""
-    mean, variance, weight, bias = (
-        None if values is None else values.repeat_interleave(copies)
-        for values in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
-    )
+    assert norm.running_mean is not None and norm.running_var is not None
     conv.weight, conv.bias = fuse_conv_bn_weights(
-        conv.weight, conv.bias, mean, variance, norm.eps, weight, bias
+        conv.weight,
+        conv.bias,
+        norm.running_mean.repeat_interleave(copies),
+        norm.running_var.repeat_interleave(copies),
+        norm.eps,
+        None if norm.weight is None else norm.weight.repeat_interleave(copies),
+        None if norm.bias is None else norm.bias.repeat_interleave(copies),
     )
