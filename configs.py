@@ -95,7 +95,7 @@ class EvaluateConfig(Section):
     """Evaluate a checkpoint. Sections default to what it was trained with."""
 
     checkpoint: Path | None = None
-    """Checkpoint to evaluate; None: the newest best.pt under runs/."""
+    """Checkpoint to evaluate; None: the newest best.pt under runs/, else the released weights."""
     split: str = "val"
     """Split of the data set."""
     data: EvalDataConfig = field(default_factory=EvalDataConfig)
@@ -108,9 +108,19 @@ class EvaluateConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Autocast type; auto takes bf16 where the device computes in it natively."""
     out: Path | None = None
-    """Folder for metrics.json, predictions.json and drawings; None: eval-DATE-TIME beside it."""
+    """Folder for metrics.json, predictions.json and drawings; None: eval-DATE-TIME in its run."""
     draw_worst: Annotated[int, Range(ge=0, le=99)] = 8
     """Draw this many images, those with the lowest CLEval hmean."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig(Section, prefix="model"):
+    """A network of random weights to profile, where there is no checkpoint."""
+
+    encoder: str | None = None
+    """Any timm model with feature maps at strides 4, 8, 16 and 32; None: train.py's default."""
+    fpn_channels: Annotated[int, Range(ge=4, multiple_of=4)] | None = None
+    """Channels inside the feature pyramid, a multiple of 4; None: train.py's default."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +128,10 @@ class ProfileConfig(Section):
     """Find out where validation time goes. Sections default to the checkpoint's settings."""
 
     checkpoint: Path | None = None
-    """Checkpoint to run; None: the newest best.pt under runs/, else random weights."""
+    """Checkpoint to run; None: the newest best.pt under runs/, else the released weights."""
     data: EvalDataConfig = field(default_factory=EvalDataConfig)
     targets: TargetsConfig = field(default_factory=TargetsConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: NetworkConfig = field(default_factory=NetworkConfig)
     """Encoder and pyramid where there is no checkpoint; their weights are random."""
     loss: LossConfig = field(default_factory=LossConfig)
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
@@ -145,6 +155,16 @@ class ProfileConfig(Section):
     out: Path | None = None
     """Folder for profile.json, report.md and stages.png; None: runs/profile-DATE-TIME."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("encoder", "fpn_channels"):
+            given = getattr(self.model, name) is not None
+            require(
+                self.checkpoint is None or not given,
+                f"{NetworkConfig.flag(name)}: {self.checkpoint} has its own network; "
+                "leave the flag out",
+            )
+
 
 @dataclass(frozen=True)
 class PredictConfig(Section):
@@ -153,7 +173,7 @@ class PredictConfig(Section):
     images: tuple[str, ...]
     """Images, folders of them, globs; "-" or nothing: a list from a pipe, one per line."""
     checkpoint: Path | None = None
-    """Weights to use; None: weights/dbnet-efficientnet_lite0.pt beside this script."""
+    """Weights to use; None: the newest best.pt under runs/, else the released weights."""
     onnx: Path | None = None
     """Network to use instead, as python -m dbnet.export writes it; onnxruntime runs it."""
     out: Path | None = None

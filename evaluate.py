@@ -1,18 +1,18 @@
 """Evaluate a checkpoint: metrics beside the oracle's, predictions, the worst images drawn.
 
-python evaluate.py                               # the newest best.pt under runs/
+python evaluate.py                               # newest best.pt in runs/, or released weights
 python evaluate.py --checkpoint FILE --data.root DIR
 torchrun --nproc-per-node 8 evaluate.py ...      # on 8 GPUs
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
-import tyro
-
 from configs import Config, EvaluateConfig, over_trained
-from dbnet.inference.weights import newest_checkpoint, trained_with
+from dbnet.inference.weights import RUNS, find_weights, origin, trained_with
 from dbnet.runtime import cli
 from dbnet.runtime.files import check_output, new_folder
 from dbnet.section import to_dict
@@ -22,17 +22,22 @@ WRITTEN = ("metrics.json", "config.json", "predictions.json", "per_image.json", 
 
 def parse() -> EvaluateConfig:
     """Flags over the settings of the checkpoint to evaluate."""
-    if cli.asks_for_help():
-        return tyro.cli(EvaluateConfig)
-    named = cli.value_of("--checkpoint")
-    checkpoint = Path(named) if named else newest_checkpoint()
-    trained = trained_with(checkpoint, Config)
-    return tyro.cli(EvaluateConfig, default=over_trained(EvaluateConfig, trained, checkpoint))
+
+    def default() -> EvaluateConfig:
+        checkpoint = find_weights(cli.value_of("--checkpoint"))
+        trained = trained_with(checkpoint, Config, may_import_torch=not cli.asks_for_help())
+        return over_trained(EvaluateConfig, trained, checkpoint)
+
+    return cli.parse(
+        EvaluateConfig, default=default, description=__doc__, folder_flag="--data.root"
+    )
 
 
-def main(cfg: EvaluateConfig) -> dict[str, float]:
-    """Writes metrics.json, predictions.json, per_image.json and worst/; returns the metrics."""
-    # torch is imported here and not above, so that --help answers at once.
+if __name__ == "__main__":  # before PyTorch, which takes seconds to import
+    with cli.errors_as_lines():
+        CFG = parse()
+
+if __name__ != "__mp_main__":  # not in processes that are started beside this one
     import torch
     from tqdm import tqdm
 
@@ -64,11 +69,15 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     from dbnet.training.scoring import ImageResult
     from dbnet.training.scoring_pool import open_pool
 
+
+def main(cfg: EvaluateConfig) -> dict[str, float]:
+    """Writes metrics.json, predictions.json, per_image.json and worst/; returns the metrics."""
     # ---- Checkpoint, data, parts
     keep_freed_memory()
-    checkpoint = cfg.checkpoint or newest_checkpoint()
+    checkpoint = cfg.checkpoint or find_weights(None)
+    parent = checkpoint.parent if (checkpoint.parent / "config.json").is_file() else RUNS
     with distributed.main_first():
-        check_output(cfg.out or checkpoint.parent, WRITTEN if cfg.out else ())
+        check_output(cfg.out or parent, WRITTEN if cfg.out else ())
     device = resolve_device(cfg.device)
     precision = resolve_precision(cfg.precision, device)
     payload = load_checkpoint(checkpoint)
@@ -83,7 +92,11 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     # ---- The model, then the ground truth itself in its place
     timer = StageTimer(synchronize=None)
     results: list[ImageResult] = []
-    print(f"{checkpoint} (epoch {payload['epoch']}) on {device} in {precision}", flush=True)
+    print(
+        f"weights: {checkpoint}, {origin(checkpoint)}, epoch {payload['epoch']}, "
+        f"on {device} in {precision}",
+        flush=True,
+    )
     own = len(distributed.shard(records))
     bar_style = {"unit": "image", "leave": False, "disable": not distributed.is_main()}
     scoring = open_pool(cfg.data.scoring_workers, postprocess, metrics, device)
@@ -125,7 +138,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     )
 
     # ---- Keep
-    out = cfg.out or new_folder(checkpoint.parent, "eval")
+    out = cfg.out or new_folder(parent, "eval")
     write_json(
         out / "metrics.json",
         figures
@@ -160,4 +173,5 @@ def counted(loader, update: Callable[[int], object]):
 
 
 if __name__ == "__main__":
-    cli.run(main, parse)
+    with cli.errors_as_lines(), distributed.process_group():
+        main(CFG)

@@ -6,6 +6,8 @@ find . -name "*.jpg" | python predict.py                # a list of files
 python predict.py scans/ --onnx FILE.onnx               # by onnxruntime
 """
 
+from __future__ import annotations
+
 import codecs
 import os
 import sys
@@ -17,7 +19,7 @@ import tyro
 
 from configs import Config, PredictConfig
 from dbnet.errors import InputError
-from dbnet.inference.weights import released_weights, trained_with
+from dbnet.inference.weights import find_weights, origin, trained_with
 from dbnet.runtime import cli
 from dbnet.runtime.files import check_output, new_folder
 from dbnet.section import from_stored
@@ -27,24 +29,29 @@ LINE_ENDS = {ord("\n"): r"\n", ord("\r"): r"\r"}
 
 def parse() -> PredictConfig:
     """Images, and flags over the settings of the weights to use."""
-    cli.refuse_ranks("reads images in one process")
-    images_first = (tyro.conf.PositionalRequiredArgs,)
-    if cli.asks_for_help():
-        return tyro.cli(PredictConfig, config=images_first)
-    if onnx := cli.value_of("--onnx"):
-        source, trained = {"onnx": Path(onnx)}, exported_with(Path(onnx))
-    else:
-        named = cli.value_of("--checkpoint")
-        checkpoint = Path(named) if named else released_weights()
-        source, trained = {"checkpoint": checkpoint}, trained_with(checkpoint, Config)
-    default = PredictConfig(
-        images=tyro.MISSING,
-        **source,
-        image_size=trained.data.image_size,
-        shrink_ratio=trained.targets.shrink_ratio,
-        postprocess=trained.postprocess,
+    cli.refuse_torchrun("reads images in one process")
+
+    def default() -> PredictConfig:
+        if onnx := cli.value_of("--onnx"):
+            source, trained = {"onnx": Path(onnx)}, exported_with(Path(onnx))
+        else:
+            checkpoint = find_weights(cli.value_of("--checkpoint"))
+            trained = trained_with(checkpoint, Config, may_import_torch=not cli.asks_for_help())
+            source = {"checkpoint": checkpoint}
+        return PredictConfig(
+            images=tyro.MISSING,
+            **source,
+            image_size=trained.data.image_size,
+            shrink_ratio=trained.targets.shrink_ratio,
+            postprocess=trained.postprocess,
+        )
+
+    return cli.parse(
+        PredictConfig,
+        default=default,
+        description=__doc__,
+        config=(tyro.conf.PositionalRequiredArgs,),
     )
-    return tyro.cli(PredictConfig, default=default, config=images_first)
 
 
 def exported_with(path: Path) -> Config:
@@ -60,12 +67,11 @@ def exported_with(path: Path) -> Config:
     return from_stored(Config, sections, path)
 
 
-def main(cfg: PredictConfig) -> Path:
-    """Writes predictions.json, predictions.csv and drawings/ to the folder it returns.
+if __name__ == "__main__":  # before PyTorch, which takes seconds to import
+    with cli.errors_as_lines():
+        CFG = parse()
 
-    Exits with status 1, all else done, where an image cannot be read or drawn.
-    """
-    # torch is imported here and not above, so that --help answers at once.
+if __name__ != "__mp_main__":  # not in processes that are started beside this one
     from tqdm import tqdm
 
     from dbnet.checkpoint import build_model, load_checkpoint
@@ -89,6 +95,12 @@ def main(cfg: PredictConfig) -> Path:
         resolve_precision,
     )
 
+
+def main(cfg: PredictConfig) -> Path:
+    """Writes predictions.json, predictions.csv and drawings/ to the folder it returns.
+
+    Exits with status 1, all else done, where an image cannot be read or drawn.
+    """
     # ---- What to read, where to write
     sources = find_images(named_images(cfg.images))
     out = cfg.out or new_folder(Path("runs"), "predict")
@@ -102,14 +114,16 @@ def main(cfg: PredictConfig) -> Path:
     else:
         device = resolve_device(cfg.device)
         precision = resolve_precision(cfg.precision, device)
-        checkpoint = cfg.checkpoint or released_weights()
+        checkpoint = cfg.checkpoint or find_weights(None)
         network = torch_network(
             build_model(load_checkpoint(checkpoint)),
             device=device,
             dtype=autocast_dtype(precision),
             compiled=cfg.fast,
         )
-        print(f"{checkpoint} on {device} in {precision}", flush=True)
+        print(
+            f"weights: {checkpoint}, {origin(checkpoint)}, on {device} in {precision}", flush=True
+        )
     postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.shrink_ratio)
 
     # ---- Every image, in whatever order batches are ready
@@ -205,4 +219,5 @@ def drawing_name(name: str, names: set[str]) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, parse)
+    with cli.errors_as_lines():
+        main(CFG)

@@ -1,10 +1,13 @@
 """Find out where validation time goes.
 
-python profile_val.py                            # newest best.pt, its data
+python profile_val.py                            # newest best.pt in runs/, or released weights
+python profile_val.py --model.encoder resnet50   # random weights
 python profile_val.py --baseline runs/profile-OLD/profile.json
 python profile_val.py --compare-naive            # the textbook path in the same run
 torchrun --nproc-per-node 8 profile_val.py ...   # on 8 GPUs, each with its share of the images
 """
+
+from __future__ import annotations
 
 import json
 import sys
@@ -15,46 +18,40 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import tyro
-
 from configs import Config, ProfileConfig, over_trained
 from dbnet.errors import InputError
-from dbnet.inference.weights import newest_checkpoint, trained_with
+from dbnet.inference.weights import RUNS, find_weights, origin, trained_with
 from dbnet.runtime import cli
 from dbnet.runtime.files import check_output, new_folder
 from dbnet.section import to_dict
+from dbnet.settings import ModelConfig
 
 WRITTEN = ("profile.json", "report.md", "stages.png", "trace.json")
 
 
 def parse() -> ProfileConfig:
-    """Flags over the settings of the checkpoint to profile, or the defaults where is none."""
-    if cli.asks_for_help():
-        return tyro.cli(ProfileConfig)
-    named = cli.value_of("--checkpoint")
-    checkpoint = Path(named) if named else find_checkpoint()
-    default = ProfileConfig()
-    if checkpoint:
-        default = over_trained(ProfileConfig, trained_with(checkpoint, Config), checkpoint)
-    cfg = tyro.cli(ProfileConfig, default=default)
+    """Flags over the settings of the checkpoint to profile, or of a network of random weights."""
+
+    def default() -> ProfileConfig:
+        named = cli.value_of("--checkpoint")
+        asked = cli.value_of("--model.encoder") or cli.value_of("--model.fpn-channels")
+        if asked and not named:
+            return ProfileConfig()
+        checkpoint = find_weights(named)
+        trained = trained_with(checkpoint, Config, may_import_torch=not cli.asks_for_help())
+        return over_trained(ProfileConfig, trained, checkpoint)
+
+    cfg = cli.parse(ProfileConfig, default=default, description=__doc__, folder_flag="--data.root")
     if cfg.compare_naive:
-        cli.refuse_ranks("--compare-naive times one process")
-    words = [word for word in sys.argv if word.startswith("--model.")]
-    flags = {word.split("=")[0].replace("_", "-") for word in words}
-    if flags and cfg.checkpoint:
-        raise InputError(f"{min(flags)}: {cfg.checkpoint} has its own network; leave the flag out")
-    if unused := flags - {"--model.encoder", "--model.fpn-channels"}:
-        raise InputError(f"{min(unused)}: without a checkpoint weights are random; leave it out")
+        cli.refuse_torchrun("--compare-naive times one process")
     return cfg
 
 
-def main(cfg: ProfileConfig) -> dict[str, Any]:
-    """Writes profile.json, report.md, stages.png and TensorBoard scalars; returns the profile.
+if __name__ == "__main__":  # before PyTorch, which takes seconds to import
+    with cli.errors_as_lines():
+        CFG = parse()
 
-    Where there are several ranks, the stages are rank 0's; metrics, caches and images are those of
-    all, and the validation's time is the slowest one's.
-    """
-    # torch is imported here and not above, so that --help answers at once.
+if __name__ != "__mp_main__":  # not in processes that are started beside this one
     import numpy as np
     import torch
     from torch.utils.tensorboard import SummaryWriter
@@ -103,6 +100,13 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     from dbnet.training.scoring import ImageResult
     from dbnet.training.scoring_pool import choose_workers, open_pool
 
+
+def main(cfg: ProfileConfig) -> dict[str, Any]:
+    """Writes profile.json, report.md, stages.png and TensorBoard scalars; returns the profile.
+
+    Where there are several ranks, the stages are rank 0's; metrics, caches and images are those of
+    all, and the validation's time is the slowest one's.
+    """
     # ---- What is profiled
     keep_freed_memory()
     with distributed.main_first():
@@ -111,13 +115,17 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     precision = resolve_precision(cfg.precision, device)
     where = {"device": device, "dtype": autocast_dtype(precision)}
     ranks = distributed.world()
-    checkpoint = cfg.checkpoint or find_checkpoint()
+    checkpoint = cfg.checkpoint
     if checkpoint:
         payload = load_checkpoint(checkpoint)
         model_args = payload["model_args"]
         model = build_model(payload)
     else:
-        model_args = {"encoder": cfg.model.encoder, "fpn_channels": cfg.model.fpn_channels}
+        network = ModelConfig()
+        model_args = {
+            "encoder": cfg.model.encoder or network.encoder,
+            "fpn_channels": cfg.model.fpn_channels or network.fpn_channels,
+        }
         torch.manual_seed(0)  # all ranks draw the same
         model = DBNet(**model_args)
         print("no checkpoint: RANDOM weights; post-process and metric see noise, not text")
@@ -147,7 +155,8 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         naive_parts = reference_pipeline(
             records, cfg.data, cfg.targets, cfg.postprocess, cfg.metric
         )
-    print(f"{checkpoint or 'random weights'} on {device} in {precision}", flush=True)
+    told = f"{checkpoint}, {origin(checkpoint)}," if checkpoint else "random,"
+    print(f"weights: {told} on {device} in {precision}", flush=True)
 
     own = len(distributed.shard(records))
     progress = partial(tqdm, leave=False, disable=not distributed.is_main())
@@ -200,7 +209,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     if wait_for(device):
         timer = StageTimer(synchronize=wait_for(device))
         validate("stages", loader, timer)
-    out = distributed.on_main(lambda: cfg.out or new_folder(Path("runs"), "profile"))
+    out = distributed.on_main(lambda: cfg.out or new_folder(RUNS, "profile"))
     if cfg.trace:
         trace = partial(validate, "trace", islice(loader, 3), StageTimer(synchronize=None))
         if distributed.is_main():
@@ -307,13 +316,6 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     return profile
 
 
-def find_checkpoint() -> Path | None:
-    try:
-        return newest_checkpoint()
-    except InputError:
-        return None
-
-
 def read_profile(path: Path) -> dict[str, Any]:
     """An earlier profile.json. Raises ValueError where it cannot be read."""
     try:
@@ -354,4 +356,5 @@ def compared_settings(
 
 
 if __name__ == "__main__":
-    cli.run(main, parse)
+    with cli.errors_as_lines(), distributed.process_group():
+        main(CFG)

@@ -6,6 +6,8 @@ python train.py --train.resume runs/NAME         # go on where it stopped
 torchrun --nproc-per-node 8 train.py ...         # on 8 GPUs
 """
 
+from __future__ import annotations
+
 import dataclasses
 import sys
 import time
@@ -13,19 +15,14 @@ from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 
-import tyro
-
 from configs import Config
 from dbnet.errors import Stopped
-from dbnet.runtime import cli
-from dbnet.section import to_dict
+from dbnet.runtime import cli, torchrun
+from dbnet.section import flat, to_dict
 from dbnet.training.run import (
     after_restart,
     claim,
-    flat,
-    launch,
     new_run_folder,
-    own_restarts,
     read_run_config,
     refuse_other_run,
     resumable,
@@ -35,13 +32,19 @@ from dbnet.training.run import (
 
 def parse() -> Config:
     """Flags over defaults; with --train.resume RUN, over that run's own settings."""
-    folder = cli.value_of("--train.resume")
-    return tyro.cli(Config, default=read_run_config(Path(folder), Config) if folder else Config())
+
+    def default() -> Config:
+        folder = cli.value_of("--train.resume")
+        return read_run_config(Path(folder), Config) if folder else Config()
+
+    return cli.parse(Config, default=default, description=__doc__, folder_flag="--data.root")
 
 
-def main(cfg: Config) -> Path:
-    """Train as `cfg` says; returns the run folder with last.pt and best.pt."""
-    # torch is imported here and not above, so that --help answers at once.
+if __name__ == "__main__":  # before PyTorch, which takes seconds to import
+    with cli.errors_as_lines():
+        CFG = parse()
+
+if __name__ != "__mp_main__":  # not in processes that are started beside this one
     import torch
 
     from dbnet.checkpoint import (
@@ -79,9 +82,12 @@ def main(cfg: Config) -> Path:
     from dbnet.training.scoring_pool import open_pool
     from dbnet.training.signals import StopSignals
 
+
+def main(cfg: Config) -> Path:
+    """Train as `cfg` says; returns the run folder with last.pt and best.pt."""
     # ---- Device and seeds
     keep_freed_memory()
-    restarts = distributed.all_reduce_max(own_restarts())
+    restarts = distributed.all_reduce_max(torchrun.restarts())
     cfg = distributed.on_main(partial(after_restart, cfg, restarts=restarts))
     with distributed.main_first():
         device = resolve_device(cfg.train.device)
@@ -173,7 +179,7 @@ def main(cfg: Config) -> Path:
         }
     with distributed.main_first():
         claimed = claim(folder) if distributed.is_main() else nullcontext()
-    built |= {"ranks": distributed.world(), "launch": launch()}
+    built |= {"ranks": distributed.world(), "launch": torchrun.launch()}
     distributed.main_only(write_json)(folder / "config.json", to_dict(cfg) | {"built": built})
     print_config(cfg, built)
     seed_other_ranks(cfg.train.seed, step)
@@ -301,4 +307,5 @@ def print_config(cfg: Config, built: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, parse)
+    with cli.errors_as_lines(), distributed.process_group():
+        main(CFG)

@@ -5,21 +5,43 @@ import pickle
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from dbnet.errors import InputError
+from dbnet.header import Header, append_header, read_header
 from dbnet.model.dbnet import DBNet
 from dbnet.runtime.device import rng_state, set_rng_state
 from dbnet.runtime.files import check_writable, replacing
 
 FORMAT = 1
+
+
+class Checkpoint(TypedDict, total=False):
+    """What a checkpoint holds. The first five are in every one of them."""
+
+    format: int  # of this file
+    model_args: dict[str, Any]  # of DBNet
+    model: dict[str, Tensor]  # weights
+    ema: dict[str, Tensor] | None  # averaged weights, to be used in place of `model`
+    config: dict[str, Any]  # settings, as `to_dict` gives them; some sections only, if released
+    epoch: int  # epochs done
+    best: float  # best CLEval hmean on the validation images so far
+    # Of last.pt, to go on with the training; see `Training` and `RunLog.running`.
+    step: int
+    seen: int
+    running: dict[str, Any]
+    ema_updates: int
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+    scaler: dict[str, Any]
+    rng: dict[str, list[Tensor]]
 
 
 class Training(NamedTuple):
@@ -86,15 +108,21 @@ def check_room(folder: Path, training: Training) -> None:
     check_writable(folder, f"make it writable{elsewhere}")
 
 
-def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, payload: Checkpoint) -> None:
     """Write a draft beside `path`, flush it to disk, then rename it to `path`.
 
     Raises:
-        ValueError: it could not be written; an earlier file is as it was.
+        InputError: it could not be written; an earlier file is as it was.
     """
+    header = None
+    if "config" in payload:
+        plain = (payload["model_args"], payload["config"], payload.get("epoch", 0))
+        header = Header(*plain, payload.get("best"))
     try:
-        with replacing(path) as draft, draft.open("wb") as file:
+        with replacing(path) as draft, draft.open("w+b") as file:
             torch.save({"format": FORMAT, **payload}, file)
+            if header:
+                append_header(file, header)
             file.flush()
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
@@ -106,12 +134,13 @@ def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
         raise InputError(f"{path}: cannot be written ({cause.strerror or cause})") from error
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path) -> Checkpoint:
     """Tensors and plain values only; nothing in the file is executed.
 
     Raises:
-        ValueError: the file is missing, damaged, or not one of ours; says which.
+        InputError: the file is missing, damaged, or not one of ours; says which.
     """
+    read_header(path)  # refuses what is no checkpoint at all
     try:
         with zipfile.ZipFile(path) as archive:
             _refuse_packed(archive, path)
@@ -120,10 +149,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
                     f"{damaged} does not agree with its checksum"
                 )  # torch does not look
         payload = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such checkpoint") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder; give a file, such as {path / 'best.pt'}") from None
     except pickle.UnpicklingError:
         raise InputError(
             f"{path}: holds more than tensors and plain values, and was not opened further; "
@@ -148,14 +173,14 @@ def _refuse_packed(archive: zipfile.ZipFile, path: Path) -> None:
         raise InputError("its members overlap")
 
 
-def build_model(payload: dict[str, Any]) -> DBNet:
+def build_model(payload: Checkpoint) -> DBNet:
     """The detector a checkpoint describes, with its averaged weights where it holds some."""
     model = DBNet(**payload["model_args"])
     load_weights(model, payload)
     return model
 
 
-def load_weights(model: nn.Module, payload: dict[str, Any]) -> None:
+def load_weights(model: nn.Module, payload: Checkpoint) -> None:
     """Copy a checkpoint's (averaged, where there) weights into `model`.
 
     Raises:

@@ -4,7 +4,7 @@ import os
 import signal
 
 import train
-from dbnet.runtime import cli
+from dbnet.runtime import cli, distributed
 from dbnet.training.logger import RunLog
 
 on_step = RunLog.on_step
@@ -18,4 +18,5 @@ def on_step_of_rank_1(log, report) -> None:
 
 
 RunLog.on_step = on_step_of_rank_1
-cli.run(train.main, train.parse)
+with cli.errors_as_lines(), distributed.process_group():
+    train.main(train.parse())

@@ -34,7 +34,7 @@ def load_records(cfg: EvalDataConfig, splits: list[str]) -> dict[str, Sequence[R
     Raises:
         ValueError: the data set has problems, or a split no usable text.
     """
-    root, format = _data_set(cfg)
+    root, format = _data_set(cfg, splits)
     roots = {split: (root, split, format) for split in splits}
     if isinstance(cfg, DataConfig) and cfg.drawn_mix and "train" in splits:
         roots["drawn"] = (_drawn(cfg, cfg.drawn_mix, 0), "train", "ufo")
@@ -60,7 +60,7 @@ def check(cfg: DataConfig, splits: list[str]) -> int:
 
     Returns the exit status: 0 where `load_records` takes them and every image can be decoded.
     """
-    root, format = _data_set(cfg)
+    root, format = _data_set(cfg, splits)
     options = {"format": format, "skip_missing": cfg.skip_missing}
     scanned = {split: annotations.scan(root, split, **options) for split in splits}
     records = {split: scanned[split][0] for split in splits}
@@ -86,11 +86,12 @@ def check(cfg: DataConfig, splits: list[str]) -> int:
     return 1 if problems else 0
 
 
-def _data_set(cfg: EvalDataConfig) -> tuple[Path, str]:
-    """Root and annotation format; receipts are drawn where no root is given."""
+def _data_set(cfg: EvalDataConfig, splits: list[str]) -> tuple[Path, str]:
+    """Root and annotation format; receipts for the splits are drawn where no root is given."""
     if cfg.root is not None:
         return cfg.root, cfg.format
-    return _drawn(cfg, cfg.drawn_train, cfg.drawn_val), "ufo"
+    train = cfg.drawn_train if "train" in splits else 0
+    return _drawn(cfg, train, cfg.drawn_val), "ufo"
 
 
 def _drawn(cfg: EvalDataConfig, train: int, val: int) -> Path:

@@ -1,26 +1,34 @@
-"""Which weights a program takes, and the settings they were trained with."""
+"""Which weights a program takes, and the settings they were trained with.
+
+PyTorch is not imported, unless a checkpoint of an earlier version is read.
+"""
 
 from pathlib import Path
 from typing import TypeVar
 
 from dbnet.errors import InputError
-from dbnet.section import from_stored
+from dbnet.header import read_header
+from dbnet.section import Section, from_stored
 
-T = TypeVar("T")
-
+S = TypeVar("S", bound=Section)
+RUNS = Path("runs")
 _RELEASED = Path(__file__).parents[2] / "weights" / "dbnet-efficientnet_lite0.pt"
 
 
-def newest_checkpoint(folder: Path = Path("runs")) -> Path:
-    """The best.pt below `folder` that was written last.
+def find_weights(named: str | None) -> Path:
+    """The rule of all programs: --checkpoint FILE, else the newest best.pt under runs/, else the
+    released weights.
 
     Raises:
-        InputError: there is none.
+        InputError: none of them is there.
     """
-    found = sorted(folder.glob("*/best.pt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise InputError(f"no best.pt under {folder}/: train first, or name one: --checkpoint FILE")
-    return found[-1]
+    return Path(named) if named else newest_checkpoint() or released_weights()
+
+
+def newest_checkpoint(folder: Path = RUNS) -> Path | None:
+    """The best.pt below `folder` that was written last."""
+    found = folder.glob("*/best.pt")
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def released_weights() -> Path:
@@ -36,8 +44,28 @@ def released_weights() -> Path:
     return _RELEASED
 
 
-def trained_with(checkpoint: Path, cls: type[T]) -> T:
-    """The settings inside a checkpoint, as `cls`; those that it lacks have their defaults."""
-    from dbnet.checkpoint import load_checkpoint  # torch is slow to import: not for --help
+def origin(path: Path) -> str:
+    """By which part of the rule these weights are used: for the line that programs start with."""
+    if path == newest_checkpoint():
+        return f"the newest under {RUNS}/"
+    return "the released weights" if path == _RELEASED else "as named"
 
-    return from_stored(cls, load_checkpoint(checkpoint)["config"], checkpoint)
+
+def trained_with(path: Path, cls: type[S], *, may_import_torch: bool) -> S:
+    """The settings inside a checkpoint, as `cls`; those that it lacks have their defaults.
+
+    Raises:
+        InputError: the file cannot be read, lacks its settings or has unknown ones, or it is of an
+            earlier version and PyTorch may not be imported.
+    """
+    header = read_header(path)
+    if header:
+        return from_stored(cls, header.config, path)
+    if not may_import_torch:
+        raise InputError(f"{path}: has no header")
+    from dbnet.checkpoint import load_checkpoint
+
+    payload = load_checkpoint(path)
+    if "config" not in payload:
+        raise InputError(f"{path}: lacks its settings; use a checkpoint that train.py wrote")
+    return from_stored(cls, payload["config"], path)

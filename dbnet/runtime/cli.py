@@ -1,24 +1,35 @@
-"""Command lines: flags from dataclasses of settings, one clear line for what cannot work."""
+"""Command lines: flags from dataclasses of settings, one clear line for what cannot work.
 
-import os
+PyTorch is not imported: scripts parse first, and import it after.
+"""
+
+import argparse
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TypeVar
 
+import tyro
+
 from dbnet.errors import InputError, Stopped, one_line
+from dbnet.runtime.torchrun import is_started_by_torchrun
 
 T = TypeVar("T")
 
 
-def run(main: Callable[[T], Any], parse: Callable[[], T]) -> None:
-    """Parse, run, and turn what the user can mend into one line and exit status 1."""
-    name = Path(sys.argv[0]).name
+@contextmanager
+def errors_as_lines() -> Iterator[None]:
+    """What the user can mend becomes one line on stderr, and exit status 1.
+
+    A signal gives 128 and its number.
+    """
+    name = program()
+    sys.excepthook = _interrupted  # also while modules are imported
     try:
-        cfg = parse()
-        with _ranks():
-            main(cfg)
+        yield
     except Stopped as stop:
         print(f"\n{name}: {stop}", file=sys.stderr)
         sys.exit(128 + stop.number)
@@ -32,35 +43,80 @@ def run(main: Callable[[T], Any], parse: Callable[[], T]) -> None:
         sys.exit(f"{name}: {line}")
 
 
-def _ranks() -> AbstractContextManager[None]:
-    """The process group, where torchrun has started this process."""
-    if not _has_ranks():
-        return nullcontext()
-    from dbnet.runtime.distributed import process_group  # torch is slow to import: not for --help
-
-    return process_group()
+def _interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None):
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"\n{program()}: stopped", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
-def _has_ranks() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ
+def program() -> str:
+    """As the user has called it: "train.py" or "python -m dbnet.release"."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {spec.name}" if spec else Path(sys.argv[0]).name
 
 
-def refuse_ranks(why: str) -> None:
-    """Raise InputError where torchrun has started this process."""
-    if _has_ranks():
-        raise InputError(f"{why}: start it with python, not with torchrun")
+def parse(
+    cls: type[T],
+    *,
+    default: Callable[[], T],
+    description: str,
+    folder_flag: str | None = None,
+    config: tuple[Any, ...] = (),
+) -> T:
+    """Flags over defaults.
+
+    Args:
+        cls: dataclass whose fields become flags.
+        default: gives what the flags are laid over. Where that fails, `--help` shows the defaults
+            of `cls`.
+        description: for `--help`; the script's own docstring.
+        folder_flag: what a folder without a flag was probably meant for.
+        config: of tyro.
+
+    Raises:
+        InputError: by `default`, for a folder without its flag, or for settings that contradict
+            each other. What tyro refuses, it explains itself and exits with status 2.
+    """
+    try:
+        start: T | tyro.MISSING = default()
+    except InputError:
+        if not asks_for_help():
+            raise
+        start = tyro.MISSING
+    options = {"prog": program(), "description": description, "config": config}
+    if start is not tyro.MISSING:
+        options["default"] = start
+    if folder_flag:
+        _, unknown = tyro.cli(cls, **options, return_unknown_args=True)
+        _suggest_folder_flag(unknown, folder_flag)
+    return tyro.cli(cls, **options)
+
+
+def _suggest_folder_flag(unknown: list[str], flag: str) -> None:
+    """`train.py DIR` and `train.py --data DIR` are told of --data.root."""
+    section = flag.split(".")[0]
+    for word, following in pairwise([*unknown, ""]):
+        folder = following if word == section else word.removeprefix(f"{section}=")
+        if word.startswith((section + "=",)) or word == section or Path(word).is_dir():
+            raise InputError(f"{word}: is not a flag; did you mean {flag} {folder or 'DIR'}?")
+
+
+def value_of(flag: str) -> str | None:
+    """The last value of one flag, for what the defaults of the others depend on."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(
+        flag, flag.replace("-", "_").replace("__", "--", 1), dest="value", nargs="?"
+    )
+    value = parser.parse_known_args()[0].value
+    return None if value == "None" else value
 
 
 def asks_for_help() -> bool:
     return "--help" in sys.argv or "-h" in sys.argv
 
 
-def value_of(flag: str) -> str | None:
-    """The last value behind `flag` on the command line, before the rest is parsed."""
-    value = None
-    for word, following in zip(sys.argv, [*sys.argv[1:], None], strict=True):
-        if word == flag:
-            value = following
-        elif word.startswith(f"{flag}="):
-            value = word.removeprefix(f"{flag}=")
-    return value
+def refuse_torchrun(why: str) -> None:
+    """Raise InputError where torchrun has started this process."""
+    if is_started_by_torchrun():
+        raise InputError(f"{why}: start it with python, not with torchrun")

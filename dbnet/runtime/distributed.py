@@ -43,8 +43,12 @@ def process_group() -> Iterator[None]:
 
     Ranks other than 0 print errors of their own only: rank 0 alone prints that the run was stopped
     or that a rank was lost. After an error the process group is not destroyed: the other ranks
-    notice the error when this process ends, after it has printed its line.
+    notice the error when this process ends, after it has printed its line. Without torchrun, this
+    does nothing.
     """
+    if "WORLD_SIZE" not in os.environ:
+        yield
+        return
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     store, rank, world = next(dist.rendezvous("env://", timeout=_TIMEOUT))
     dist.init_process_group(

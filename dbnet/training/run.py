@@ -3,10 +3,8 @@
 import dataclasses
 import fcntl
 import json
-import os
 import shlex
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +12,8 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from dbnet.errors import InputError, NonFiniteError, one_line
-from dbnet.section import from_stored, to_dict
+from dbnet.runtime import torchrun
+from dbnet.section import flat, from_stored, to_dict
 
 Config = TypeVar("Config")  # the settings of train.py
 
@@ -128,24 +127,13 @@ def after_restart(cfg: Config, *, restarts: int) -> Config:
     return dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, resume=folder))
 
 
-def launch() -> str | None:
-    """One call of torchrun, the same over its restarts; None where torchrun was not called."""
-    name = os.environ.get("TORCHELASTIC_RUN_ID")
-    return f"{socket.gethostname()}:{os.getppid()}" if name == "none" else name
-
-
-def own_restarts() -> int:
-    """How often torchrun has started ranks again because one of this machine was lost."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
-
-
 def _is_of_this_launch(folder: Path) -> bool:
     """Whether this very call of torchrun has begun or resumed the run before.
 
     A folder that was refused at first must not be taken after a restart.
     """
     path = folder / "config.json"
-    return path.exists() and read_built(folder).get("launch") == launch()
+    return path.exists() and read_built(folder).get("launch") == torchrun.launch()
 
 
 def read_built(folder: Path) -> dict[str, Any]:
@@ -219,17 +207,6 @@ def refuse_other_settings(cfg: Config, earlier: Config, *, ranks: int, earlier_r
         print(f"resumed with {name}: {before[name]} -> {now[name]}")
 
 
-def flat(values: dict, prefix: str = "") -> dict[str, object]:
-    """{"train": {"epochs": 3}} to {"train.epochs": 3}."""
-    result = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            result |= flat(value, f"{prefix}{name}.")
-        else:
-            result[f"{prefix}{name}"] = value
-    return result
-
-
 @contextmanager
 def resumable(folder: Path) -> Iterator[None]:
     """What ends a run from outside becomes one line that says how to go on: bad files, a full
@@ -268,9 +245,4 @@ def where_it_stands(folder: Path, number: int, epoch: int, seen: int, images: in
 
 def command(folder: Path) -> str:
     """To go on with the run in `folder`."""
-    launcher = "python"
-    if launch():
-        machines = int(os.environ["GROUP_WORLD_SIZE"])
-        across = f"--nnodes {machines} ... " if machines > 1 else ""
-        launcher = f"torchrun {across}--nproc-per-node {os.environ['LOCAL_WORLD_SIZE']}"
-    return f"{launcher} train.py --train.resume {shlex.quote(str(folder))}"
+    return f"{torchrun.launcher()} train.py --train.resume {shlex.quote(str(folder))}"

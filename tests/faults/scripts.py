@@ -80,7 +80,8 @@ def _run(words: tuple[str, ...], output: Path) -> None:
     os.dup2(file, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["train.py", *words]
-    cli.run(train.main, train.parse)
+    with cli.errors_as_lines():
+        train.main(train.parse())
 
 
 def living(group: int) -> list[int]:

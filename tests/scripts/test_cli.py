@@ -1,5 +1,7 @@
 """The command lines as a person meets them."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,10 +9,13 @@ from pathlib import Path
 import pytest
 
 import evaluate
+import predict
+import profile_val
 import train
 from configs import Config
 from dbnet.checkpoint import save_checkpoint
 from dbnet.errors import InputError
+from dbnet.inference.weights import origin, released_weights
 from dbnet.reporting.tables import write_json
 from dbnet.section import to_dict
 from dbnet.settings import DataConfig, EvalDataConfig, PostprocessConfig
@@ -75,10 +80,59 @@ def test_a_missing_root_is_one_line(tmp_path):
     assert "nowhere" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_evaluate_without_a_checkpoint_says_so(tmp_path):
-    done = script("evaluate.py", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "no best.pt under runs/" in done.stderr and "Traceback" not in done.stderr
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (evaluate, ["evaluate.py"]),
+        (profile_val, ["profile_val.py"]),
+        (predict, ["predict.py", "a"]),
+    ],
+)
+def test_all_programs_take_weights_by_one_rule(program, words, checkpoints, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", words)
+    assert program.parse().checkpoint == released_weights()
+    assert program.parse().postprocess.box_thresh == 0.4
+    for number, checkpoint in enumerate(checkpoints):
+        best = Path("runs") / str(number) / "best.pt"
+        best.parent.mkdir(parents=True)
+        shutil.copy(checkpoint, best)
+        os.utime(best, (number, number))
+        assert program.parse().checkpoint == best
+        assert origin(best) == "the newest under runs/"
+    monkeypatch.setattr(sys, "argv", [*words, "--checkpoint", "runs/0/best.pt"])
+    assert str(program.parse().checkpoint) == "runs/0/best.pt"
+    assert (origin(Path("runs/0/best.pt")), origin(released_weights())) == (
+        "as named",
+        "the released weights",
+    )
+
+
+@pytest.mark.parametrize("name", ["evaluate.py", "profile_val.py", "predict.py"])
+def test_help_shows_the_values_that_would_run(name):
+    shown = " ".join(script(name, "--help", "--checkpoint", str(released_weights())).stdout.split())
+    assert "(default: 1024)" in shown and "(default: 640)" not in shown
+
+
+@pytest.mark.parametrize("words", [["{}"], ["--data", "{}"], ["--data={}"]])
+def test_a_folder_without_its_flag_is_told_of_it(words, tmp_path, monkeypatch):
+    words = [word.format(tmp_path) for word in words]
+    monkeypatch.setattr(sys, "argv", ["train.py", *words, "--train.epochs", "3"])
+    with pytest.raises(InputError, match=f"did you mean --data.root {tmp_path}"):
+        train.parse()
+
+
+def test_missing_weights_are_told_before_torch_is_imported(tmp_path):
+    code = (
+        "import sys, runpy; sys.argv = ['evaluate.py', '--checkpoint', 'nothing.pt']\n"
+        "try:\n"
+        "    runpy.run_path('evaluate.py', run_name='__main__')\n"
+        "except SystemExit as stop:\n"
+        "    assert stop.code == 'evaluate.py: nothing.pt: no such checkpoint', stop.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
 
 
 def test_resume_takes_the_run_s_own_settings(tmp_path, monkeypatch):
