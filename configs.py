@@ -108,7 +108,7 @@ class EvaluateConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Autocast type; auto takes bf16 where the device computes in it natively."""
     out: Path | None = None
-    """Folder for metrics.json, predictions.json and drawings; None: eval-DATE-TIME in its run."""
+    """Folder for metrics.json, predictions.json and drawings; None: eval-DATE-TIME beside it."""
     draw_worst: Annotated[int, Range(ge=0, le=99)] = 8
     """Draw this many images, those with the lowest CLEval hmean."""
 

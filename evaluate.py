@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from configs import Config, EvaluateConfig, over_trained
-from dbnet.inference.weights import RUNS, find_weights, origin, trained_with
+from dbnet.inference.weights import find_weights, origin, results_folder, trained_with
 from dbnet.runtime import cli
 from dbnet.runtime.files import check_output, new_folder
 from dbnet.section import to_dict
@@ -75,7 +75,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     # ---- Checkpoint, data, parts
     keep_freed_memory()
     checkpoint = cfg.checkpoint or find_weights(None)
-    parent = checkpoint.parent if (checkpoint.parent / "config.json").is_file() else RUNS
+    parent = results_folder(checkpoint)
     with distributed.main_first():
         check_output(cfg.out or parent, WRITTEN if cfg.out else ())
     device = resolve_device(cfg.device)

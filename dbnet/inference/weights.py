@@ -51,6 +51,11 @@ def origin(path: Path) -> str:
     return "the released weights" if path == _RELEASED else "as named"
 
 
+def results_folder(path: Path) -> Path:
+    """Where figures and drawings of these weights go: beside them, but runs/ for released ones."""
+    return RUNS if path.parent == _RELEASED.parent else path.parent
+
+
 def trained_with(path: Path, cls: type[S], *, may_import_torch: bool) -> S:
     """The settings inside a checkpoint, as `cls`; those that it lacks have their defaults.
 

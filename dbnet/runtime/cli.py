@@ -4,9 +4,10 @@ PyTorch is not imported: scripts parse first, and import it after.
 """
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -75,8 +76,9 @@ def parse(
         config: of tyro.
 
     Raises:
-        InputError: by `default`, for a folder without its flag, or for settings that contradict
-            each other. What tyro refuses, it explains itself and exits with status 2.
+        InputError: by `default`, for a folder without its flag, for a value out of its range or
+            for settings that contradict each other. What is no flag or no value of its type, tyro
+            explains itself, and exits with status 2.
     """
     try:
         start: T | tyro.MISSING = default()
@@ -88,9 +90,25 @@ def parse(
     if start is not tyro.MISSING:
         options["default"] = start
     if folder_flag:
-        _, unknown = tyro.cli(cls, **options, return_unknown_args=True)
+        _, unknown = _tyro(cls, **options, return_unknown_args=True)
         _suggest_folder_flag(unknown, folder_flag)
-    return tyro.cli(cls, **options)
+    return _tyro(cls, **options)
+
+
+def _tyro(cls: type, **options: Any) -> Any:
+    """`tyro.cli`, but settings that are refused raise their InputError, one line."""
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told):
+            return tyro.cli(cls, **options)
+    except SystemExit as stop:
+        error: BaseException | None = stop
+        while error is not None and not isinstance(error, InputError):
+            error = error.__context__
+        if error is not None:
+            raise error from None
+        sys.stderr.write(told.getvalue())
+        raise
 
 
 def _suggest_folder_flag(unknown: list[str], flag: str) -> None:

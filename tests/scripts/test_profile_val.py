@@ -77,7 +77,6 @@ def test_profile_names_every_figure_and_adds_up(cfg, first):
     [
         (["--model.encoder", "resnet50"], "--model.encoder: .* has its own network"),
         (["--model.fpn_channels=32"], "--model.fpn-channels: .* has its own network"),
-        (["--model.no-pretrained"], "--model.no-pretrained: .* has its own network"),
     ],
 )
 def test_the_network_of_a_checkpoint_is_its_own(monkeypatch, words, line):
@@ -95,7 +94,7 @@ def test_without_a_checkpoint_the_network_can_be_chosen_but_not_its_weights(monk
     model = profile_val.parse().model
     assert (model.encoder, model.fpn_channels) == ("resnet50", 32)
     monkeypatch.setattr(sys, "argv", [*words, "--model.weights", "best.pt"])
-    with pytest.raises(ValueError, match=r"--model\.weights: without a checkpoint"):
+    with pytest.raises(SystemExit):  # that flag is train.py's
         profile_val.parse()
 
 
