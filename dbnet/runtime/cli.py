@@ -6,6 +6,7 @@ PyTorch is not imported: scripts parse first, and import it after.
 import argparse
 import io
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from itertools import pairwise
@@ -71,7 +72,7 @@ def parse(
         cls: dataclass whose fields become flags.
         default: gives what the flags are laid over. Where that fails, `--help` shows the defaults
             of `cls`.
-        description: for `--help`; the script's own docstring.
+        description: for `--help`; the script's own docstring: a line, then examples.
         folder_flag: what a folder without a flag was probably meant for.
         config: of tyro.
 
@@ -86,6 +87,8 @@ def parse(
         if not asks_for_help():
             raise
         start = tyro.MISSING
+    # tyro would join the lines of the examples, unless they are indented.
+    description = textwrap.indent(description, "  ").lstrip()
     options = {"prog": program(), "description": description, "config": config}
     if start is not tyro.MISSING:
         options["default"] = start
