@@ -1,12 +1,12 @@
 """Polygons: float32 (P, 2) arrays, xy in pixels, P >= 3, either orientation."""
 
-from collections.abc import Iterable, Sequence
-from itertools import accumulate, pairwise
-from typing import Any
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import pyclipper
+
+from dbnet.ragged import RaggedPolygons
 
 # pyclipper works in integers: three decimal digits survive.
 _CLIPPER_SCALE = 1000.0
@@ -16,12 +16,6 @@ def area(polygon: np.ndarray) -> float:
     """Enclosed area in square pixels, never negative (shoelace formula)."""
     x, y = np.asarray(polygon, np.float64).T
     return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
-
-
-def perimeter(polygon: np.ndarray) -> float:
-    """Length of the closed outline in pixels."""
-    points = np.asarray(polygon, np.float64)
-    return float(np.linalg.norm(points - np.roll(points, -1, axis=0), axis=1).sum())
 
 
 def offset(polygon: np.ndarray, distance: float) -> list[np.ndarray]:
@@ -36,12 +30,6 @@ def offset(polygon: np.ndarray, distance: float) -> list[np.ndarray]:
     pieces = clipper.Execute(distance * _CLIPPER_SCALE)
     arrays = [(np.asarray(p, np.float64) / _CLIPPER_SCALE).astype(np.float32) for p in pieces]
     return sorted((p for p in arrays if len(p) >= 3), key=area, reverse=True)
-
-
-def shrink_distance(polygon: np.ndarray, shrink_ratio: float) -> float:
-    """D = A (1 - r^2) / L, the offset between a text and its kernel (DBNet, section 3.4)."""
-    length = perimeter(polygon)
-    return area(polygon) * (1 - shrink_ratio**2) / length if length > 0 else 0.0
 
 
 def min_area_quad(polygon: np.ndarray) -> np.ndarray:
@@ -62,31 +50,20 @@ def min_area_quads(polygons: Sequence[np.ndarray]) -> np.ndarray:
 
 def transform(polygons: list[np.ndarray], matrix: np.ndarray) -> list[np.ndarray]:
     """Apply a (3, 3) matrix (affine or projective) to all points: n x float32 (P, 2)."""
-    if not polygons:
-        return []
-    x, y = np.concatenate(polygons).T.astype(np.float64)
+    ragged = RaggedPolygons.pack(polygons)
+    x, y = ragged.points.T.astype(np.float64)
     moved = matrix[:, :1] * x + matrix[:, 1:2] * y + matrix[:, 2:]  # (3, M)
-    return split((moved[:2] / moved[2]).T.astype(np.float32, order="C"), map(len, polygons))
+    return ragged.with_points((moved[:2] / moved[2]).T.astype(np.float32, order="C")).split()
 
 
 def clip(polygons: list[np.ndarray], height: int, width: int) -> list[np.ndarray]:
     """Move all points to 0..width - 1, 0..height - 1: n x float32 (P, 2)."""
-    if not polygons:
-        return []
+    ragged = RaggedPolygons.pack(polygons)
     limit = np.array([width - 1, height - 1], np.float32)
-    points = np.minimum(np.maximum(np.concatenate(polygons), 0), limit)
-    return split(points, map(len, polygons))
+    return ragged.with_points(np.minimum(np.maximum(ragged.points, 0), limit)).split()
 
 
 def extents(polygons: list[np.ndarray]) -> np.ndarray:
     """Width and height of each one's upright bounding box, in pixels: (n, 2)."""
-    if not polygons:
-        return np.zeros((0, 2), np.float32)
-    points = np.concatenate(polygons).T  # (2, M)
-    starts = [0, *accumulate(map(len, polygons[:-1]))]
-    return (np.maximum.reduceat(points, starts, 1) - np.minimum.reduceat(points, starts, 1)).T
-
-
-def split(points: Sequence[Any], lengths: Iterable[int]) -> list[Any]:
-    """Cut what was made of all points in a row into parts of these lengths."""
-    return [points[start:end] for start, end in pairwise(accumulate(lengths, initial=0))]
+    low, high = RaggedPolygons.pack(polygons).bounds
+    return high - low

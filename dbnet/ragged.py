@@ -1,6 +1,101 @@
-"""Groups of values that lie end to end in one array."""
+"""Polygons with different numbers of corners, end to end in one array.
+
+An image has a hundred texts of four corners each: numpy on one array of 400 rows takes no longer
+than on one of four. Everything that works on the polygons of an image at once starts from here.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
+
+
+class RaggedPolygons:
+    """n polygons with M corners in all.
+
+    Attributes:
+        points: (M, 2), xy of all corners, polygon by polygon; of any number type.
+        offsets: (n + 1,), the row in which each polygon starts, and M.
+    """
+
+    def __init__(self, points: np.ndarray, offsets: np.ndarray) -> None:
+        self.points = points
+        self.offsets = offsets
+
+    @classmethod
+    def pack(cls, polygons: Sequence[np.ndarray]) -> "RaggedPolygons":
+        """n (P, 2) arrays, end to end."""
+        counts = np.fromiter(map(len, polygons), np.intp, len(polygons))
+        points = np.concatenate(polygons) if len(polygons) else np.zeros((0, 2), np.float32)
+        return cls(points, np.append(0, np.cumsum(counts)))
+
+    def split(self) -> list[np.ndarray]:
+        """n views (P, 2) of the points."""
+        borders = self.offsets.tolist()
+        return [self.points[start:end] for start, end in pairwise(borders)]
+
+    def with_points(self, points: np.ndarray) -> "RaggedPolygons":
+        """Polygons of the same numbers of corners at other (M, 2) points."""
+        return RaggedPolygons(points, self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Corners of each polygon, (n,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def owner(self) -> np.ndarray:
+        """The polygon of each corner, (M,)."""
+        return self.repeat(np.arange(len(self)))
+
+    def repeat(self, values: np.ndarray) -> np.ndarray:
+        """The value of its polygon for each corner: (n, ...) to (M, ...)."""
+        return np.repeat(values, self.counts, axis=0)
+
+    def reduce(self, ufunc: np.ufunc, values: np.ndarray, axis: int = 0) -> np.ndarray:
+        """What the ufunc makes of the values of each polygon's corners: (M, ...) to (n, ...).
+
+        Every polygon must have a corner. `np.add` gives sums, `np.logical_and` "all", and so on.
+        """
+        return ufunc.reduceat(values, self.offsets[:-1], axis=axis)
+
+    @cached_property
+    def next(self) -> np.ndarray:
+        """The row of the corner after each corner, (M,); after the last comes the first."""
+        following = np.arange(1, len(self.points) + 1)
+        filled = self.counts > 0
+        following[self.offsets[1:][filled] - 1] = self.offsets[:-1][filled]
+        return following
+
+    @property
+    def edges(self) -> np.ndarray:
+        """From each corner to the next, (M, 2)."""
+        return self.points[self.next] - self.points
+
+    @property
+    def signed_areas(self) -> np.ndarray:
+        """Shoelace formula, (n,): positive where clockwise on screen, y pointing down."""
+        return self.reduce(np.add, cross(self.points.T, self.points[self.next].T)) / 2
+
+    @property
+    def perimeters(self) -> np.ndarray:
+        """Lengths of the closed outlines, (n,)."""
+        edges = self.edges
+        return self.reduce(np.add, np.hypot(edges[:, 0], edges[:, 1]))
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest and largest xy of each polygon, (n, 2) each."""
+        return self.reduce(np.minimum, self.points), self.reduce(np.maximum, self.points)
+
+
+def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cross products of the xy in two (2, ...) arrays."""
+    return a[0] * b[1] - a[1] * b[0]
 
 
 def ranges(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,11 +7,13 @@ the outlines and not the area of the image.
 """
 
 from itertools import chain, compress
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from dbnet import geometry
+from dbnet.ragged import RaggedPolygons, cross
 from dbnet.structures import TargetMaps
 
 _UPRIGHT = 0.9  # share of its bounding box that an upright kernel fills
@@ -19,6 +21,7 @@ MIN_SIDE = 3.0
 """Pixels at the network. Texts whose shorter side is below leave no kernel worth learning."""
 
 _LARGEST = 1e9  # a larger coordinate does not fit the integers of the polygon filler
+_ONE_TURN = 7.0  # more than 2 pi and less than 4 pi, the angles of a star
 _BLOCK = 1 << 15  # pixels worked on at a time: the temporaries stay in the processor's cache
 
 
@@ -92,40 +95,27 @@ def _short_side(polygon: np.ndarray) -> float:
 
 def _fill(canvas: np.ndarray, polygons: list[np.ndarray], value: float) -> None:
     """Set the pixels inside and on the outline of any of the polygons."""
-    if not polygons:
-        return
-    corners = np.round(np.concatenate(polygons)).astype(np.int32)
-    end = 0
-    for polygon in filter(len, polygons):
-        start, end = end, end + len(polygon)
+    ragged = RaggedPolygons.pack(polygons)
+    corners = ragged.with_points(np.round(ragged.points).astype(np.int32))
+    for polygon in filter(len, corners.split()):
         # One call per polygon: within a call, overlaps cancel out.
-        cv2.fillPoly(canvas, [corners[start:end]], value)
+        cv2.fillPoly(canvas, [polygon], value)
 
 
 def _snap(polygons: list[np.ndarray]) -> list[np.ndarray]:
     """Polygons that fill their bounding box: that to the nearest whole size, then place."""
     if not polygons:
         return []
-    counts = np.array([len(polygon) for polygon in polygons])
-    firsts = np.cumsum(counts) - counts
-    points = np.concatenate(polygons)  # (M, 2)
-    low, high = np.minimum.reduceat(points, firsts), np.maximum.reduceat(points, firsts)
-    size = high - low  # (n, 2)
+    ragged = RaggedPolygons.pack(polygons)
+    low, high = ragged.bounds  # (n, 2)
+    size = high - low
     whole = np.round(size)
-    doubled_areas = np.add.reduceat(_cross(points, points[_following(counts)]), firsts)
-    upright = (np.abs(doubled_areas) > 2 * _UPRIGHT * size.prod(axis=1))[:, None]
+    upright = (2 * np.abs(ragged.signed_areas) > 2 * _UPRIGHT * size.prod(axis=1))[:, None]
     start = np.where(upright, np.round((low + high - whole) / 2), low)
     factor = np.divide(whole, size, out=np.ones_like(size), where=upright & (size > 0))
-    snapped = np.repeat(start, counts, axis=0)
-    snapped += (points - np.repeat(low, counts, axis=0)) * np.repeat(factor, counts, axis=0)
-    return np.split(snapped, firsts[1:])
-
-
-def _following(counts: np.ndarray) -> np.ndarray:
-    """Index of the next point of the same polygon, for polygons of `counts` points end to end."""
-    following = np.arange(1, counts.sum() + 1)
-    following[np.cumsum(counts) - 1] -= counts
-    return following
+    snapped = ragged.repeat(start)  # (M, 2)
+    snapped += (ragged.points - ragged.repeat(low)) * ragged.repeat(factor)
+    return ragged.with_points(snapped).split()
 
 
 def _shrink(
@@ -133,72 +123,110 @@ def _shrink(
 ) -> tuple[list[list[np.ndarray]], np.ndarray]:
     """Kernels of n polygons, each a list of pieces, and their D, float64 (n,).
 
-    Where a polygon is convex and all its edges outlast the shrinking, each corner moves along its
-    bisector: all such corners move at once. Every other polygon goes through the clipper.
+    1. D = A (1 - r^2) / L (DBNet, section 3.4) of all polygons at once.
+    2. Moving an edge inwards by D moves a corner along its bisector: by D (after - before) / sin,
+       with the unit vectors of the edges before and after it and the sine of the angle between
+       them. That is the kernel where the polygon is convex, goes around once, and no edge has
+       shrunk to nothing: all such polygons are done at once.
+    3. Every other polygon goes through the clipper, one by one.
+
+    The clipper works in thousandths of a pixel and returns polygons in one direction. Step 2
+    rounds and turns alike, for a corner halfway between two pixels may be drawn at either.
     """
     if not polygons:
         return [], np.zeros(0)
-    counts = np.array([len(polygon) for polygon in polygons])
-    firsts = np.cumsum(counts) - counts
-    following = _following(counts)
-    points = np.concatenate(polygons).astype(np.float64)  # (M, 2)
-    edges = points[following] - points
-    lengths = np.hypot(edges[:, 0], edges[:, 1])
-    doubled_areas = np.add.reduceat(_cross(points, points[following]), firsts)  # (n,), signed
-    reach = np.abs(doubled_areas) / 2 * (1 - shrink_ratio**2) / np.add.reduceat(lengths, firsts)
+    # 1.
+    ragged = RaggedPolygons.pack(polygons)
+    ragged = ragged.with_points(ragged.points.astype(np.float64))
+    areas = ragged.signed_areas  # (n,)
+    distances = np.abs(areas) * (1 - shrink_ratio**2) / ragged.perimeters
 
-    along = edges / np.maximum(lengths, 1e-9)[:, None]
-    before = np.empty_like(along)
-    before[following] = along
-    clockwise = np.where(doubled_areas < 0, -1, 1)
-    sines = _cross(before, along) * np.repeat(clockwise, counts)
-    angles = np.arctan2(sines, (before * along).sum(axis=1))
-    bends = sines > 1e-6
-    steps = (along - before) / np.where(bends, sines, 1.0)[:, None]
-    # Three digits and the direction of the clipper, for the pixels depend on them.
-    moved = np.round(points, 3) + steps * np.repeat(reach, counts)[:, None]
-    moved = np.round(moved, 3).astype(np.float32)
-    outlasts = ((moved[following] - moved) * along).sum(axis=1) > 0
-    direct = np.logical_and.reduceat(bends & outlasts, firsts)
-    direct &= np.add.reduceat(angles, firsts) < 7  # one turn, 2 pi: not a star
+    # 2.
+    edges = ragged.edges  # (M, 2), from each corner to the next
+    after = edges / np.maximum(np.hypot(edges[:, 0], edges[:, 1]), 1e-9)[:, None]
+    before = np.empty_like(after)
+    before[ragged.next] = after
+    direction = np.where(areas < 0, -1, 1)
+    sines = cross(before.T, after.T) * ragged.repeat(direction)  # above 0 at convex corners
+    angles = np.arctan2(sines, (before * after).sum(axis=1))
+    is_convex = sines > 1e-6
+    steps = (after - before) / np.where(is_convex, sines, 1.0)[:, None]
+    moved = np.round(ragged.points, 3) + steps * ragged.repeat(distances)[:, None]
+    moved = ragged.with_points(np.round(moved, 3).astype(np.float32))
+    is_left = (moved.edges * after).sum(axis=1) > 0
+    is_direct = ragged.reduce(np.logical_and, is_convex & is_left)
+    is_direct &= ragged.reduce(np.add, angles) < _ONE_TURN
+
+    # 3.
     kernels = [
-        [moved[end - count : end][::step]] if is_direct else _clip(polygon, distance)
-        for polygon, end, count, step, is_direct, distance in zip(
-            polygons, np.cumsum(counts), counts, clockwise, direct, reach, strict=True
+        [kernel[::step]] if direct else _clip(polygon, distance)
+        for polygon, kernel, step, direct, distance in zip(
+            polygons, moved.split(), direction, is_direct, distances, strict=True
         )
     ]
-    return kernels, reach
+    return kernels, distances
 
 
 def _clip(polygon: np.ndarray, distance: float) -> list[np.ndarray]:
     return geometry.offset(polygon, -distance) if distance > 0 else []
 
 
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+class _Columns(NamedTuple):
+    """G groups of neighbouring columns that an edge visits, float64 (G,) each.
+
+    An edge runs along u, the axis it is more parallel to (x or y); v is the other axis. Its line is
+    v = v_middle + slope (u - u_middle). A column holds the pixels at one whole u.
+    """
+
+    kind: np.ndarray  # 2 where v is x and u is y, plus 1 where the columns are beside an end
+    rows: np.ndarray  # pixels per column
+    count: np.ndarray  # columns
+    first_u: np.ndarray  # u of the first column
+    u_middle: np.ndarray  # of the edge
+    v_middle: np.ndarray
+    slope: np.ndarray  # dv / du, -1..1
+    low: np.ndarray  # v at u = 0 of the line's parallel at D, on the side of smaller v
+    rise: np.ndarray  # distance to the line gained per pixel along v, in D
+    half: np.ndarray  # half the edge's length, in D
 
 
 def _draw_closeness(canvas: np.ndarray, polygons: list[np.ndarray], reach: np.ndarray) -> None:
-    """Raise `canvas`, float32 (H, W), to 1 - d / reach around the outlines of n polygons."""
+    """Raise `canvas`, float32 (H, W), to 1 - d / D around the outlines of n polygons.
+
+    `reach` holds their D. For each column of each edge:
+
+    1. The first pixel is the one above the lower parallel, moved into the image.
+    2. The distance to the line, in D, is -1 at that parallel and grows by `rise` per pixel.
+    3. Beside an end, the nearest point is the end itself: what a pixel lies beyond it, along the
+       edge, is the other side of a right triangle.
+    4. Pixels farther than D get closeness below 0, which changes nothing.
+    """
     if not polygons:
         return
     height, width = canvas.shape
     pixels = canvas.reshape(-1)
-    for groups in _column_groups(polygons, reach, height, width):
-        steep, beside_end = divmod(int(groups[0, 0]), 2)
+    for block in _column_blocks(polygons, reach, height, width):
+        steep, beside_end = divmod(int(block.kind[0]), 2)
         u_stride, v_stride, v_size = (width, 1, width) if steep else (1, width, height)
-        rows = int(groups[1].max())
-        count = groups[2].astype(np.int64)
-        groups[3] -= np.cumsum(count) - count
-        shift, u_mid, v_mid, slope, low, rise, half = np.repeat(groups[3:], count, axis=1)
-        u = np.arange(len(shift)) + shift  # (C,)
+        rows = int(block.rows.max())
+        count = block.count.astype(np.int64)
+        before = np.cumsum(count) - count
+        per_group = np.stack([block.first_u - before, *block[4:]])
+        # From here on one value per column, (C,).
+        shift, u_middle, v_middle, slope, low, rise, half = np.repeat(per_group, count, axis=1)
+        u = np.arange(len(shift)) + shift
+
+        # 1.
         low += slope * u
         v = np.minimum(np.maximum(np.ceil(low), 0), v_size - rows)
         step = np.arange(rows)[:, None]
         index = (u * u_stride + v * v_stride).astype(np.int64) + step * v_stride  # (rows, C)
-        across = rise * (v - low) - 1  # distance to the line over reach, negative on the low side
+
+        # 2.
+        across = rise * (v - low) - 1
         if beside_end:
-            along = rise * (slope * (v - v_mid) + u - u_mid)
+            # 3.
+            along = rise * (slope * (v - v_middle) + u - u_middle)
             beyond = np.maximum(np.abs(rise * slope * step + along) - half, 0)
             across = rise * step + across
             distance = np.sqrt(across * across + beyond * beyond).astype(np.float32)
@@ -206,57 +234,70 @@ def _draw_closeness(canvas: np.ndarray, polygons: list[np.ndarray], reach: np.nd
             distance = rise.astype(np.float32) * step.astype(np.float32)
             distance += across.astype(np.float32)
             np.abs(distance, out=distance)
-        closeness = np.subtract(1, distance, out=distance)  # below 0 where beyond reach: no change
+
+        # 4.
+        closeness = np.subtract(1, distance, out=distance)
         np.maximum.at(pixels, index.reshape(-1), closeness.reshape(-1))
 
 
-def _column_groups(
+def _column_blocks(
     polygons: list[np.ndarray], reach: np.ndarray, height: int, width: int
-) -> list[np.ndarray]:
-    """Which pixels each edge has to visit, in blocks of about _BLOCK pixels.
+) -> list[_Columns]:
+    """Which pixels each edge has to visit, in blocks of one kind and about _BLOCK pixels.
 
-    An edge runs along u, the axis it is more parallel to (x or y); v is the other axis. At every
-    whole u near it, it visits a column of pixels along v: those between its two parallels at
-    distance reach. The columns of an edge form three groups: beside one end, between the ends,
-    beside the other. In those between, every pixel is nearest to a point inside the edge.
-
-    Returns blocks of groups of one kind, float64 (10, G), with these rows: kind (2 where v is x,
-    plus 1 beside an end); pixels per column; columns; first u; u and v of the edge's middle; its
-    slope dv / du; v of its lower parallel at u = 0; closeness gained per pixel along v; half the
-    edge's length over reach.
+    1. Each edge in its own frame, u and v.
+    2. At every whole u near it, an edge visits the pixels between its two parallels at distance D.
+       They are 2 / rise apart along v.
+    3. Its columns form three groups: beside one end, between the ends, beside the other. Between
+       the ends, every pixel of the column is nearest to a point inside the edge. The end's own
+       perpendicular leans away from the column by |slope| * cosine * D. Beyond D no pixel counts.
+    4. Groups are sorted by kind and size, and cut into blocks.
     """
-    counts = np.array([len(polygon) for polygon in polygons])
-    reach = np.repeat(reach, counts)
-    starts = np.concatenate(polygons).astype(np.float64)  # (M, 2)
-    ends = starts[_following(counts)]
-    middle, extent = (starts + ends).T / 2, (ends - starts).T
+    # 1.
+    ragged = RaggedPolygons.pack(polygons)
+    ragged = ragged.with_points(ragged.points.astype(np.float64))
+    reach = ragged.repeat(reach)  # (M,), of each edge
+    starts, ends = ragged.points, ragged.points[ragged.next]
+    middle, extent = (starts + ends).T / 2, (ends - starts).T  # (2, M)
     steep = np.abs(extent[1]) > np.abs(extent[0])
     u, v = np.where(steep, middle[::-1], middle)
     du, dv = np.where(steep, extent[::-1], extent)
     u_size, v_size = np.where(steep, [[height], [width]], [[width], [height]])
 
+    # 2.
     half = np.abs(du) / 2
     slope = dv / np.where(du == 0, 1, du)
     cosine = 1 / np.sqrt(1 + slope * slope)
     rise = cosine / reach
     rows = np.minimum(np.floor(2 / rise) + 1, v_size)
+
+    # 3.
     between = half - np.abs(slope) * cosine * reach
     outer = half + reach
     in_sight = np.abs(v - (v_size - 1) / 2) <= (v_size - 1 + np.abs(dv)) / 2 + reach
     borders = np.ceil([u - outer, u - between, u + between, u + outer])
     borders = np.minimum(np.maximum(borders, 0), u_size * in_sight)  # (4, M)
+    table = np.empty((len(_Columns._fields), 3, len(u)))
+    columns = _Columns(*table)  # views
+    columns.kind[:] = 2 * steep + np.array([[1], [0], [1]])
+    columns.rows[:] = rows
+    columns.count[:] = np.diff(borders, axis=0)  # near a short edge, none is between
+    columns.first_u[:] = borders[:-1]
+    columns.u_middle[:] = u
+    columns.v_middle[:] = v
+    columns.slope[:] = slope
+    columns.low[:] = v - slope * u - 1 / rise
+    columns.rise[:] = rise
+    columns.half[:] = half / (cosine * reach)
 
-    groups = np.empty((10, 3, len(u)))
-    groups[0] = 2 * steep + np.array([[1], [0], [1]])
-    groups[1] = rows
-    groups[2] = np.diff(borders, axis=0)
-    groups[3] = borders[:-1]
-    edges = [u, v, slope, v - slope * u - 1 / rise, rise, half / (cosine * reach)]
-    groups[4:] = np.stack(edges)[:, None]
-    groups = groups[:, groups[2] > 0]  # (10, G); near a short edge, no column is between
-    groups = groups[:, np.lexsort(groups[1::-1])]
-    kind, rows, count = groups[:3]
-    # A block's columns are all as long as its longest, so 4..15 pixels go together, then 16..63.
-    labels = np.stack([kind, (np.frexp(rows)[1] + 1) // 2, np.cumsum(rows * count) // _BLOCK])
+    # 4.
+    table = table[:, columns.count > 0]  # (fields, G)
+    kind, rows, _ = table[:3]
+    table = table[:, np.lexsort([rows, kind])]
+    columns = _Columns(*table)
+    # A block's columns are all made as long as its longest: 4..15 pixels go together, then 16..63.
+    length_class = (np.frexp(columns.rows)[1] + 1) // 2
+    number = np.cumsum(columns.rows * columns.count) // _BLOCK
+    labels = np.stack([columns.kind, length_class, number])
     cuts = np.flatnonzero(np.diff(labels, axis=1).any(axis=0)) + 1
-    return np.split(groups, cuts, axis=1) if len(kind) else []
+    return [_Columns(*block) for block in np.split(table, cuts, axis=1)] if table.size else []

@@ -3,7 +3,8 @@
 import numpy as np
 import shapely
 
-from dbnet.metrics.polygons import NEXT, Polygons, cross, four_corners, ranges, sides, spans
+from dbnet.metrics.polygons import NEXT, Polygons, four_corners, sides, spans
+from dbnet.ragged import cross, ranges
 
 
 def points_inside(polygons: Polygons, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -13,12 +14,12 @@ def points_inside(polygons: Polygons, points: np.ndarray) -> tuple[np.ndarray, n
     """
     x, y = points
     above = np.searchsorted(y, polygons.corners[1])  # points above each corner
-    start, end = above, above[polygons.following]
+    start, end = above, above[polygons.next]
     edge, point = ranges(np.minimum(start, end), np.maximum(start, end))  # at the edge's height
     x1, y1 = polygons.corners[:, edge]
     x0, y0 = polygons.ends[:, edge]
     crossed = x[point] < (x1 - x0) * (y[point] - y0) / (y1 - y0) + x0
-    owner = np.repeat(np.arange(len(polygons.convex)), np.diff(polygons.bounds))
+    owner = np.repeat(np.arange(len(polygons.convex)), np.diff(polygons.offsets))
     pairs, times = np.unique(owner[edge[crossed]] * len(x) + point[crossed], return_counts=True)
     return np.divmod(pairs[times % 2 == 1], max(len(x), 1))
 
@@ -62,12 +63,12 @@ def _outline_overlaps(
     the signed sum over all pairs of edges of what lies under both: an integral of the lower of
     two straight lines.
     """
-    pair, edge = spans(a.lines.bounds, a_index)
+    pair, edge = spans(a.lines.offsets, a_index)
     other = b_index[pair]
     near = a.lines.left[edge] < b.high[0, other]
     near &= a.lines.right[edge] > b.low[0, other]
     pair, edge, other = pair[near], edge[near], other[near]  # edges of a above or below b
-    owner, b_edge = spans(b.lines.bounds, other)
+    owner, b_edge = spans(b.lines.offsets, other)
     edge = edge[owner]
     left = np.maximum(a.lines.left[edge], b.lines.left[b_edge])
     width = np.minimum(a.lines.right[edge], b.lines.right[b_edge]) - left
@@ -97,7 +98,7 @@ def _outline_overlaps(
 
 
 def _counter_clockwise(polygons: Polygons, index: np.ndarray) -> np.ndarray:
-    quads = polygons.corners[:, four_corners(polygons.bounds, index)]
+    quads = polygons.corners[:, four_corners(polygons.offsets, index)]
     return np.where(polygons.signed_areas[index] < 0, quads[:, ::-1], quads)  # (2, 4, K)
 
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import shapely
 
+from dbnet.ragged import RaggedPolygons, cross, ranges
+
 NEXT = [1, 2, 3, 0]  # corner after each of a quad
 _ROUNDING = 1e-9
 
@@ -21,9 +23,9 @@ class Polygons:
     """n outlines, all their M corners in a row. Corner m is where edge m starts."""
 
     corners: np.ndarray  # float64 (2, M)
-    following: np.ndarray  # (M,), the corner at which edge m ends
+    next: np.ndarray  # (M,), the corner at which edge m ends
     ends: np.ndarray  # (2, M), where the edges end
-    bounds: np.ndarray  # (n + 1,), where in the row each outline starts, and M
+    offsets: np.ndarray  # (n + 1,), where in the row each outline starts, and M
     low: np.ndarray  # (2, n), smallest x and y
     high: np.ndarray  # (2, n)
     signed_areas: np.ndarray  # (n,), shoelace: lobes wound the other way count negative
@@ -79,7 +81,7 @@ class Polygons:
         sloped = way[0] != 0
         start, end, way = self.corners[:, sloped], self.ends[:, sloped], way[:, sloped]
         return _Lines(
-            bounds=np.append(0, np.cumsum(sloped))[self.bounds],
+            offsets=np.append(0, np.cumsum(sloped))[self.offsets],
             left=np.minimum(start[0], end[0]),
             right=np.maximum(start[0], end[0]),
             y=np.where(way[0] > 0, start[1], end[1]),
@@ -89,12 +91,12 @@ class Polygons:
 
     def part(self, first: int, last: int) -> "Polygons":
         """The outlines first..last - 1. What takes long is found for all parts in one go."""
-        start, end = self.bounds[[first, last]]
+        start, end = self.offsets[[first, last]]
         part = Polygons(
             corners=self.corners[:, start:end],
-            following=self.following[start:end] - start,
+            next=self.next[start:end] - start,
             ends=self.ends[:, start:end],
-            bounds=self.bounds[first : last + 1] - start,
+            offsets=self.offsets[first : last + 1] - start,
             low=self.low[:, first:last],
             high=self.high[:, first:last],
             signed_areas=self.signed_areas[first:last],
@@ -107,7 +109,7 @@ class Polygons:
     def _once_across(self) -> np.ndarray:
         """Which outlines run over each x once to the right, and on one side of it back, (n,)."""
         lines = self.lines
-        owner = np.repeat(np.arange(len(self.convex)), np.diff(lines.bounds))
+        owner = np.repeat(np.arange(len(self.convex)), np.diff(lines.offsets))
         apart = owner * (np.ptp(self.corners[0]) + 1)  # no two outlines over the same x
         left, right = apart + lines.left, apart + lines.right
         there, back = np.flatnonzero(lines.sign > 0), np.flatnonzero(lines.sign < 0)
@@ -129,14 +131,14 @@ class Polygons:
 
     def _outlines(self, index: np.ndarray) -> np.ndarray:
         """Some of them as Shapely polygons, valid or not, object (len(index),)."""
-        owner, corner = spans(self.bounds, index)
+        owner, corner = spans(self.offsets, index)
         return shapely.polygons(shapely.linearrings(self.corners[:, corner].T, indices=owner))
 
 
 class _Lines(NamedTuple):
     """L edges that are not upright, those of each of n outlines in a row."""
 
-    bounds: np.ndarray  # (n + 1,)
+    offsets: np.ndarray  # (n + 1,)
     left: np.ndarray  # (L,), smallest x
     right: np.ndarray  # (L,)
     y: np.ndarray  # (L,), at the left
@@ -144,9 +146,9 @@ class _Lines(NamedTuple):
     sign: np.ndarray  # (L,), 1 to the right, -1 to the left
 
     def part(self, first: int, last: int) -> "_Lines":
-        start, end = self.bounds[[first, last]]
+        start, end = self.offsets[[first, last]]
         return _Lines(
-            self.bounds[first : last + 1] - start, *(values[start:end] for values in self[1:])
+            self.offsets[first : last + 1] - start, *(values[start:end] for values in self[1:])
         )
 
     def at(self, line: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -167,30 +169,25 @@ def checked(polygons: Sequence[np.ndarray], name: str) -> list[np.ndarray]:
 
 def pack(polygons: Sequence[np.ndarray], *, truncated: bool) -> Polygons:
     """n (P, 2) arrays in a row and measured, `truncated` to whole pixels or as they are."""
-    counts = np.fromiter(map(len, polygons), np.intp, len(polygons))
-    bounds = np.append(0, np.cumsum(counts))
-    firsts = bounds[:-1]
-    corners = np.zeros((2, 0))
-    if len(polygons):
-        corners = np.concatenate(polygons).T.astype(np.float64, order="C")
-        corners = np.trunc(corners) if truncated else corners
-    following = np.arange(1, bounds[-1] + 1)
-    following[bounds[1:] - 1] = firsts
-    ends = corners[:, following]
-    signed_areas = np.add.reduceat(cross(corners, ends), firsts) / 2
+    ragged = RaggedPolygons.pack(polygons)
+    offsets, counts = ragged.offsets, ragged.counts
+    corners = ragged.points.T.astype(np.float64, order="C")  # (2, M)
+    corners = np.trunc(corners) if truncated else corners
+    ends = corners[:, ragged.next]
+    signed_areas = ragged.reduce(np.add, cross(corners, ends)) / 2
     convex = counts <= 4
     if convex.any():
         short = np.flatnonzero(convex)
-        quads = corners[:, four_corners(bounds, short)]
+        quads = corners[:, four_corners(offsets, short)]
         turned = np.where(signed_areas[short] < 0, -1, 1) * sides(quads, quads)
         convex[short] = (turned >= 0).all(axis=(0, 1))
     return Polygons(
         corners=corners,
-        following=following,
+        next=ragged.next,
         ends=ends,
-        bounds=bounds,
-        low=np.minimum.reduceat(corners, firsts, axis=1),
-        high=np.maximum.reduceat(corners, firsts, axis=1),
+        offsets=offsets,
+        low=ragged.reduce(np.minimum, corners, axis=1),
+        high=ragged.reduce(np.maximum, corners, axis=1),
         signed_areas=signed_areas,
         convex=convex,
         whole=truncated,
@@ -204,25 +201,14 @@ def pack_each(groups: Sequence[Sequence[np.ndarray]], *, truncated: bool) -> lis
     return [packed.part(first, last) for first, last in pairwise(borders)]
 
 
-def ranges(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The whole numbers from first[i] up to last[i], for all i in a row, after their i."""
-    sizes = last - first
-    owner = np.repeat(np.arange(len(sizes)), sizes)
-    return owner, np.arange(len(owner)) + (first - np.cumsum(sizes) + sizes)[owner]
-
-
-def spans(bounds: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def spans(offsets: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where in a row the parts of some outlines lie, after the outline's place in `index`."""
-    return ranges(bounds[index], bounds[index + 1])
+    return ranges(offsets[index], offsets[index + 1])
 
 
-def four_corners(bounds: np.ndarray, index: np.ndarray) -> np.ndarray:
+def four_corners(offsets: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Where in a row the corners of some short outlines lie, (4, K); triangles repeat the last."""
-    return np.minimum(bounds[index] + np.arange(4)[:, None], bounds[index + 1] - 1)
-
-
-def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return a[0] * b[1] - a[1] * b[0]
+    return np.minimum(offsets[index] + np.arange(4)[:, None], offsets[index + 1] - 1)
 
 
 def sides(points: np.ndarray, windows: np.ndarray) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Detections from the pixels of the network's input to those of the original image."""
 
-from itertools import compress
-
 import numpy as np
 
 from dbnet import geometry
@@ -19,6 +17,6 @@ def to_original(
     polygons = geometry.clip(polygons, *orig_size)
     inside = geometry.extents(polygons).all(axis=1)
     if not inside.all():
-        polygons = list(compress(polygons, inside))
+        polygons = [polygons[i] for i in np.flatnonzero(inside)]
         detections = detections._replace(scores=detections.scores[inside])
     return detections._replace(polygons=polygons)

@@ -1,4 +1,4 @@
-"""The target maps as the paper words them: polygon by polygon, edge by edge, in float64."""
+"""Target maps polygon by polygon, edge by edge, in float64; what `make_targets` must equal."""
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ def make_targets(
         for piece in kernel:
             fill(shrink_map, snap(piece), 1)
         fill(thresh_mask, polygon, 1)
-        draw_closeness(closeness, polygon, geometry.shrink_distance(polygon, shrink_ratio))
+        draw_closeness(closeness, polygon, shrink_distance(polygon, shrink_ratio))
     shrink_mask[shrink_map == 1] = 1  # a kernel counts, whatever lies over it
     thresh_mask[closeness > 0] = 1
     thresh_map = thresh_min + (thresh_max - thresh_min) * closeness
@@ -33,7 +33,7 @@ def make_targets(
 def shrink(polygon, shrink_ratio):
     if len(polygon) < 3 or min(cv2.minAreaRect(polygon)[1]) < MIN_SIDE:
         return []
-    distance = geometry.shrink_distance(polygon, shrink_ratio)
+    distance = shrink_distance(polygon, shrink_ratio)
     return geometry.offset(polygon, -distance) if distance > 0 else []
 
 
@@ -77,3 +77,15 @@ def segment_distance(x, y, start, end):
     along = ((x - start[0]) * edge[0] + (y - start[1]) * edge[1]) / length2 if length2 else 0 * x
     along = np.clip(along, 0, 1)
     return np.hypot(x - start[0] - along * edge[0], y - start[1] - along * edge[1])
+
+
+def shrink_distance(polygon, shrink_ratio):
+    """D = A (1 - r^2) / L, the offset between a text and its kernel (DBNet, section 3.4)."""
+    length = perimeter(polygon)
+    return geometry.area(polygon) * (1 - shrink_ratio**2) / length if length > 0 else 0.0
+
+
+def perimeter(polygon):
+    """Length of the closed outline in pixels."""
+    points = np.asarray(polygon, np.float64)
+    return float(np.linalg.norm(points - np.roll(points, -1, axis=0), axis=1).sum())

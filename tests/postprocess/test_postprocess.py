@@ -9,6 +9,7 @@ from benchmarks.oracle import best_iou, draw_texts, kernel_map
 from dbnet import geometry
 from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.reference import postprocess as reference
+from dbnet.reference.targets import shrink_distance
 from dbnet.settings import PostprocessConfig
 from dbnet.structures import Detections
 
@@ -90,7 +91,7 @@ def test_pixel_steps_do_not_thicken_slanted_texts(use_polygon):
     thickness = []
     for degrees in rng.uniform(2, 88, 60):
         text = cv2.boxPoints((tuple(rng.uniform(149, 151, 2)), (200, 14), degrees))
-        (kernel,) = geometry.offset(text, -geometry.shrink_distance(text, 0.4))
+        (kernel,) = geometry.offset(text, -shrink_distance(text, 0.4))
         prob_map = np.zeros((300, 300), np.float32)
         cv2.fillPoly(prob_map, [kernel.round().astype(np.int32)], 1.0)
         (found,) = detect(prob_map, use_polygon=use_polygon).polygons

@@ -10,6 +10,7 @@ from benchmarks.oracle import best_iou, draw_texts, kernel_map
 from configs import Config
 from dbnet import geometry
 from dbnet.postprocess.postprocessor import DBPostprocessor
+from dbnet.reference.targets import shrink_distance
 
 SIZE = 640
 
@@ -102,7 +103,7 @@ def test_order_of_the_texts_does_not_matter():
 @pytest.mark.parametrize("shrink_ratio", [0.3, 0.5, 0.7])
 def test_every_shrink_ratio_has_its_inverse(shrink_ratio):
     text = cv2.boxPoints(((320, 320), (400, 60), 20))
-    (kernel,) = geometry.offset(text, -geometry.shrink_distance(text, shrink_ratio))
+    (kernel,) = geometry.offset(text, -shrink_distance(text, shrink_ratio))
     prob_map = cv2.fillPoly(np.zeros((SIZE, SIZE), np.float32), [kernel.round().astype(int)], 1.0)
     found = DBPostprocessor(Config().postprocess, shrink_ratio=shrink_ratio)(prob_map).polygons
     assert best_iou([text], found)[0] > 0.95

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from dbnet import geometry
 from dbnet.postprocess.unclip import classic_distance, exact_distance, grow
 from dbnet.reference.postprocess import largest_offset
+from dbnet.reference.targets import perimeter, shrink_distance
 
 sides = st.floats(1, 1000)
 ratios = st.floats(0.05, 0.95)
@@ -37,10 +38,10 @@ def test_exact_distance_undoes_the_shrink_of_any_rectangle(width, height, ratio)
 @pytest.mark.parametrize("ratio", [0.3, 0.4, 0.6])
 def test_exact_distance_undoes_the_shrink_of_curved_texts(bend, ratio):
     text = arc(bend, radius=150, height=20)
-    distance = geometry.shrink_distance(text, ratio)
+    distance = shrink_distance(text, ratio)
     (kernel,) = geometry.offset(text, -distance)
-    area, perimeter = geometry.area(kernel), geometry.perimeter(kernel)
-    found = exact_distance(np.array([area]), np.array([perimeter]), ratio)
+    area, length = geometry.area(kernel), perimeter(kernel)
+    found = exact_distance(np.array([area]), np.array([length]), ratio)
     assert found[0] == pytest.approx(distance, rel=0.01)
 
 
@@ -53,9 +54,9 @@ def test_the_classic_ratio_that_is_right_depends_on_the_shape():
     c = 1 - 0.4**2
     kernels = {"square": (1.0, 4.0), "line": (1e6, 2e6 + 2)}  # sides 1 x 1 and 1,000,000 x 1
     right = {}
-    for name, (area, perimeter) in kernels.items():
-        distance = exact_distance(np.array([area]), np.array([perimeter]), 0.4)[0]
-        right[name] = distance * perimeter / area
+    for name, (area, length) in kernels.items():
+        distance = exact_distance(np.array([area]), np.array([length]), 0.4)[0]
+        right[name] = distance * length / area
     assert right["square"] == pytest.approx(1.448, abs=1e-3)
     assert right["line"] == pytest.approx(c / (1 - c), rel=1e-3)
 

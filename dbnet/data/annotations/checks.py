@@ -15,6 +15,7 @@ from tqdm import tqdm
 from dbnet.data.annotations.files import LINKS_HINT, Entry, Source, Word, inside
 from dbnet.data.images import image_size
 from dbnet.data.storage.records import RecordArrays, join, pack
+from dbnet.ragged import RaggedPolygons
 from dbnet.structures import Record
 
 # Polygons whose convex hull is smaller, in square pixels, count as zero area.
@@ -181,21 +182,18 @@ def check_polygons(
     def drop(bad: np.ndarray, reason: str) -> None:
         reasons[bad & (reasons == "")] = reason
 
-    lengths = np.array([len(p) for p in points])
-    owner = np.repeat(np.arange(count), lengths)  # polygon of each point
     with np.errstate(over="ignore"):
-        flat = np.concatenate(points).astype(np.float32)  # (sum P, 2)
+        ragged = RaggedPolygons.pack(points)
+        ragged = ragged.with_points(ragged.points.astype(np.float32))
+    flat, owner = ragged.points, ragged.owner
     drop(np.bincount(owner[~np.isfinite(flat).all(axis=1)], minlength=count) > 0, "not finite")
-    drop(lengths < 3, "fewer than 3 points")
+    drop(ragged.counts < 3, "fewer than 3 points")
 
-    ends = np.cumsum(lengths)
-    following = np.arange(1, len(flat) + 1)
-    following[ends[lengths > 0] - 1] = (ends - lengths)[lengths > 0]
-    differs = (flat != flat[following]).any(axis=1)
+    differs = (flat != flat[ragged.next]).any(axis=1)
     flat, owner = flat[differs], owner[differs]
     lengths = np.bincount(owner, minlength=count)
     drop(lengths < 3, "zero area")
-    polygons = np.split(flat, np.cumsum(lengths)[:-1])
+    polygons = RaggedPolygons(flat, np.append(0, np.cumsum(lengths))).split()
 
     good = np.flatnonzero(reasons == "")
     rows = np.isin(owner, good)

@@ -12,6 +12,7 @@ from typing import NamedTuple, overload
 import numpy as np
 
 from dbnet.data.storage.array_file import map_arrays
+from dbnet.ragged import RaggedPolygons
 from dbnet.structures import Record
 
 _TEXT_END = b"\xff"  # not a byte of UTF-8
@@ -60,12 +61,12 @@ class Records(Sequence[Record]):
         index %= len(self)
         (point, outline, text, name), (_, *ends) = starts[index : index + 2].tolist()
         facts = outlines[outline : ends[0]]
-        bounds = [point, *(point + np.cumsum(facts >> 1, dtype=np.int64)).tolist()]
+        offsets = np.append(0, np.cumsum(facts >> 1, dtype=np.int64))
         image_id = _decoded(names[name : ends[2]].tobytes())
         return Record(
             image_path=f"{self.folder}/{image_id}",
             image_id=image_id,
-            polygons=[points[start:end] for start, end in pairwise(bounds)],
+            polygons=RaggedPolygons(points[point:], offsets).split(),
             ignored=(facts & 1).astype(bool),
             texts=[*map(_decoded, texts[text : ends[1]].tobytes().split(_TEXT_END)[:-1])],
         )
@@ -96,7 +97,8 @@ def pack(records: Sequence[Record]) -> RecordArrays:
     """The records as arrays. Their `image_path` is left out: it is the folder and `image_id`."""
     polygons = [polygon for record in records for polygon in record.polygons]
     ignored = np.concatenate([np.zeros(0, bool), *(record.ignored for record in records)])
-    outlines = 2 * np.array([*map(len, polygons)], np.int64) + ignored
+    ragged = RaggedPolygons.pack(polygons)
+    outlines = 2 * ragged.counts.astype(np.int64) + ignored
     texts = [b"".join(_encoded(t) + _TEXT_END for t in record.texts) for record in records]
     names = [_encoded(record.image_id) for record in records]
     sizes = [
@@ -104,7 +106,7 @@ def pack(records: Sequence[Record]) -> RecordArrays:
         for record, text, name in zip(records, texts, names, strict=True)
     ]
     return RecordArrays(
-        points=np.concatenate([np.zeros((0, 2), np.float32), *polygons]),
+        points=ragged.points,
         outlines=outlines.astype(np.min_scalar_type(outlines.max(initial=0))),
         texts=np.frombuffer(b"".join(texts), np.uint8),
         names=np.frombuffer(b"".join(names), np.uint8),
