@@ -175,18 +175,19 @@ def refuse_other_run(
 def refuse_other_settings(cfg: Config, earlier: Config, *, ranks: int, earlier_ranks: int) -> None:
     """Print the changes a resumed run takes on; raise ValueError for those it cannot.
 
-    With another number of ranks, their batches and --train.accumulate may change so that a step is
-    over as many images as before.
+    --data.batch-size and --train.accumulate may change together, so that a step is over as many
+    images as before: with another number of ranks, or where memory was too little.
     """
     now, before = flat(to_dict(cfg)), flat(to_dict(earlier))
     changed = {name for name in now if now[name] != before[name]}
     allowed = set(RESUME_MAY_CHANGE)
     if earlier.optim.schedule == "cosine":
         allowed.remove("train.epochs")  # the whole curve depends on it
-    if ranks != earlier_ranks:
+    of_step = ranks * cfg.data.batch_size * cfg.train.accumulate
+    as_before = earlier_ranks * earlier.data.batch_size * earlier.train.accumulate
+    if of_step == as_before:
         allowed |= {"data.batch_size", "train.accumulate"}
-        of_step = ranks * cfg.data.batch_size * cfg.train.accumulate
-        as_before = earlier_ranks * earlier.data.batch_size * earlier.train.accumulate
+    if ranks != earlier_ranks:
         if of_step != as_before:
             raise InputError(
                 f"{cfg.train.resume}: an optimizer step was over {as_before} images, now it is "

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -11,7 +12,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 import dbnet.training.engine
 import train
 from dbnet.checkpoint import load_checkpoint
-from dbnet.errors import Stopped
+from dbnet.errors import InputError, Stopped
 from dbnet.training.logger import RunLog
 from tests.faults.runs import PAGES, assert_equal_runs, scalars_of, signal_after, small
 
@@ -119,3 +120,15 @@ def test_a_stop_during_validation_keeps_the_trained_epoch(pages, tmp_path, monke
     train.main(small(pages, tmp_path / "part", epochs=1, resume=part))
     assert not trained
     assert_equal_runs(whole, part)
+
+
+@pytest.mark.faults("too little memory: half the batch, twice the accumulation", "resumed")
+def test_a_smaller_batch_with_more_accumulation_resumes(pages, tmp_path, capsys):
+    folder = train.main(small(pages, tmp_path, epochs=1))
+    cfg = small(pages, tmp_path, epochs=2, resume=folder, accumulate=4)
+    with pytest.raises(InputError, match=r"train\.accumulate: 2 -> 4"):
+        train.main(cfg)
+    train.main(replace(cfg, data=replace(cfg.data, batch_size=1)))
+    assert "resumed with data.batch_size: 2 -> 1" in capsys.readouterr().out
+    state = load_checkpoint(folder / "last.pt")
+    assert (state["epoch"], state["step"]) == (2, 4 + PAGES)

@@ -209,7 +209,7 @@ def frozen(cfg: Config) -> Path:
         return train.main(cfg)
 
 
-def test_train_py_on_two_ranks_equals_one_process_with_twice_the_batch(tmp_path):
+def test_two_ranks_train_a_run_as_one_process_does(tmp_path):
     pages = write_dataset(tmp_path / "pages", train=7, val=5)
     one = Config(
         data=DataConfig(
@@ -252,7 +252,7 @@ def launched(cfg: Config, restarts: list[int]) -> Path:
     return train.main(cfg)
 
 
-def test_a_run_goes_on_when_another_machine_than_rank_0s_has_lost_a_rank(tmp_path):
+def test_a_run_goes_on_when_another_machine_lost_a_rank(tmp_path):
     pages = write_dataset(tmp_path / "pages", train=4, val=2)
     cfg = Config(
         data=DataConfig(
