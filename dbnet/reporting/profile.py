@@ -38,7 +38,8 @@ def _header(profile: dict[str, Any]) -> str:
     started = datetime.fromtimestamp(run["_timestamp"]).isoformat(" ", "seconds")
     trained = ""
     if run.get("epoch") is not None:
-        trained = f" (epoch {run['epoch']}, step {run.get('trainer/global_step', '?')})"
+        step = run.get("trainer/global_step")
+        trained = f" (epoch {run['epoch']}{f', step {step}' if step is not None else ''})"
     rows = [
         ["generated", f"{started}, after {run['_runtime']:.0f} s"],
         ["checkpoint", f"{profile['checkpoint'] or 'random weights'}{trained}"],
@@ -103,10 +104,16 @@ def _slowest(profile: dict[str, Any]) -> str:
     if not slowest:
         return ""
     rows = [
-        [s["image_id"], f"{1000 * s['seconds']:.1f}", str(s["texts"]), str(s["detections"])]
+        [
+            s["image_id"],
+            f"{1000 * s['seconds']:.1f}",
+            f"{s['size'][1]} x {s['size'][0]}",
+            str(s["texts"]),
+            str(s["detections"]),
+        ]
         for s in slowest
     ]
-    header = ["slowest images", "post-process ms", "texts", "detections"]
+    header = ["slowest images", "post-process ms", "size", "texts", "detections"]
     return f"### Slowest images\n\n{table(header, rows)}"
 
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import torch
 
+from dbnet.data.images import image_size
 from dbnet.training.scoring import ImageResult
 
 _SLOWEST = 5
@@ -42,15 +43,16 @@ class Recording:
         return {"rss_mb": [i["rss_mb"] for i in last], "_timestamp": [i["at"] for i in last]}
 
     def slowest(self, records: Any) -> list[dict[str, Any]]:
-        """The images whose post-process took longest, with their annotated texts."""
+        """The images whose post-process took longest, with texts and size (height, width)."""
         found = sorted(self.images, key=lambda image: -image["seconds"])[:_SLOWEST]
         wanted = {image["image_id"] for image in found}
-        texts = {r.image_id: len(r.polygons) for r in records if r.image_id in wanted}
+        facts = {
+            r.image_id: {"texts": len(r.polygons), "size": list(image_size(r.image_path))}
+            for r in records
+            if r.image_id in wanted
+        }
         keys = ("image_id", "seconds", "detections")
-        return [
-            {key: image[key] for key in keys} | {"texts": texts.get(image["image_id"], 0)}
-            for image in found
-        ]
+        return [{key: image[key] for key in keys} | facts[image["image_id"]] for image in found]
 
 
 def resident_mb() -> float:

@@ -109,6 +109,13 @@ def recommendations(profile: dict[str, Any]) -> list[str]:
     """Flags to try, most promising first, each with its expected gain; a line if there is none."""
     found = [*_loader_flags(profile), *_scoring_flags(profile), *_device_flags(profile)]
     found.sort(key=lambda item: -item[0])
+    inside = profile["stages"].get("forward", {}).get("total", 0.0)
+    alone = profile["performance/forward_alone_s"]
+    if not found and profile["performance/over_forward"] > _NEAR and inside > _NEAR * alone:
+        return [
+            f"Measure again on a quiet machine: the forward pass takes {inside:.2f} s within the "
+            f"validation and {alone:.2f} s alone, for other processes use its cores."
+        ]
     if not found:
         return [
             "Nothing to change: no part beside the network takes more than "

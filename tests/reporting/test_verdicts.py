@@ -75,6 +75,9 @@ def test_only_flags_that_follow_from_the_figures_are_recommended():
     cpu = {"cores": 2, "scoring_workers": 0, "device_type": "cpu"}
     [line] = recommendations(profile(FORWARD, run=cpu))
     assert line.startswith("Nothing to change")
+    busy = {"performance/over_forward": 1.9, "performance/forward_alone_s": 5.0}
+    [line] = recommendations(profile(FORWARD, run=cpu, **busy))
+    assert line.startswith("Measure again on a quiet machine: the forward pass takes 9.00 s")
 
 
 def test_a_profile_of_an_earlier_version_has_verdicts_too():
