@@ -25,7 +25,7 @@ def write_hard_receipt(shop: Shop, kinds: Collection[str]) -> Receipt:
         for _ in range(shop.rng.integers(1, 4)):
             _insert(shop, rows, _code(shop))
     if "separators" in kinds:
-        for _ in range(shop.rng.integers(3, 9)):
+        for _ in range(shop.rng.integers(2, 6)):
             _insert(shop, rows, _separators(shop))
     if "bands" in kinds:
         _band(shop, rows)
@@ -36,12 +36,12 @@ def write_hard_receipt(shop: Shop, kinds: Collection[str]) -> Receipt:
     return Receipt(rows, columns, receipt.spaced)
 
 
-def excerpt(shop: Shop, rows: list[Row], ems: float) -> list[Row]:
+def excerpt(shop: Shop, rows: list[Row], ems: float, *, from_top: bool) -> list[Row]:
     """Rows that follow each other, about `ems` high in all: from the top, or from anywhere."""
     sizes = [row.size if row.kind != "frame" else 0.3 for row in rows]
     if sum(sizes) <= ems:
         return rows
-    first = 0 if shop.rng.random() < 0.4 else int(shop.rng.integers(len(rows)))
+    first = 0 if from_top else int(shop.rng.integers(len(rows)))
     while first > 0 and sum(sizes[first:]) < ems:
         first -= 1
     last, height = first, 0.0

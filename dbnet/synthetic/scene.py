@@ -54,7 +54,7 @@ def draw_scene(
     """
     kinds = draw_kinds(rng) if kinds is None else kinds
     shape = _canvas(rng)
-    scanned = bool("street photo" not in kinds and rng.random() < 0.3)
+    scanned = bool("street photo" not in kinds and rng.random() < 0.4)
     image, texts = _behind(rng, shape, material, street="street photo" in kinds)
     count = int(rng.integers(2, 4)) if "several" in kinds else 1
     em = float(np.exp(rng.uniform(*np.log((8.5, 26 if count > 1 else 56)))))
@@ -114,7 +114,8 @@ def _sheet(
         face = face._replace(finish="smooth")
     leading = float(rng.uniform(0.78, 0.98) if "tight lines" in kinds else rng.uniform(1.0, 1.45))
     longest = (1.7 if "cut off" in kinds else 0.9) * room[1] / (em * leading)
-    rows = excerpt(shop, receipt.rows, max(8.0, longest))
+    from_top = "logo" in kinds or rng.random() < 0.3
+    rows = excerpt(shop, receipt.rows, max(8.0, longest), from_top=from_top)
     printer = Printer(face, display, max(8, round(em)), leading)
     return typeset(
         Receipt(rows, receipt.columns, receipt.spaced), rng, length=0, level=level, printer=printer
@@ -170,11 +171,11 @@ def _lay(
     paper, quads, words = print_and_use(rng, sheet, kinds, scanned=scanned)
     creased = "creases" in kinds
     surface = draw_surface(rng, sheet.ink.shape, em=sheet.size, creased=creased)
-    shade = surface.light(sheet.ink.shape) ** (0.4 if scanned else 1.0)  # a lid presses it flat
+    shade = surface.light(sheet.ink.shape) ** (0.3 if scanned else 1.0)  # a lid presses it flat
     paper = times(paper, np.clip(shade * 200, 0, 255).astype(np.uint8), 200)
     if creased and material.textures:
         texture = material.textures[int(rng.integers(len(material.textures)))]
-        paper = textured(rng, paper, texture, rng.uniform(0.2, 0.4 if scanned else 0.9))
+        paper = textured(rng, paper, texture, rng.uniform(0.1, 0.25 if scanned else 0.8))
     lying = Lying(surface, place(rng, sheet, slot, kinds, scanned=scanned))
     laid = resample(paper, shape, lying.back, grid=_FINE)
     mask = paper_mask(lying, sheet.ink.shape, shape)

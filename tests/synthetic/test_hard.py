@@ -206,11 +206,12 @@ def test_an_excerpt_is_a_run_of_rows_with_whole_frames():
     for seed in range(30):
         shop = _shop(seed)
         rows = write_hard_receipt(shop, KINDS).rows
-        part = excerpt(shop, rows, 12.0)
+        part = excerpt(shop, rows, 12.0, from_top=seed % 2 == 0)
         assert 6 < sum(row.size for row in part) < 25
+        assert seed % 2 or part[0] == rows[0]
         kinds = [row.kind for row in part if row.kind in ("frame", "unframe")]
         assert kinds == ["frame", "unframe"] * (len(kinds) // 2)
-        assert excerpt(shop, rows, 1e6) == rows
+        assert excerpt(shop, rows, 1e6, from_top=False) == rows
 
 
 def test_plain_receipts_say_what_they_always_said():
