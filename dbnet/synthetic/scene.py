@@ -20,7 +20,7 @@ from dbnet.synthetic.material import Material
 from dbnet.synthetic.placing import Lying, outline, paper_mask, place
 from dbnet.synthetic.sheet import Level, Printer, Sheet, typeset
 from dbnet.synthetic.surface import draw_surface, textured
-from dbnet.synthetic.visibility import Text, behind_paper, clipped
+from dbnet.synthetic.visibility import Text, behind_paper, clipped, legible
 from dbnet.synthetic.wear import print_and_use
 from dbnet.synthetic.words import LOCALES, MORE_LOCALES, Shop
 
@@ -46,8 +46,9 @@ def draw_scene(
     """One to three hard receipts, scanned or photographed, longest side 900 to 1400 pixels.
 
     The state of `rng` and the material decide. Outlines are quads, or polygons that follow the
-    bend of the paper to within half a pixel. A text of which less than half is visible, behind
-    another receipt or beyond the border, is ignored; what is left of the others is labelled.
+    bend of the paper to within half a pixel. A text that is partly behind another receipt, has
+    lost half of its height at the border, or hardly differs from its paper, is ignored; of others
+    that are cut off, what is left is labelled.
 
     Args:
         kinds: of KINDS; None: random ones.
@@ -55,23 +56,33 @@ def draw_scene(
     kinds = draw_kinds(rng) if kinds is None else kinds
     shape = _canvas(rng)
     scanned = bool("street photo" not in kinds and rng.random() < 0.4)
-    image, texts = _behind(rng, shape, material, street="street photo" in kinds)
+    image, texts = _behind(rng, shape, material, kinds, scanned=scanned)
+    covered = np.zeros(shape, np.uint8)
     count = int(rng.integers(2, 4)) if "several" in kinds else 1
     em = float(np.exp(rng.uniform(*np.log((8.5, 26 if count > 1 else 56)))))
-    heights = []
     for number in range(count):
         slot = _slot(shape, number, count)
         sheet = _sheet(rng, kinds, material, em * rng.uniform(0.85, 1.2), slot[1], level)
-        image, texts = _lay(rng, image, texts, sheet, slot, kinds, material, scanned=scanned)
-        heights.append(0.7 * sheet.size)
-    image = _camera(rng, image, min(heights), kinds, scanned=scanned)
-    visible = [left for text in texts if (left := clipped(text, shape)) is not None]
+        image, mask, added = _lay(rng, image, sheet, slot, kinds, material, scanned=scanned)
+        hidden = (behind_paper(text, mask) for text in texts)
+        texts = [text for text in hidden if text is not None] + added
+        covered |= mask
+    texts = [left for text in texts if (left := clipped(text, shape)) is not None]
+    image = scan(rng, image, covered) if scanned else times(image, light(rng, shape), 200)
+    image = _camera(rng, image, _height(texts), kinds, scanned=scanned)
+    texts = [legible(text, image) for text in texts]
     return Scene(
         image,
-        [text.outline for text in visible],
-        [text.ignored for text in visible],
-        [text.text for text in visible],
+        [text.outline for text in texts],
+        [text.ignored for text in texts],
+        [text.text for text in texts],
     )
+
+
+def _height(texts: list[Text]) -> float:
+    """Of the smaller texts of receipts, pixels."""
+    heights = [min(cv2.minAreaRect(text.outline)[1]) for text in texts if not text.ignored]
+    return float(np.percentile(heights, 25)) if heights else 12.0
 
 
 def _canvas(rng: np.random.Generator) -> tuple[int, int]:
@@ -123,10 +134,18 @@ def _sheet(
 
 
 def _behind(
-    rng: np.random.Generator, shape: tuple[int, int], material: Material, *, street: bool
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    material: Material,
+    kinds: Collection[str],
+    *,
+    scanned: bool,
 ) -> tuple[np.ndarray, list[Text]]:
     """What the receipts lie on, uint8 (H, W, 3), and its texts."""
-    if not street:
+    if scanned:
+        bed = 255 if rng.random() < 0.6 else int(rng.integers(170, 256))
+        return np.full((*shape, 3), bed, np.uint8), []
+    if "street photo" not in kinds:
         return desk(rng, shape), []
     if not len(material.backgrounds):
         return _clutter(rng, shape), []
@@ -158,15 +177,14 @@ def _clutter(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 def _lay(
     rng: np.random.Generator,
     image: np.ndarray,
-    texts: list[Text],
     sheet: Sheet,
     slot: tuple[np.ndarray, np.ndarray],
     kinds: Collection[str],
     material: Material,
     *,
     scanned: bool,
-) -> tuple[np.ndarray, list[Text]]:
-    """The image with one more receipt on it, and all texts that can be seen at least in part."""
+) -> tuple[np.ndarray, np.ndarray, list[Text]]:
+    """The image with one more receipt on it, where that lies, uint8 (H, W), and its texts."""
     shape = image.shape[:2]
     paper, quads, words = print_and_use(rng, sheet, kinds, scanned=scanned)
     creased = "creases" in kinds
@@ -179,16 +197,12 @@ def _lay(
     lying = Lying(surface, place(rng, sheet, slot, kinds, scanned=scanned))
     laid = resample(paper, shape, lying.back, grid=_FINE)
     mask = paper_mask(lying, sheet.ink.shape, shape)
-    texts = [text for text in (behind_paper(text, mask) for text in texts) if text is not None]
-    if scanned:
-        laid[mask == 0] = 255 if rng.random() < 0.6 else rng.integers(170, 256)
-        laid = scan(rng, laid, mask)
-        image = laid if not texts else cv2.copyTo(laid, mask, image)
-    else:
-        image = cv2.copyTo(laid, mask, times(image, drop_shadow(rng, mask), 255))
-    for quad, word in zip(quads, words, strict=True):
-        texts.append(Text(outline(lying, quad, sheet.size), logical(word), False))
-    return image, texts
+    under = image if scanned else times(image, drop_shadow(rng, mask), 255)
+    texts = [
+        Text(outline(lying, quad, sheet.size), logical(word), False)
+        for quad, word in zip(quads, words, strict=True)
+    ]
+    return cv2.copyTo(laid, mask, under), mask, texts
 
 
 def _camera(
@@ -199,9 +213,7 @@ def _camera(
     *,
     scanned: bool,
 ) -> np.ndarray:
-    """Light, lens, sensor and file; `height` is that of the smallest body text."""
-    if not scanned:
-        image = times(image, light(rng, image.shape[:2]), 200)
+    """Shadow, lens, sensor and file; blur follows the text `height`, pixels."""
     if "shadow" in kinds:
         image = photometry.shade(image, rng)
     if "blur" in kinds:

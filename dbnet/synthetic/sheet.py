@@ -117,11 +117,12 @@ class _Setter:
 
     def sheet(self, level: Level) -> Sheet:
         height = round(self.y + self.size * self.rng.uniform(0.6, 3.0))
-        ink = np.zeros((height, self.width + 2 * self.left), np.uint8)
-        for piece in self.pieces:
+        pieces, shape = _fitted(self.pieces, (height, self.width + 2 * self.left))
+        ink = np.zeros(shape, np.uint8)
+        for piece in pieces:
             area = ink[piece.y :, piece.x :][: piece.ink.shape[0], : piece.ink.shape[1]]
             area[:] = cv2.subtract(area, piece.ink) if piece.erases else np.maximum(area, piece.ink)
-        words = [piece for piece in self.pieces if piece.text is not None]
+        words = [piece for piece in pieces if piece.text is not None]
         groups = _lines(words) if level == "lines" else [[word] for word in words]
         texts = [" ".join(word.text for word in group) for group in groups]
         return Sheet(ink, [_box(group) for group in groups], texts, self.size)
@@ -136,6 +137,8 @@ class _Setter:
         if row.wide:
             face = face._replace(stretch=1.9 * face.stretch)
         blank = face.stretch * size * (face.pitch or 0.28)
+        if self.band and row.size > 1.5:  # accents of large letters reach higher than their line
+            self.y += 0.3 * (size - self.size)
         leading = max(self.leading, self.band if row.inverse else 0.0)
         pitch, first, lines = size * leading, len(self.pieces), 1
         baseline, limit = self.y + 0.5 * pitch + 0.36 * size, float(self.width)
@@ -230,6 +233,17 @@ class _Setter:
 
     def logo(self, row: Row) -> None:
         self.put_graphic(graphics.logo(self.rng, row.size, self.size))
+
+
+def _fitted(pieces: list[_Piece], shape: tuple[int, int]) -> tuple[list[_Piece], tuple[int, int]]:
+    """The pieces, and (height, width) enlarged where large letters reach beyond the sheet."""
+    top = max(0, *(2 - piece.y for piece in pieces if piece.y < 0), 0)
+    left = max(0, *(2 - piece.x for piece in pieces if piece.x < 0), 0)
+    if top or left:
+        pieces = [piece._replace(x=piece.x + left, y=piece.y + top) for piece in pieces]
+    bottom = max((piece.y + piece.ink.shape[0] for piece in pieces), default=0)
+    right = max((piece.x + piece.ink.shape[1] for piece in pieces), default=0)
+    return pieces, (max(shape[0] + top, bottom), max(shape[1] + left, right))
 
 
 def _lines(words: list[_Piece]) -> list[list[_Piece]]:

@@ -8,6 +8,8 @@ import pyclipper
 
 from dbnet.geometry import area
 
+_FAINTEST = 14  # grey levels between print and paper that a person can still read
+
 
 class Text(NamedTuple):
     outline: np.ndarray  # float32 (P, 2), pixels of the image, may leave it
@@ -53,3 +55,12 @@ def clipped(text: Text, shape: tuple[int, int]) -> Text | None:
     if area(left) > 0.98 * area(points):
         return text._replace(outline=left)
     return Text(left, "", text.ignored or height < 0.55 * whole)
+
+
+def legible(text: Text, image: np.ndarray) -> Text:
+    """The text, ignored where its grey values in the image (H, W, 3) hardly differ."""
+    x, y, width, height = cv2.boundingRect(text.outline)
+    crop = image[max(0, y) : y + height, max(0, x) : x + width]
+    grey = cv2.blur(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (3, 3))
+    dark, bright = np.percentile(grey, (4, 95))
+    return text if bright - dark >= _FAINTEST else text._replace(ignored=True)
