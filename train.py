@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from configs import Config
-from dbnet.errors import Stopped
+from dbnet.errors import InputError, Stopped
+from dbnet.header import read_header
 from dbnet.runtime import cli, torchrun
 from dbnet.section import flat, to_dict
 from dbnet.training.run import (
@@ -37,7 +38,22 @@ def parse() -> Config:
         folder = cli.value_of("--train.resume")
         return read_run_config(Path(folder), Config) if folder else Config()
 
-    return cli.parse(Config, default=default, description=__doc__, folder_flag="--data.root")
+    cfg = cli.parse(Config, default=default, description=__doc__, folder_flag="--data.root")
+    refuse_early(cfg)
+    return cfg
+
+
+def refuse_early(cfg: Config) -> None:
+    """Raise InputError for what the file system alone shows to be wrong."""
+    if cfg.train.resume is not None:
+        return
+    if cfg.model.weights is not None:
+        read_header(cfg.model.weights)
+    named = cfg.train.out / (cfg.train.name or "")
+    if cfg.train.name and named.exists() and not torchrun.restarts():
+        raise InputError(
+            f"{named}: exists; choose another --train.name, or go on with --train.resume {named}"
+        )
 
 
 if __name__ == "__main__":  # before PyTorch, which takes seconds to import
@@ -301,9 +317,13 @@ def replace_train(cfg: Config, **changes: object) -> Config:
 
 
 def print_config(cfg: Config, built: dict[str, object]) -> None:
-    for section, values in (to_dict(cfg) | {"built": built}).items():
-        items = flat(values).items() if isinstance(values, dict) else [("", values)]
-        print(f"{section:12s}" + ", ".join(f"{name} {value}" for name, value in items))
+    """What differs from the defaults, a line each; all of it is in config.json."""
+    defaults = flat(to_dict(Config()))
+    for name, value in flat(to_dict(cfg)).items():
+        if value != defaults[name]:
+            print(f"{name:24s}{value}")
+    for name, value in built.items():
+        print(f"{name:24s}{value}")
 
 
 if __name__ == "__main__":

@@ -57,6 +57,6 @@ def released(payload: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     try:
-        tyro.cli(main)
+        tyro.cli(main, prog="python -m dbnet.release")
     except (InputError, OSError) as error:
         sys.exit(f"dbnet.release: {one_line(error)}")

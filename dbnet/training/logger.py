@@ -88,7 +88,9 @@ class RunLog:
         self.epoch = epoch
         self.epoch_started = time.perf_counter() - self.seconds
         title = f"epoch {epoch + 1}/{self.epochs}"
-        self.bar = tqdm(total=batches, desc=title, leave=False, disable=not is_main())
+        self.bar = tqdm(
+            total=batches, desc=title, leave=False, dynamic_ncols=True, disable=not is_main()
+        )
 
     def on_step(self, report: StepReport) -> None:
         """For train_one_epoch; scalars are stepped by batches done, this one included."""
@@ -159,6 +161,8 @@ class RunLog:
                 f"R {record['val/cleval/recall']:.4f} H {record['val/cleval/hmean']:.4f}, "
                 f"IoU H {record['val/iou/hmean']:.4f}"
             )
+            if record["val/cleval/hmean"] > 0.2 and record["val/iou/hmean"] < 0.05:
+                parts.append("WARNING: CLEval without IoU: detections cover the text as blobs")
         rates = [
             f"{name} {record[f'cache/{name}_hit_rate']:.0%}"
             for name in ("targets", "images")

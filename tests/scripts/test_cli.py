@@ -177,3 +177,26 @@ def test_drawn_receipts_of_the_training_are_not_evaluated(checkpoints, tmp_path,
     assert evaluate.parse().data == EvalDataConfig(root=tmp_path)
     monkeypatch.setattr(sys, "argv", [*words, "None"])
     assert evaluate.parse().data == EvalDataConfig()
+
+
+def test_a_missing_start_or_a_taken_name_is_told_while_parsing(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    for words, told in (
+        (["--model.weights", "nothing.pt"], "nothing.pt: no such checkpoint"),
+        (["--train.name", "mine", "--train.out", str(tmp_path)], "mine: exists; choose another"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["train.py", *words])
+        with pytest.raises(InputError, match=told):
+            train.parse()
+
+
+TRAINING_ONLY = ("train-size", "drawn-mix", "fill-cache", "check-only")
+
+
+@pytest.mark.parametrize("name", TRAINING_ONLY)
+@pytest.mark.parametrize("program", [evaluate, profile_val])
+def test_flags_of_training_alone_are_refused_elsewhere(program, name, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["program", f"--data.{name}", "64"])
+    with pytest.raises(SystemExit) as stop:
+        program.parse()
+    assert stop.value.code == 2
