@@ -45,12 +45,12 @@ def parse() -> Config:
 
 def refuse_early(cfg: Config) -> None:
     """Raise InputError for what the file system alone shows to be wrong."""
-    if cfg.train.resume is not None:
-        return
+    if cfg.train.resume is not None or torchrun.is_started_by_torchrun():
+        return  # of several ranks only rank 0 tells what is wrong, later
     if cfg.model.weights is not None:
         read_header(cfg.model.weights)
     named = cfg.train.out / (cfg.train.name or "")
-    if cfg.train.name and named.exists() and not torchrun.restarts():
+    if cfg.train.name and named.exists():
         raise InputError(
             f"{named}: exists; choose another --train.name, or go on with --train.resume {named}"
         )
