@@ -1,4 +1,4 @@
-"""CPU time of everything but the network: the textbook's way and ours, in turn, on the same maps.
+"""CPU time of everything but the network: reference and package in turn, on the same maps.
 
     python -m benchmarks.host_overhead [--root ROOT] [--images N] [--checkpoint FILE]
 
@@ -71,7 +71,7 @@ def main() -> None:
         )
         samples = [loader.dataset[0, index] for index in range(len(records))]
         maps = probability_maps(args.checkpoint or released_weights(), samples)
-        ways = {"textbook": theirs, "here": ours}
+        ways = {"reference": theirs, "here": ours}
         times = [
             {name: measure(way, samples, maps) for name, way in ways.items()}
             for _ in range(1 + args.repeats)
@@ -128,10 +128,10 @@ def measure(way: Way, samples: list[Sample], maps: list[np.ndarray]) -> dict[str
 
 def report(times: list[dict[str, dict[str, float]]]) -> None:
     """One row per part, from the times of each repeat."""
-    print(f"{'ms per image':14}{'textbook':>25}{'here':>25}{'ratio':>25}")
+    print(f"{'ms per image':14}{'reference':>25}{'here':>25}{'ratio':>25}")
     for part in times[0]["here"]:
         theirs, ours = (
-            np.array([each[name][part] for each in times]) for name in ("textbook", "here")
+            np.array([each[name][part] for each in times]) for name in ("reference", "here")
         )
         columns = [spread(theirs, 2), spread(ours, 2), spread(theirs / ours, 1)]
         print(f"{part:14}" + "".join(f"{column:>25}" for column in columns))

@@ -19,7 +19,7 @@ from dbnet.data.annotations.scan import load_records
 from dbnet.geometry import min_area_quad
 from dbnet.metrics.cleval import CLEval
 from dbnet.metrics.iou import IoUMetric
-from dbnet.reference import iou as plain_iou
+from dbnet.reference import iou as reference_iou
 from dbnet.settings import CLEvalConfig, IoUConfig
 from dbnet.synthetic.dataset import draw_receipt
 
@@ -121,7 +121,7 @@ def measure(
 def iou_double_loop(
     dets: list[np.ndarray], gts: list[np.ndarray], ignored: np.ndarray, texts: list[str]
 ) -> dict[str, int]:
-    return plain_iou.evaluate(dets, gts, ignored, iou_thresh=IoUConfig().iou_thresh)
+    return reference_iou.evaluate(dets, gts, ignored, iou_thresh=IoUConfig().iou_thresh)
 
 
 def report(best: dict[str, np.ndarray], names: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Post-processing against the textbook version, in turn, on the same maps.
+"""Post-processing against the reference, in turn, on the same maps.
 
 python -m benchmarks.postprocess [--root ROOT] [--images N]
 """
@@ -87,7 +87,7 @@ def main() -> None:
     texts = list(load_texts(data_root(args.root, args.images), size, args.images))
     hard = [kernel_map(polygons, size) for polygons in texts]
     soft = [soft_map(polygons, size) for polygons in texts]
-    print("maps                    found  ours, ms           textbook, ms         ratio")
+    print("maps                    found  ours, ms           reference, ms        ratio")
     for mode, use_polygon in MODES.items():
         settings = replace(cfg.postprocess, use_polygon=use_polygon)
         compare(f"kernels, {mode}", hard, settings, args.repeats)

@@ -1,4 +1,4 @@
-"""Target maps: textbook against make_targets against a warm cache, in turn, on the same images.
+"""Target maps: reference against make_targets against a warm cache, in turn, on the same images.
 
     python -m benchmarks.targets [--root ROOT] [--images N] [--image-size 640] [--repeats 7]
 
@@ -21,7 +21,7 @@ from dbnet.data.storage.caches import TargetCache
 from dbnet.data.targets import make_targets
 from dbnet.data.transforms import letterbox
 from dbnet.geometry import transform
-from dbnet.reference import targets as textbook
+from dbnet.reference import targets as reference
 from dbnet.settings import TargetsConfig
 from dbnet.structures import TargetMaps
 from dbnet.synthetic import dataset as synthetic
@@ -40,7 +40,7 @@ def main() -> None:
         images = load(args.root or drawn(Path(folder), args.images), args.images, args.image_size)
         cache = TargetCache(folder=Path(folder) / "cache", targets=TargetsConfig(**PARAMETERS))
         makers = {
-            "textbook": lambda *a: textbook.make_targets(*a, **PARAMETERS),
+            "reference": lambda *a: reference.make_targets(*a, **PARAMETERS),
             "make_targets": lambda *a: make_targets(*a, **PARAMETERS),
             "cache, warm": cache,
         }
@@ -51,7 +51,7 @@ def main() -> None:
     print(f"{len(images)} images of {args.image_size} pixels, {texts:.0f} texts each on average")
     for name, best in seconds.items():
         low, median, high = np.percentile(1e3 * best, [25, 50, 75])
-        ratio = np.median(seconds["textbook"] / best)
+        ratio = np.median(seconds["reference"] / best)
         print(f"{name:14}{median:8.2f} ms ({low:.2f} .. {high:.2f}){ratio:8.1f}x")
     print(f"an entry of the cache takes {stored / 1000:.0f} kB")
 

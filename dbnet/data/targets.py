@@ -58,7 +58,8 @@ def make_targets(
     text by half a pixel, and fills the polygon grown by D for thresh_mask.
     """
     _check(polygons)
-    thick, masked = [], []
+    thick: list[np.ndarray] = []
+    masked: list[np.ndarray] = []
     for polygon, is_ignored in zip(polygons, ignored, strict=True):
         (masked if is_ignored or _short_side(polygon) < MIN_SIDE else thick).append(polygon)
     kernels, reach = _shrink(thick, shrink_ratio)
@@ -180,7 +181,7 @@ class _Columns(NamedTuple):
 
     kind: np.ndarray  # 2 where v is x and u is y, plus 1 where the columns are beside an end
     rows: np.ndarray  # pixels per column
-    count: np.ndarray  # columns
+    width: np.ndarray  # number of columns
     first_u: np.ndarray  # u of the first column
     u_middle: np.ndarray  # of the edge
     v_middle: np.ndarray
@@ -209,7 +210,7 @@ def _draw_closeness(canvas: np.ndarray, polygons: list[np.ndarray], reach: np.nd
         steep, beside_end = divmod(int(block.kind[0]), 2)
         u_stride, v_stride, v_size = (width, 1, width) if steep else (1, width, height)
         rows = int(block.rows.max())
-        count = block.count.astype(np.int64)
+        count = block.width.astype(np.int64)
         before = np.cumsum(count) - count
         per_group = np.stack([block.first_u - before, *block[4:]])
         # From here on one value per column, (C,).
@@ -281,7 +282,7 @@ def _column_blocks(
     columns = _Columns(*table)  # views
     columns.kind[:] = 2 * steep + np.array([[1], [0], [1]])
     columns.rows[:] = rows
-    columns.count[:] = np.diff(borders, axis=0)  # near a short edge, none is between
+    columns.width[:] = np.diff(borders, axis=0)  # near a short edge, none is between
     columns.first_u[:] = borders[:-1]
     columns.u_middle[:] = u
     columns.v_middle[:] = v
@@ -291,13 +292,13 @@ def _column_blocks(
     columns.half[:] = half / (cosine * reach)
 
     # 4.
-    table = table[:, columns.count > 0]  # (fields, G)
+    table = table[:, columns.width > 0]  # (fields, G)
     kind, rows, _ = table[:3]
     table = table[:, np.lexsort([rows, kind])]
     columns = _Columns(*table)
     # A block's columns are all made as long as its longest: 4..15 pixels go together, then 16..63.
     length_class = (np.frexp(columns.rows)[1] + 1) // 2
-    number = np.cumsum(columns.rows * columns.count) // _BLOCK
+    number = np.cumsum(columns.rows * columns.width) // _BLOCK
     labels = np.stack([columns.kind, length_class, number])
     cuts = np.flatnonzero(np.diff(labels, axis=1).any(axis=0)) + 1
     return [_Columns(*block) for block in np.split(table, cuts, axis=1)] if table.size else []

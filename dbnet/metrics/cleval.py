@@ -14,7 +14,7 @@ import shapely
 
 from dbnet.metrics.batches import BatchMetric
 from dbnet.metrics.characters import GroundTruth, SizeView, false_characters, ground_truth
-from dbnet.metrics.content_cache import KeptByContent
+from dbnet.metrics.content_cache import ContentCache
 from dbnet.metrics.overlap import boxes_meet, overlap_areas, points_inside
 from dbnet.metrics.polygons import Polygons, checked, pack_each
 from dbnet.metrics.rates import RATES, counted, named
@@ -60,14 +60,13 @@ class CLEval(BatchMetric):
     texts, but for one rounding: where three or more don't-care regions share a detection, the
     package adds their float32 shares in the order of a Python set, and so does this.
 
-    What depends on the ground truth alone is kept, by content, for the next validation, and
-    survives `reset`.
+    What depends on the ground truth alone is cached by its content and survives `reset`.
     """
 
     def __init__(self, cfg: CLEvalConfig) -> None:
         self.cfg = cfg
         self._bins = list(pairwise(cfg.scale_bins)) if cfg.scale_wise else []
-        self._ground_truths = KeptByContent[GroundTruth]()
+        self._ground_truths = ContentCache[GroundTruth]()
         self.reset()
 
     def reset(self) -> None:
@@ -99,10 +98,10 @@ class CLEval(BatchMetric):
         truths = [self._ground_truth(*annotation) for annotation in annotations]
         packed = pack_each(detections, truncated=True)
         results = []
-        for found, kept, outlines, truth in zip(
+        for found, considered, outlines, truth in zip(
             det_polygons, detections, packed, truths, strict=True
         ):
-            counts = self._evaluate(kept, outlines, truth, len(found) - len(kept))
+            counts = self._evaluate(considered, outlines, truth, len(found) - len(considered))
             rates = [self._rates(row) for row in counts]
             self._totals += np.hstack([counts, rates])
             results.append(named(rates[0]) | counted(counts[0]))
@@ -144,24 +143,24 @@ class CLEval(BatchMetric):
     ) -> GroundTruth:
         """The prepared annotation, from an earlier call with the same content if there was one."""
         polygons = checked(polygons, "ground truth")
-        ignored = np.asarray(ignored, bool).reshape(-1)
+        flags = np.asarray(ignored, bool).reshape(-1)
         texts = [""] * len(polygons) if texts is None else texts
-        if not len(polygons) == len(ignored) == len(texts):
+        if not len(polygons) == len(flags) == len(texts):
             raise ValueError(
-                f"{len(polygons)} ground truth polygons, {len(ignored)} ignored flags and "
+                f"{len(polygons)} ground truth polygons, {len(flags)} ignored flags and "
                 f"{len(texts)} texts: give one of each per text"
             )
         if self._bins and image_size is None:
             raise ValueError("scale-wise results need update(..., image_size=(height, width))")
-        longest_side = max(image_size) if self._bins else 0
+        longest_side = max(image_size) if self._bins and image_size else 0
         corners = np.fromiter(map(len, polygons), np.int64, len(polygons))
         lengths = np.fromiter(map(len, texts), np.int64, len(polygons))
         header = np.array([len(polygons), longest_side])
         return self._ground_truths.get(
-            [header, corners, lengths, ignored, *polygons],
+            [header, corners, lengths, flags, *polygons],
             lambda: ground_truth(
                 polygons,
-                ignored,
+                flags,
                 lengths,
                 vertical_aspect_ratio_thresh=self.cfg.vertical_aspect_ratio_thresh,
                 longest_side=longest_side,
@@ -194,20 +193,20 @@ class CLEval(BatchMetric):
             match, det_dc = self._match(found, precision, view)
             per_gt, per_det = match.sum(axis=1), match.sum(axis=0)
             claimed = match[gt_index, det_index]
-            num_claimed = np.count_nonzero(claimed)
-            num_found = np.count_nonzero(np.bincount(char_index[claimed]))
+            num_claimed = int(np.count_nonzero(claimed))
+            num_found = int(np.count_nonzero(np.bincount(char_index[claimed])))
             unmatched = np.flatnonzero((per_det == 0) & ~det_dc)
             num_false = false_characters([detections[i] for i in unmatched])
             results.append(
                 Counts(
                     num_images=1,
                     num_gt=shape[0],
-                    num_gt_dc=np.count_nonzero(view.dc),
+                    num_gt_dc=int(np.count_nonzero(view.dc)),
                     num_det=shape[1],
-                    num_det_dc=np.count_nonzero(det_dc),
+                    num_det_dc=int(np.count_nonzero(det_dc)),
                     num_det_capped=capped,
-                    num_splitted=np.count_nonzero(per_gt > 1),
-                    num_merged=np.count_nonzero(per_det > 1),
+                    num_splitted=int(np.count_nonzero(per_gt > 1)),
+                    num_merged=int(np.count_nonzero(per_det > 1)),
                     num_char_overlapped=num_claimed - num_found,
                     num_char_gt=truth.lengths[~view.dc].sum(),
                     num_char_det=num_claimed + num_false,

@@ -1,4 +1,4 @@
-"""What the metrics make of a ground truth, kept for the next validation."""
+"""Cache of what the metrics compute from a ground truth, for the next validation."""
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
@@ -11,7 +11,7 @@ Value = TypeVar("Value")
 _MAX_IMAGES = 2048  # some 20 kB each
 
 
-class KeptByContent(Generic[Value]):
+class ContentCache(Generic[Value]):
     """Values under the content of the arrays that they were made of, never stale.
 
     A full one keeps what it has: every validation goes through the images in one order, so that

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dbnet.metrics.batches import BatchMetric
-from dbnet.metrics.content_cache import KeptByContent
+from dbnet.metrics.content_cache import ContentCache
 from dbnet.metrics.overlap import overlap_areas
 from dbnet.metrics.polygons import Polygons, checked, pack, pack_each
 from dbnet.metrics.rates import RATES, counted, named
@@ -40,13 +40,12 @@ class IoUMetric(BatchMetric):
     Polygons are taken as they are; one that crosses itself stands for the points that it winds
     around an odd number of times (shapely.make_valid).
 
-    What depends on the ground truth alone is kept, by content, for the next validation, and
-    survives `reset`.
+    What depends on the ground truth alone is cached by its content and survives `reset`.
     """
 
     def __init__(self, cfg: IoUConfig) -> None:
         self.cfg = cfg
-        self._ground_truths = KeptByContent[Polygons]()
+        self._ground_truths = ContentCache[Polygons]()
         self.reset()
 
     def reset(self) -> None:
@@ -109,23 +108,23 @@ class IoUMetric(BatchMetric):
     def _evaluate(self, dets: Polygons, gts: Polygons, ignored: np.ndarray) -> IoUCounts:
         gt_areas, det_areas = gts.region_areas, dets.region_areas
         dc, wanted = np.flatnonzero(ignored), np.flatnonzero(~ignored)
-        kept = np.arange(len(det_areas))
+        valid = np.arange(len(det_areas))
         if len(dc):
-            least = _DC_SHARE * np.broadcast_to(det_areas, (len(dc), len(kept)))
-            _, on_dc, shared = _overlaps(gts, dc, dets, kept, least)
-            kept = np.setdiff1d(kept, on_dc[shared / det_areas[on_dc] > _DC_SHARE])
+            least = _DC_SHARE * np.broadcast_to(det_areas, (len(dc), len(valid)))
+            _, on_dc, shared = _overlaps(gts, dc, dets, valid, least)
+            valid = np.setdiff1d(valid, on_dc[shared / det_areas[on_dc] > _DC_SHARE])
 
-        total = gt_areas[wanted, None] + det_areas[kept]
+        total = gt_areas[wanted, None] + det_areas[valid]
         least = total * self.cfg.iou_thresh / (1 + self.cfg.iou_thresh)
-        gt_index, det_index, shared = _overlaps(gts, wanted, dets, kept, least)
+        gt_index, det_index, shared = _overlaps(gts, wanted, dets, valid, least)
         iou = shared / (gt_areas[gt_index] + det_areas[det_index] - shared)
         good = iou > self.cfg.iou_thresh
         return IoUCounts(
             num_images=1,
             num_gt=len(wanted),
             num_gt_dc=len(dc),
-            num_det=len(kept),
-            num_det_dc=len(det_areas) - len(kept),
+            num_det=len(valid),
+            num_det_dc=len(det_areas) - len(valid),
             num_matched=_greedy(gt_index[good], det_index[good]),
         )
 

@@ -11,14 +11,26 @@ def points_inside(polygons: Polygons, points: np.ndarray) -> tuple[np.ndarray, n
     """All pairs (polygon, point) with the point inside by the even-odd rule, two (K,) indices.
 
     points: float64 (2, C), sorted by y. Borders on the left and on top belong to a polygon.
+
+    A ray from the point to the right crosses the outline an odd number of times (Shimrat, 1962).
+
+    1. A ray can cross the edges at its height alone. The points are sorted by y: those at the
+       height of an edge are a range, found by a search for its two ends.
+    2. Of these, the edge is crossed by the rays of the points on its left.
+    3. Pairs of polygon and point that come up an odd number of times are inside.
     """
+    # 1.
     x, y = points
     above = np.searchsorted(y, polygons.corners[1])  # points above each corner
     start, end = above, above[polygons.next]
-    edge, point = ranges(np.minimum(start, end), np.maximum(start, end))  # at the edge's height
+    edge, point = ranges(np.minimum(start, end), np.maximum(start, end))
+
+    # 2.
     x1, y1 = polygons.corners[:, edge]
     x0, y0 = polygons.ends[:, edge]
     crossed = x[point] < (x1 - x0) * (y[point] - y0) / (y1 - y0) + x0
+
+    # 3.
     owner = np.repeat(np.arange(len(polygons.convex)), np.diff(polygons.offsets))
     pairs, times = np.unique(owner[edge[crossed]] * len(x) + point[crossed], return_counts=True)
     return np.divmod(pairs[times % 2 == 1], max(len(x), 1))
@@ -62,7 +74,16 @@ def _outline_overlaps(
     it, positive where the edge runs to the right. The shared region of two outlines is therefore
     the signed sum over all pairs of edges of what lies under both: an integral of the lower of
     two straight lines.
+
+    1. Pairs of edges that lie above each other, `pair` being the pair of outlines that they
+       belong to: first the edges of a over b's width, then for each of them the edges of b.
+    2. Both lines over the x that they share, from a common base below both outlines.
+    3. The mean height of the lower line is the mean of both less half their mean distance. The
+       distance d runs linearly from `first` to `last`. Where it changes sign the lines cross, and
+       the mean of |d| is (first^2 + last^2) / (2 (|first| + |last|)), else (|first| + |last|) / 2.
+    4. Areas under both lines, summed with the signs of both edges and of both outlines.
     """
+    # 1.
     pair, edge = spans(a.lines.offsets, a_index)
     other = b_index[pair]
     near = a.lines.left[edge] < b.high[0, other]
@@ -81,17 +102,20 @@ def _outline_overlaps(
         width[meet],
     )
 
+    # 2.
     base = np.minimum(a.low[1, a_index], b.low[1, b_index])[pair]
     y, b_y = a.lines.at(edge, left) - base, b.lines.at(b_edge, left) - base
     step, b_step = a.lines.slope[edge] * width, b.lines.slope[b_edge] * width
-    # The mean of the lower line is the mean of both less half the mean of their distance, which
-    # has a corner where they cross.
+
+    # 3.
     first = y - b_y
     last = first + step - b_step
     spread = np.abs(first) + np.abs(last)
     with np.errstate(invalid="ignore"):
         crossing = np.where(first * last < 0, (first**2 + last**2) / spread, spread)
     lower = y + b_y + (step + b_step) / 2 - crossing / 2
+
+    # 4.
     shared = a.lines.sign[edge] * b.lines.sign[b_edge] * width * lower / 2
     total = np.bincount(pair, shared, len(a_index))
     return np.maximum(total * np.sign(a.signed_areas[a_index] * b.signed_areas[b_index]), 0)
@@ -109,14 +133,23 @@ def _convex_quad_overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     other; each contributes its term of the shoelace formula. Where two edges lie on one line, the
     shared part must count once, or not at all if they run in opposite directions: it is taken
     from `a`. Whole numbers make the test for one line exact.
+
+    1. All quads of both sides are subjects once, each in the window of its partner. Corners are
+       taken from a corner of `a`, so that products stay small and exact.
+    2. A subject edge is inside a window edge's half plane from `enter` to `leave`, fractions of
+       its length (Cyrus and Beck, 1978); inside the window over what all four leave of it.
+    3. Edges on the line of a window edge count where both run the same way, for `a` alone.
+       Repeated corners bound nothing.
+    4. Each inside stretch adds its share of its edge's shoelace term.
     """
+    # 1.
     count = a.shape[2]
     origin = a[:, :1]
     subjects = np.concatenate([a - origin, b - origin], axis=2)  # (2, 4, 2K)
     windows = np.concatenate([subjects[..., count:], subjects[..., :count]], axis=2)
     ways, window_ways = subjects[:, NEXT] - subjects, windows[:, NEXT] - windows
 
-    # Subject edge s is inside window edge w from `enter` to `leave`, fractions of its length.
+    # 2.
     start = sides(subjects, windows)  # (4 window edges, 4 subject edges, 2K)
     end = start[:, NEXT]
     change = end - start
@@ -125,11 +158,14 @@ def _convex_quad_overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     enter = np.where(change > 0, meets, 0).max(axis=0).clip(0, 1)
     leave = np.where(change < 0, meets, 1).min(axis=0).clip(0, 1)
 
+    # 3.
     on_line = (start == 0) & (end == 0)
     same_way = ways[0] * window_ways[0][:, None] + ways[1] * window_ways[1][:, None] > 0
     same_way[..., count:] = False
-    no_edge = (window_ways == 0).all(axis=0)[:, None]  # a repeated corner bounds nothing
+    no_edge = (window_ways == 0).all(axis=0)[:, None]
     inside = (start > 0) | (end > 0) | no_edge | (on_line & same_way)
+
+    # 4.
     length = np.maximum(leave - enter, 0) * inside.all(axis=0)
     terms = (length * cross(subjects, ways)).sum(axis=0)
     return np.abs(terms[:count] + terms[count:]) / 2

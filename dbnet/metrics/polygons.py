@@ -15,7 +15,7 @@ import shapely
 from dbnet.ragged import RaggedPolygons, cross, ranges
 
 NEXT = [1, 2, 3, 0]  # corner after each of a quad
-_ROUNDING = 1e-9
+_ROUNDING = 1e-9  # relative to widths, in pixels for heights: nothing is decided by last digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,11 @@ class Polygons:
 
     @cached_property
     def simple(self) -> np.ndarray:
-        """Which outlines have an area and wind around no point twice, bool (n,)."""
+        """Which outlines have an area and wind around no point twice, bool (n,).
+
+        From the cheap test to the dear one: short convex outlines are simple, most others run
+        across once (`_once_across`), and Shapely decides the rest one by one.
+        """
         simple = self.convex & ~self.flat
         if not simple.all():
             simple |= self._once_across()
@@ -107,20 +111,36 @@ class Polygons:
         return part
 
     def _once_across(self) -> np.ndarray:
-        """Which outlines run over each x once to the right, and on one side of it back, (n,)."""
+        """Which outlines run over each x once to the right, and on one side of it back, (n,).
+
+        Such an outline cannot cross itself. A text's outline is of this kind if its upper side has
+        one height at each x and so has its lower side.
+
+        1. The edges to the right cover the outline's width once: their widths add up to it.
+           The outline is closed, hence the edges to the left cover it once too.
+        2. Every pair of an edge to the right and one to the left over the same x: a search among
+           the left ends finds them for all outlines at once, because each outline is moved to a
+           place of its own along x.
+        3. The distance between two lines is largest or smallest at an end of the x they share. It
+           must have the sign of the area at both: the way back stays on one side.
+        """
+        # 1.
         lines = self.lines
         owner = np.repeat(np.arange(len(self.convex)), np.diff(lines.offsets))
-        apart = owner * (np.ptp(self.corners[0]) + 1)  # no two outlines over the same x
-        left, right = apart + lines.left, apart + lines.right
         there, back = np.flatnonzero(lines.sign > 0), np.flatnonzero(lines.sign < 0)
         run = (lines.right - lines.left)[there]
         across = np.bincount(owner[there], run, len(self.convex))
         once = across <= (self.high[0] - self.low[0]) * (1 + _ROUNDING)
 
+        # 2.
+        apart = owner * (np.ptp(self.corners[0]) + 1)
+        left, right = apart + lines.left, apart + lines.right
         back = back[np.argsort(left[back])]
         first = np.searchsorted(left[back], left[there], "right") - 1
         pair, beside = ranges(np.maximum(first, 0), np.searchsorted(left[back], right[there]))
         there, back = there[pair], back[beside]
+
+        # 3.
         start = np.maximum(lines.left[there], lines.left[back])
         end = np.minimum(lines.right[there], lines.right[back])
         distance = [lines.at(back, x) - lines.at(there, x) for x in (start, end)]
@@ -168,13 +188,24 @@ def checked(polygons: Sequence[np.ndarray], name: str) -> list[np.ndarray]:
 
 
 def pack(polygons: Sequence[np.ndarray], *, truncated: bool) -> Polygons:
-    """n (P, 2) arrays in a row and measured, `truncated` to whole pixels or as they are."""
+    """n (P, 2) arrays in a row and measured, `truncated` to whole pixels or as they are.
+
+    1. Corners as (2, M), float64: whole pixels and their products are exact in it.
+    2. Areas by the shoelace formula.
+    3. Short outlines are convex if no corner lies outside any edge's side; a triangle's last
+       corner is taken twice.
+    """
+    # 1.
     ragged = RaggedPolygons.pack(polygons)
     offsets, counts = ragged.offsets, ragged.counts
     corners = ragged.points.T.astype(np.float64, order="C")  # (2, M)
     corners = np.trunc(corners) if truncated else corners
     ends = corners[:, ragged.next]
+
+    # 2.
     signed_areas = ragged.reduce(np.add, cross(corners, ends)) / 2
+
+    # 3.
     convex = counts <= 4
     if convex.any():
         short = np.flatnonzero(convex)

@@ -1,4 +1,4 @@
-"""CLEval in plain loops over texts, detections and characters; what `CLEval` must equal.
+"""CLEval in loops over texts, detections and characters; what `CLEval` must equal.
 
 Areas come from cutting the plane into horizontal slabs, not from a clipping library.
 """

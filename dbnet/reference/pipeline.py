@@ -1,6 +1,6 @@
-"""The textbook path of a validation: targets, post-process and metrics one text at a time."""
+"""The reference path of a validation: targets, post-process and metrics one text at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -13,9 +13,9 @@ from dbnet.data.workers import Loader, make_loader
 from dbnet.errors import InputError
 from dbnet.geometry import min_area_quad
 from dbnet.metrics import Metric
-from dbnet.reference import iou as plain_iou
-from dbnet.reference import postprocess as plain_postprocess
-from dbnet.reference import targets as plain_targets
+from dbnet.reference import iou as reference_iou
+from dbnet.reference import postprocess as reference_postprocess
+from dbnet.reference import targets as reference_targets
 from dbnet.settings import EvalDataConfig, MetricConfig, PostprocessConfig, TargetsConfig
 from dbnet.structures import Detections, Record, Sample, TargetMaps
 
@@ -25,7 +25,7 @@ def target_maps(
 ) -> TargetMaps:
     """Per text two pyclipper offsets and one float64 distance map per edge."""
     height, width = sample.image.shape[:2]
-    maps = plain_targets.make_targets(
+    maps = reference_targets.make_targets(
         sample.polygons,
         sample.ignored,
         height,
@@ -67,17 +67,20 @@ def reference_pipeline(
         pin_memory=data.pin_memory,
     )
     options = vars(postprocess) | {"shrink_ratio": targets.shrink_ratio}
-    # Per region a mask, a mean, a pyclipper offset and a rectangle.
-    find = partial(plain_postprocess.postprocess, **options)
-    metrics = {"cleval": NaiveCLEval(), "iou": NaiveIoU(**vars(metric.iou))}
+    # Per region a mask, its pixels, and sums over them.
+    find = partial(reference_postprocess.postprocess, **options)
+    metrics: dict[str, Metric] = {
+        "cleval": ReferenceCLEval(),
+        "iou": ReferenceIoU(**vars(metric.iou)),
+    }
     return loader, find, metrics
 
 
-class NaiveCLEval:
+class ReferenceCLEval:
     """The published package, one image at a time; detections as their smallest rectangles.
 
     Raises:
-        ValueError: the package is not installed.
+        InputError: the package is not installed.
     """
 
     def __init__(self) -> None:
@@ -85,7 +88,7 @@ class NaiveCLEval:
             from dbnet.reference import cleval_package
         except ImportError:
             raise InputError(
-                "the textbook metric is the published package: pip install cleval==0.1.1"
+                "the reference metric is the published package: pip install cleval==0.1.1"
             ) from None
         self.package = cleval_package
         self.reset()
@@ -95,20 +98,20 @@ class NaiveCLEval:
 
     def update_batch(
         self,
-        det_polygons: list[list[np.ndarray]],
-        gt_polygons: list[list[np.ndarray]],
-        ignored: list[np.ndarray],
-        texts: list[list[str]],
-        image_sizes: list[tuple[int, int]],
+        det_polygons: Sequence[Sequence[np.ndarray]],
+        gt_polygons: Sequence[Sequence[np.ndarray]],
+        ignored: Sequence[Sequence[bool]],
+        texts: Sequence[Sequence[str] | None],
+        image_sizes: Sequence[tuple[int, int] | None],
     ) -> list[dict[str, float]]:
         return list(map(self._update, det_polygons, gt_polygons, ignored, texts))
 
     def _update(
         self,
-        det_polygons: list[np.ndarray],
-        gt_polygons: list[np.ndarray],
-        ignored: np.ndarray,
-        texts: list[str],
+        det_polygons: Sequence[np.ndarray],
+        gt_polygons: Sequence[np.ndarray],
+        ignored: Sequence[bool],
+        texts: Sequence[str] | None,
     ) -> dict[str, float]:
         quads = [min_area_quad(polygon) for polygon in det_polygons]
         truth = [p if len(p) == 4 else min_area_quad(p) for p in gt_polygons]
@@ -133,7 +136,7 @@ class NaiveCLEval:
         return {"precision": precision, "recall": recall, "hmean": hmean}
 
 
-class NaiveIoU:
+class ReferenceIoU:
     """Every detection against every text, one shapely intersection each."""
 
     def __init__(self, *, iou_thresh: float) -> None:
@@ -145,14 +148,14 @@ class NaiveIoU:
 
     def update_batch(
         self,
-        det_polygons: list[list[np.ndarray]],
-        gt_polygons: list[list[np.ndarray]],
-        ignored: list[np.ndarray],
-        texts: list[list[str]],
-        image_sizes: list[tuple[int, int]],
+        det_polygons: Sequence[Sequence[np.ndarray]],
+        gt_polygons: Sequence[Sequence[np.ndarray]],
+        ignored: Sequence[Sequence[bool]],
+        texts: Sequence[Sequence[str] | None],
+        image_sizes: Sequence[tuple[int, int] | None],
     ) -> list[dict[str, float]]:
         self.images += len(det_polygons)
-        evaluate = partial(plain_iou.evaluate, iou_thresh=self.iou_thresh)
+        evaluate = partial(reference_iou.evaluate, iou_thresh=self.iou_thresh)
         return list(map(evaluate, det_polygons, gt_polygons, ignored))
 
     def state(self) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""Target maps: values worked out by hand, and equality with the textbook on any polygon."""
+"""Target maps: values worked out by hand, and equality with the reference on any polygon."""
 
 import numpy as np
 import pytest
 
 from dbnet.data.targets import MIN_SIDE, make_targets
-from dbnet.reference import targets as textbook
+from dbnet.reference import targets as reference
 from dbnet.structures import TargetMaps
 
 PARAMETERS = {"shrink_ratio": 0.4, "thresh_min": 0.3, "thresh_max": 0.7}
@@ -49,9 +49,9 @@ def any_polygon(rng: np.random.Generator, height: int, width: int) -> np.ndarray
     return points[:: rng.choice([1, -1])].astype(np.float32)
 
 
-def assert_like_textbook(polygons, ignored, height, width, **parameters) -> None:
+def assert_like_reference(polygons, ignored, height, width, **parameters) -> None:
     ours = make_targets(polygons, ignored, height, width, **parameters)
-    expected = textbook.make_targets(polygons, ignored, height, width, **parameters)
+    expected = reference.make_targets(polygons, ignored, height, width, **parameters)
     for name, plane in ours._asdict().items():
         expected_type = np.float32 if name == "thresh_map" else np.uint8
         assert plane.dtype == expected_type and plane.shape == (height, width)
@@ -64,12 +64,12 @@ def assert_like_textbook(polygons, ignored, height, width, **parameters) -> None
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_equals_the_textbook(seed):
+def test_equals_the_reference(seed):
     rng = np.random.default_rng(seed)
     height, width = rng.integers(1, 160, 2)
     polygons = [any_polygon(rng, height, width) for _ in range(rng.integers(1, 12))]
     thresh_min = rng.uniform(0, 0.4)
-    assert_like_textbook(
+    assert_like_reference(
         polygons,
         rng.random(len(polygons)) < 0.2,
         height,
@@ -81,22 +81,22 @@ def test_equals_the_textbook(seed):
 
 
 @pytest.mark.faults("1,000 points in a text")
-def test_equals_the_textbook_for_a_thousand_points():
+def test_equals_the_reference_for_a_thousand_points():
     angles = np.linspace(0, 2 * np.pi, 1000, endpoint=False)
     radii = 45 + 12 * np.sin(7 * angles)
     flower = np.stack([80 + radii * np.cos(angles), 70 + radii * np.sin(angles)], axis=1)
-    assert_like_textbook([flower.astype(np.float32)], np.zeros(1, bool), 140, 160, **PARAMETERS)
+    assert_like_reference([flower.astype(np.float32)], np.zeros(1, bool), 140, 160, **PARAMETERS)
 
 
 @pytest.mark.faults("5,000 texts on an image")
-def test_equals_the_textbook_for_five_thousand_texts():
+def test_equals_the_reference_for_five_thousand_texts():
     rng = np.random.default_rng(0)
     texts = [
         turned(rectangle(0, 0, *rng.uniform(2, 20, 2)), rng.uniform(0, 360))
         + rng.uniform(0, 400, 2).astype(np.float32)
         for _ in range(5000)
     ]
-    assert_like_textbook(texts, rng.random(5000) < 0.1, 400, 400, **PARAMETERS)
+    assert_like_reference(texts, rng.random(5000) < 0.1, 400, 400, **PARAMETERS)
 
 
 def test_values_of_one_rectangle():

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import shapely
 
-from dbnet.metrics import cleval, overlap
-from dbnet.metrics import content_cache as kept
+from dbnet.metrics import cleval, content_cache, overlap
 from dbnet.metrics.cleval import CLEval, Counts
 from dbnet.metrics.polygons import pack, pack_each
 from dbnet.reference import cleval as cleval_plain
@@ -85,13 +84,13 @@ def test_size_bins_are_those_of_the_installed_package():
 
 
 @pytest.mark.parametrize("seed", range(2000, 2048))
-def test_counts_equal_the_plain_version(seed):
+def test_counts_equal_the_reference(seed):
     expected = cleval_plain.evaluate(*scene(seed))
     assert picked(metric().update(*scene(seed)), expected) == expected
 
 
 @pytest.mark.parametrize("seed", [2001, 2002, 2008, 2009, 2010, 2014, 2016, 2017])
-def test_other_polygons_equal_the_plain_version(seed):
+def test_other_polygons_equal_the_reference(seed):
     def bent(polygon, corners):
         middles = (polygon + np.roll(polygon, -1, axis=0)) / 2
         bulge = middles + (middles - polygon.mean(axis=0)) * np.float32(0.1)
@@ -325,7 +324,7 @@ def test_a_size_bin_ignores_texts_of_other_sizes():
         score.update(dets, gts, ignored)
 
 
-# What is kept of ground truths
+# What is cached of ground truths
 
 
 @pytest.fixture
@@ -374,7 +373,7 @@ def test_what_is_kept_is_never_stale(prepared):
 
 
 def test_what_is_kept_is_bounded(prepared, monkeypatch):
-    monkeypatch.setattr(kept, "_MAX_IMAGES", 3)
+    monkeypatch.setattr(content_cache, "_MAX_IMAGES", 3)
     score = metric()
     for _ in range(2):
         for seed in range(8, 13):
