@@ -43,7 +43,8 @@ if __name__ != "__mp_main__":  # not in processes that are started beside this o
 
     from dbnet.checkpoint import build_model, load_checkpoint
     from dbnet.data.images import decode_image
-    from dbnet.data.loaders import load_records, val_loader
+    from dbnet.data.loaders import val_loader
+    from dbnet.data.splits import load_records
     from dbnet.metrics import build_metrics
     from dbnet.model.fuse import fuse_batch_norms
     from dbnet.postprocess.postprocessor import DBPostprocessor

@@ -58,7 +58,8 @@ if __name__ != "__mp_main__":  # not in processes that are started beside this o
     from tqdm import tqdm
 
     from dbnet.checkpoint import build_model, load_checkpoint
-    from dbnet.data.loaders import first_samples, load_records, open_caches, val_loader
+    from dbnet.data.loaders import first_samples, open_caches, val_loader
+    from dbnet.data.splits import load_records
     from dbnet.data.storage.caches import CacheCounts
     from dbnet.metrics import build_metrics
     from dbnet.model.dbnet import DBNet

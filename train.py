@@ -70,7 +70,7 @@ if __name__ != "__mp_main__":  # not in processes that are started beside this o
         load_weights,
         save_checkpoint,
     )
-    from dbnet.data import loaders
+    from dbnet.data import loaders, splits
     from dbnet.inference.pipeline import predict_batch
     from dbnet.metrics import build_metrics
     from dbnet.model.backbone import load_imagenet, sync_batchnorm
@@ -114,9 +114,9 @@ def main(cfg: Config) -> Path:
 
     # ---- Data
     if cfg.data.check_only:
-        sys.exit(distributed.on_main(partial(loaders.check, cfg.data, ["train", "val"])))
+        sys.exit(distributed.on_main(partial(splits.check, cfg.data, ["train", "val"])))
     with distributed.main_first():
-        records = loaders.load_records(cfg.data, ["train", "val"])
+        records = splits.load_records(cfg.data, ["train", "val"])
     if cfg.data.fill_cache:
         sys.exit(loaders.fill_cache(records, cfg.data, cfg.augment, cfg.targets))
     caches = loaders.open_caches(cfg.data, cfg.targets)

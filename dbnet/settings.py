@@ -26,6 +26,21 @@ class EvalDataConfig(Section, prefix="data"):
     """Folder with images/{train,val} and annotations. None: receipts are drawn."""
     format: Literal["auto", "ufo", "icdar", "coco", "labelme"] = "auto"
     """Annotation format under ROOT; auto looks at what is there."""
+    ignore_marks: tuple[str, ...] = (
+        "###",
+        "difficult",
+        "don't care",
+        "dontcare",
+        "excluded-region",
+        "ignore",
+        "illegible",
+        "iscrowd",
+        "maintable",
+        "masked",
+        "stamp",
+        "unreadable",
+    )
+    """Tags, flags, classes and transcriptions of texts that are neither learned nor counted."""
     image_size: Side = 640
     """Longest side at the network in pixels, padded to a square. A multiple of 32."""
     batch_size: Count = 12

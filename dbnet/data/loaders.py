@@ -3,116 +3,22 @@
 import dataclasses
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain, islice
-from pathlib import Path
 
 import numpy as np
-from torch.utils.data import ConcatDataset, Subset
+from torch.utils.data import Subset
 from tqdm import tqdm
 
-from dbnet.data.annotations import scan as annotations
 from dbnet.data.collate import Collate, cached_maps, drawn_maps
 from dbnet.data.dataset import DetectionDataset
-from dbnet.data.images import decode_image
 from dbnet.data.samples import load_sample
-from dbnet.data.storage import index
 from dbnet.data.storage.caches import Caches, ImageCache, TargetCache
 from dbnet.data.transforms import EvalTransform, TrainTransform
 from dbnet.data.workers import Loader, make_loader
-from dbnet.errors import InputError
 from dbnet.runtime import distributed
 from dbnet.settings import AugmentConfig, DataConfig, EvalDataConfig, TargetsConfig
 from dbnet.structures import Batch, Record
-from dbnet.synthetic import dataset as synthetic
-
-
-def load_records(cfg: EvalDataConfig, splits: list[str]) -> dict[str, Sequence[Record]]:
-    """Read and check the splits, drawing receipts first where no root is given; prints a table.
-
-    Raises:
-        ValueError: the data set has problems, or a split no usable text.
-    """
-    root, format = _data_set(cfg, splits)
-    roots = {split: (root, split, format) for split in splits}
-    if isinstance(cfg, DataConfig) and cfg.drawn_mix and "train" in splits:
-        roots["drawn"] = (_drawn(cfg, cfg.drawn_mix, 0), "train", "ufo")
-    loaded = {
-        name: index.load_records(
-            root, split, format=format, skip_missing=cfg.skip_missing, cache_dir=cfg.cache_dir
-        )
-        for name, (root, split, format) in roots.items()
-    }
-    records = {name: found for name, (found, _) in loaded.items()}
-    reports = {name: report for name, (_, report) in loaded.items()}
-    print(annotations.summary_table(reports, image_size=cfg.image_size), flush=True)
-    for name, report in reports.items():
-        if not report.texts:
-            raise InputError(f"{roots[name][0]}: {name} has no usable text; annotate some first")
-    if "drawn" in records:
-        records["train"] = ConcatDataset([records["train"], records.pop("drawn")])
-    return records
-
-
-def check(cfg: DataConfig, splits: list[str]) -> int:
-    """Print all that is wrong with the splits, undecodable images included. It trusts no index.
-
-    Returns the exit status: 0 where `load_records` takes them and every image can be decoded.
-    """
-    root, format = _data_set(cfg, splits)
-    options = {"format": format, "skip_missing": cfg.skip_missing}
-    scanned = {split: annotations.scan(root, split, **options) for split in splits}
-    records = {split: scanned[split][0] for split in splits}
-    reports = {split: scanned[split][1] for split in splits}
-    print(annotations.summary_table(reports, image_size=cfg.image_size))
-    problems = [problem for split in splits for problem in reports[split].problems]
-    for split in splits:
-        if not reports[split].texts and not reports[split].problems:
-            problems.append(f"{root}: {split} has no usable text; annotate some first")
-    paths = [record.image_path for split in splits for record in records[split]]
-    with ThreadPoolExecutor(max(1, cfg.num_workers)) as pool:
-        failures = tqdm(
-            pool.map(_decode_failure, paths),
-            total=len(paths), desc="decode", unit="image", leave=False,
-        )  # fmt: skip
-        problems += filter(None, failures)
-    for split in splits:
-        for note in reports[split].notes:
-            print(f"note: {note}")
-    for problem in problems:
-        print(f"problem: {problem}")
-    print(f"images decoded: {len(paths)}, problems: {len(problems)}", flush=True)
-    return 1 if problems else 0
-
-
-def _data_set(cfg: EvalDataConfig, splits: list[str]) -> tuple[Path, str]:
-    """Root and annotation format; receipts for the splits are drawn where no root is given."""
-    if cfg.root is not None:
-        return cfg.root, cfg.format
-    train = cfg.drawn_train if "train" in splits else 0
-    return _drawn(cfg, train, cfg.drawn_val), "ufo"
-
-
-def _drawn(cfg: EvalDataConfig, train: int, val: int) -> Path:
-    return synthetic.build(
-        cfg.drawn_dir,
-        train=train,
-        val=val,
-        seed=cfg.drawn_seed,
-        workers=cfg.num_workers,
-        level=cfg.drawn_level,
-        style=cfg.drawn_style,
-        folders=synthetic.Folders(cfg.drawn_textures, cfg.drawn_backgrounds),
-    )
-
-
-def _decode_failure(path: str) -> str | None:
-    try:
-        decode_image(path)
-    except ValueError as error:
-        return str(error)
-    return None
 
 
 def open_caches(data: EvalDataConfig, targets: TargetsConfig) -> Caches:

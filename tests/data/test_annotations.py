@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
-from shapely import MultiPoint
+from shapely import MultiPoint, Polygon
 
-from dbnet.data.annotations.checks import check_polygons
 from dbnet.data.annotations.files import json_members, load_json
 from dbnet.data.annotations.formats.icdar import parse_icdar_line
-from dbnet.data.annotations.scan import load_records, scan, summary_table
+from dbnet.data.annotations.outlines import check_polygons, mended_polygons
+from dbnet.data.annotations.report import summary_table
+from dbnet.data.annotations.scan import load_records, scan
 
 QUAD = [[10.5, 5.0], [40.25, 6.0], [40.0, 15.0], [10.0, 14.0]]
 OTHER = [[50, 20], [90, 20], [90, 30], [50, 30]]
@@ -88,7 +89,8 @@ def test_images_without_entry_are_counted_not_used(tmp_path):
     records, report = load_records(tmp_path, "train", format="auto")
     assert [record.image_id for record in records] == ["a.png"]
     assert report.unannotated == 1
-    assert report.notes == [
+    assert report.notes == []
+    assert report.warnings == [
         f"{tmp_path}/images/train: 1 images without a readable annotation are not used: sub/z.jpg"
     ]
 
@@ -256,7 +258,7 @@ def test_missing_images_are_listed_once(tmp_path):
     assert _problems(tmp_path) == [message + "add them, or leave them out with --data.skip-missing"]
     records, report = load_records(tmp_path, "train", format="auto", skip_missing=True)
     assert [record.image_id for record in records] == ["0.png"]
-    assert report.notes == [message + "they are skipped"]
+    assert report.warnings == [message + "they are skipped"]
     table = summary_table({"train": report}, image_size=640)
     assert "annotated images missing" in table and report.missing == 6
 
@@ -276,8 +278,8 @@ def test_names_that_are_not_utf8_are_problems_and_can_be_printed(tmp_path):
     _image(tmp_path / "images/train" / name)
     _image(tmp_path / "images/train/a.png")
     _ufo(tmp_path, {"a.png": _words(QUAD)})
-    (note,) = load_records(tmp_path, "train", format="auto")[1].notes
-    assert note.endswith("1 images without a readable annotation are not used: caf\\udce9.png")
+    (warning,) = load_records(tmp_path, "train", format="auto")[1].warnings
+    assert warning.endswith("1 images without a readable annotation are not used: caf\\udce9.png")
 
     _ufo(
         tmp_path,
@@ -380,29 +382,30 @@ def test_sizes_are_those_of_the_upright_image(tmp_path):
 # Polygons
 
 
+NAN, INF = float("nan"), float("inf")
+SQUARE = [[10, 10], [20, 10], [20, 20], [10, 20]]
+LARGE = np.linspace(0, 2 * np.pi, 1000, endpoint=False)
+CIRCLE = np.stack([50 + 20 * np.cos(LARGE), 25 + 20 * np.sin(LARGE)], axis=1).tolist()
+
+
 @pytest.mark.faults("bad polygons")
-def test_bad_polygons_are_dropped_by_reason(tmp_path):
-    nan, inf = float("nan"), float("inf")
-    large = np.linspace(0, 2 * np.pi, 1000, endpoint=False)
-    circle = np.stack([50 + 20 * np.cos(large), 25 + 20 * np.sin(large)], axis=1)
+def test_outlines_without_a_region_in_the_image_are_dropped(tmp_path):
     cases = [
         (QUAD, None),
-        ([[1, 1], [2, 2]], "fewer than 3 points"),
         ([], "fewer than 3 points"),
-        ([[1, 1], [nan, 2], [3, 3], [9, 1]], "not finite"),
-        ([[1, 1], [2, inf], [3, 3], [9, 1]], "not finite"),
-        ([[1, 1], [2, 1e300], [3, 3], [9, 1]], "not finite"),
-        ([[1, 1], [2, 10**400], [3, 3], [9, 1]], "not finite"),
+        ([[4, 4]], "fewer than 3 points"),
+        ([[1, 1], [9, 1]], "fewer than 3 points"),
+        ([[1, 1], [NAN, 2], [3, 3]], "not finite"),
+        ([[1, 1], [NAN, 2], [3, 3], [9, 9]], "not finite"),
         ([[5, 5]] * 4, "zero area"),
         ([[1, 1], [5, 5], [9, 9], [3, 3]], "zero area"),
-        ([[10, 10], [20, 20], [20, 10], [10, 20]], "self-crossing"),
-        ([[10, 10], [40, 20], [20, 10], [10, 20]], "self-crossing"),
         ([[-20, 10], [-1, 10], [-1, 20], [-20, 20]], "outside the image"),
+        ([[-20, 10], [-1, 10], [-20, 20], [-1, 20]], "outside the image"),  # crossing as well
         ([[100, 10], [120, 10], [120, 20], [100, 20]], "outside the image"),
         ([[90, 60], [110, 40], [130, 60]], "outside the image"),  # its box overlaps, it does not
         ([[-20, 10], [1, 10], [1, 20], [-20, 20]], None),
         ([[-99, -99], [300, -99], [300, 300], [-99, 300]], None),
-        (circle.tolist(), None),
+        (CIRCLE, None),
     ]
     _ufo(tmp_path, {"a.png": _words(*(points for points, _ in cases))})
     records, report = load_records(tmp_path, "train", format="auto")
@@ -413,6 +416,77 @@ def test_bad_polygons_are_dropped_by_reason(tmp_path):
     assert report.notes[0] == f"{place}/0002: text dropped: fewer than 3 points"
     assert [note.rsplit(": ", 1)[1] for note in report.notes] == reasons
     assert report.texts == len(cases) - len(reasons)
+    assert (report.ignored, report.damaged, report.repaired) == (0, {}, {})
+
+
+UPPER_AND_LOWER = [[0, 0], [9, 1], [20, 0], [0, 9], [9, 10], [20, 9]]
+
+
+@pytest.mark.parametrize(
+    ("points", "expected", "repair"),
+    [
+        ([SQUARE[i] for i in (0, 1, 3, 2)], SQUARE, "corners reordered"),
+        ([SQUARE[i] for i in (0, 2, 1, 3)], SQUARE, "corners reordered"),
+        ([[10, 10], [10, 10], [20, 20], [20, 10], [10, 20]], SQUARE, "corners reordered"),
+        (UPPER_AND_LOWER, [UPPER_AND_LOWER[i] for i in (0, 1, 2, 5, 4, 3)], "corners reordered"),
+        # A spike, there and back.
+        ([*SQUARE[:2], [40, 10], [20, 10], *SQUARE[2:]], SQUARE, "crossing cut off"),
+        # The last corner slipped over the first side.
+        (
+            [[0, 10], [60, 10], [60, 20], [1, 20], [1, 9]],
+            [[1, 10], [60, 10], [60, 20], [1, 20]],
+            "crossing cut off",
+        ),
+    ],
+)
+def test_crossed_outlines_are_repaired(tmp_path, points, expected, repair):
+    _ufo(tmp_path, {"a.png": _words(QUAD, points)})
+    records, report = load_records(tmp_path, "train", format="auto")
+    _same(records[0].polygons, [QUAD, expected])
+    assert not records[0].ignored.any()
+    assert (report.repaired, report.damaged, report.dropped) == ({repair: 1}, {}, {})
+    place = f"{tmp_path}/jsons/train.json: images/a.png/words/0002"
+    assert report.notes == [f"{place}: text repaired: {repair}"]
+
+
+@pytest.mark.parametrize(
+    ("points", "region", "reason"),
+    [
+        ([[1, 1], [20, 9]], [[1, 1], [20, 1], [20, 9], [1, 9]], "fewer than 3 points"),
+        ([[1, 1], [NAN, 2], [3, 3], [9, 1]], [[1, 1], [3, 3], [9, 1]], "not finite"),
+        ([[1, 1], [2, -INF], [3, 3], [9, 1]], [[1, 1], [3, 3], [9, 1]], "not finite"),
+        ([[1, 1], [2, 1e300], [3, 3], [9, 1]], [[1, 1], [3, 3], [9, 1]], "not finite"),
+        (
+            [[0, 0], [30, 0], [30, 20], [10, 5], [0, 20], [5, 40], [12, 10]],
+            [[0, 0], [0, 20], [5, 40], [30, 20], [30, 0]],
+            "self-crossing",
+        ),
+    ],
+)
+def test_of_damaged_outlines_the_region_is_ignored(tmp_path, points, region, reason):
+    _ufo(tmp_path, {"a.png": _words(QUAD, points)})
+    records, report = load_records(tmp_path, "train", format="auto")
+    _same(records[0].polygons, [QUAD, region])
+    assert records[0].ignored.tolist() == [False, True]
+    assert (report.texts, report.ignored) == (1, 1)
+    assert (report.damaged, report.repaired, report.dropped) == ({reason: 1}, {}, {})
+    place = f"{tmp_path}/jsons/train.json: images/a.png/words/0002"
+    assert report.notes == [f"{place}: text ignored: {reason}"]
+
+
+@settings(max_examples=150)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=7))
+def test_what_is_not_dropped_is_a_simple_polygon(corners):
+    points = np.array(corners, np.float64).reshape(-1, 2)
+    (polygon,), (fate,) = mended_polygons([points], [(10, 10)])
+    hull = MultiPoint(points).convex_hull
+    if fate.verdict == "dropped":
+        assert hull.area == 0
+        return
+    outline = Polygon(polygon)
+    assert polygon.dtype == np.float32 and outline.is_valid and outline.area > 0
+    assert hull.envelope.buffer(1e-6).covers(outline)
+    assert (fate.verdict == "") == (fate.reason == "")
 
 
 def test_repeated_points_are_removed(tmp_path):
@@ -658,6 +732,7 @@ def test_coco(tmp_path, place):
     assert records[0].texts == ["two parts", "two parts", "box", "", "###"]
     assert records[0].ignored.tolist() == [False, False, False, True, True]
     assert report.dropped == {"run-length mask": 1, "zero area": 1, "not finite": 1}
+    assert report.marks_ignored == {"iscrowd": 1, "###": 1}
     path = tmp_path / place
     assert f"{path}: annotations[4]: text dropped: run-length mask" in report.notes
 
@@ -793,7 +868,9 @@ def test_summary_table(tmp_path):
     tall = [[0, 0], [20, 0], [20, 10], [0, 10]]  # 10 of 100 pixels
     tilted = [[50, 10], [70, 30], [66, 34], [46, 14]]  # 4 * sqrt(2)
     hidden = {"points": OTHER, "illegibility": True}
+    crossed = {"points": [tall[i] for i in (0, 1, 3, 2)], "transcription": "###"}
     words = {"1": {"points": tall}, "2": {"points": tilted}, "3": hidden, "4": {"points": []}}
+    words |= {"5": {"points": [[1, 1], [9, 9]]}, "6": crossed}
     _ufo(tmp_path, {"a.png": {"words": words}, "b.png": {"words": {"1": hidden}}})
     _image(tmp_path / "images/train/c.png")
     _, report = load_records(tmp_path, "train", format="auto")
@@ -802,11 +879,17 @@ def test_summary_table(tmp_path):
     table = summary_table({"train": report, "val": none[1]}, image_size=1000)
     assert table.splitlines() == [
         "                                         train       val",
+        "annotations                                ufo         -",
         "images                                       2         0",
         "images without legible text                  1         0",
         "images without annotation, not used          1         0",
         "texts                                        2         0",
-        "ignored texts                        2 (50.0%)  0 (0.0%)",
+        "ignored texts                        4 (66.7%)  0 (0.0%)",
+        "  marked illegible                           2         0",
+        "  marked ###                                 1         0",
+        "  damaged: fewer than 3 points               1         0",
+        "repaired texts                               1         0",
+        "  corners reordered                          1         0",
         "dropped texts                                1         0",
         "  fewer than 3 points                        1         0",
         "median text height at 1000 px          78.3 px         -",

@@ -15,7 +15,7 @@ import pyclipper
 import pytest
 import shapely
 
-from dbnet.data import loaders
+from dbnet.data import splits
 from dbnet.data.annotations import scan as annotations
 from dbnet.data.storage import index
 from dbnet.settings import DataConfig
@@ -70,7 +70,7 @@ def test_the_second_start_reads_nothing(root, reads):
     (root / "images" / "train" / "more.png").write_bytes(b"")
     first, second = load(root), load(root)
     assert reads == ["train"] and second[0].file is not None
-    assert len(second[1].notes) == 2 and second[1].ignored == 1
+    assert len(second[1].notes + second[1].warnings) == 2 and second[1].ignored == 2
     assert_as_read(root, first)
     assert_as_read(root, second)
 
@@ -339,11 +339,11 @@ def test_several_writers_leave_one_whole_index(root):
 
 def test_the_check_looks_for_itself(root, capsys):
     data = DataConfig(root=root, cache_dir=root.parent / "cache", num_workers=0)
-    loaders.load_records(data, ["train", "val"])
+    splits.load_records(data, ["train", "val"])
     content = file_of(root).read_bytes()
     looked = []
     scan = annotations.scan
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(annotations, "scan", lambda r, s, **k: looked.append(s) or scan(r, s, **k))
-        assert loaders.check(data, ["train", "val"]) == 0
+        assert splits.check(data, ["train", "val"]) == 0
     assert looked == ["train", "val"] and file_of(root).read_bytes() == content

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from configs import Config
-from dbnet.data import loaders
+from dbnet.data import loaders, splits
 from dbnet.data.annotations import scan as annotations
 from dbnet.settings import AugmentConfig, DataConfig, LossConfig, TargetsConfig
 from dbnet.structures import Batch, DBOutputs
@@ -217,14 +217,15 @@ def own_root(tmp_path) -> Path:
 
 
 def check(root: Path, capsys) -> tuple[int, list[str]]:
-    status = loaders.check(data_config(root, root / "cache"), ["train", "val"])
+    status = splits.check(data_config(root, root / "cache"), ["train", "val"])
     return status, capsys.readouterr().out.splitlines()
 
 
 def test_a_good_data_set_passes_the_check(own_root, capsys):
     status, lines = check(own_root, capsys)
     assert status == 0
-    assert lines[0].split() == ["train", "val"] and lines[1].split() == ["images", "2", "2"]
+    assert lines[0].split() == ["train", "val"] and lines[2].split() == ["images", "2", "2"]
+    assert lines[1].split() == ["annotations", "ufo", "ufo"]
     assert lines[-1] == "images decoded: 4, problems: 0"
     assert not [line for line in lines if line.startswith(("note", "problem"))]
 
@@ -233,7 +234,7 @@ def test_a_good_data_set_passes_the_check(own_root, capsys):
 def test_the_check_finds_a_truncated_image(own_root, capsys):
     path = own_root / "images" / "val" / "page_1.png"
     path.write_bytes(path.read_bytes()[:-60])
-    loaders.load_records(data_config(own_root, own_root), ["val"])  # headers alone look fine
+    splits.load_records(data_config(own_root, own_root), ["val"])  # headers alone look fine
     status, lines = check(own_root, capsys)
     assert status == 1
     assert [line for line in lines if line.startswith(f"problem: {path}: ")]
@@ -255,7 +256,8 @@ def test_the_check_tells_every_problem_and_note_of_both_splits(own_root, capsys)
     assert "missing.png" in problems[0] and "val.json" in problems[1]
     notes = [line for line in lines if line.startswith("note: ")]
     assert "page_0.png" in notes[0] and "fewer than 3 points" in notes[0]
-    assert "images/val" in notes[1] and "2 images without a readable annotation" in notes[1]
+    (warning,) = [line for line in lines if line.startswith("warning: ")]
+    assert "images/val" in warning and "2 images without a readable annotation" in warning
     assert lines[-1] == "images decoded: 2, problems: 2"
 
 
@@ -321,11 +323,11 @@ def test_a_resumed_epoch_tells_the_times_of_both_its_parts(tmp_path):
 
 def test_drawn_receipts_join_the_training_images_only(root, tmp_path, capsys):
     data = data_config(root, tmp_path, drawn_mix=2, drawn_level="lines", drawn_dir=tmp_path)
-    mixed = loaders.load_records(data, ["train", "val"])
+    mixed = splits.load_records(data, ["train", "val"])
     own, drawn = list(mixed["train"])[:TRAIN], list(mixed["train"])[TRAIN:]
     assert [record.image_id for record in own] == [f"page_{i}.png" for i in range(TRAIN)]
     assert [record.image_id for record in drawn] == ["drawn_00000.jpg", "drawn_00001.jpg"]
     assert len(mixed["val"]) == VAL
     assert any(" " in text for record in drawn for text in record.texts)
     assert "drawn" in capsys.readouterr().out
-    assert len(loaders.load_records(data, ["val"])["val"]) == VAL
+    assert len(splits.load_records(data, ["val"])["val"]) == VAL

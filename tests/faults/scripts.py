@@ -18,6 +18,7 @@ from dbnet.runtime import cli
 
 for name in (
     "dbnet.data.loaders",
+    "dbnet.data.splits",
     "dbnet.checkpoint",
     "dbnet.training.logger",
     "dbnet.reporting.pictures",

@@ -5,7 +5,8 @@ import time
 import pytest
 import torch
 
-from dbnet.data.loaders import load_records, val_loader
+from dbnet.data.loaders import val_loader
+from dbnet.data.splits import load_records
 from dbnet.metrics import build_metrics
 from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.runtime.device import describe_precision, memory_figures, resolve_device, wait_for

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dbnet.data.loaders import load_records, val_loader
+from dbnet.data.loaders import val_loader
+from dbnet.data.splits import load_records
 from dbnet.errors import InputError
 from dbnet.metrics import build_metrics
 from dbnet.postprocess.postprocessor import DBPostprocessor

@@ -1,6 +1,7 @@
 """Entries as they were read to records that are fit for use, and what is wrong with the others."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -9,21 +10,18 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import shapely
 from tqdm import tqdm
 
-from dbnet.data.annotations.files import LINKS_HINT, Entry, Source, Word, inside
-from dbnet.data.images import image_size
+from dbnet.data.annotations.files import LINKS_HINT, Entry, Source, Word, inside, listed
+from dbnet.data.annotations.names import ImageNames
+from dbnet.data.annotations.outlines import OUTSIDE, Fate, mended_polygons
+from dbnet.data.images import Header, read_header
 from dbnet.data.storage.records import RecordArrays, join, pack
-from dbnet.ragged import RaggedPolygons
+from dbnet.errors import InputError
 from dbnet.structures import Record
 
-# Polygons whose convex hull is smaller, in square pixels, count as zero area.
-_MIN_AREA = 1e-3
-
-# A transcription, and the marks of all formats, that stand for a text which cannot be read.
-_ILLEGIBLE = "###"
-_IGNORE_MARKS = frozenset(("difficult", "ignore", "illegible", "iscrowd"))
+# A transcription that stands for a text which cannot be read, in every format; also its mark.
+ILLEGIBLE = "###"
 
 _CHUNK = 250  # images that are checked at once
 _THREADS = 16  # that read their headers; on a network each waits for its answer
@@ -34,177 +32,275 @@ class Checked(NamedTuple):
 
     arrays: RecordArrays
     text_heights: np.ndarray  # as in Report
+    image_heights: np.ndarray  # as in Report
     textless: int  # as in Report
-    annotated: set[str]  # names of all entries
+    annotated: set[str]  # names of the images of all entries
     missing: list[str]  # names of images that are not there
-    dropped: list[tuple[str, str]]  # place, reason
+    marks: Counter[str]  # of the texts that are not dropped
+    fates: list[tuple[str, Fate]]  # place, and what became of a text that is not used as it was
     problems: list[str]
+    warnings: list[str]
 
 
-def check_entries(source: Source, entries: Iterator[Entry]) -> Checked:
-    """Checked and packed in chunks, so that a large split is never in memory as objects."""
-    parts, heights, names, textless = [], [np.zeros(0, np.float32)], [], 0
-    used: set[str] = set()
-    annotated: set[str] = set()
-    dropped: list[tuple[str, str, str]] = []  # name, place, reason
-    missing: list[str] = []
-    problems: list[str] = []
+class _Image(NamedTuple):
+    """The file that an entry means."""
+
+    name: str  # below the folder of images
+    header: Header
+
+
+class _Usable(NamedTuple):
+    """An annotated image that is there."""
+
+    name: str  # below the folder of images
+    size: tuple[int, int]  # height, width, upright
+    words: list[Word]
+    relative: bool  # as in Entry
+
+
+class _Tally:
+    """What is wrong with the images of a split, entry by entry."""
+
+    def __init__(self) -> None:
+        self.annotated: set[str] = set()  # names of images, or as they were written
+        self.used: set[str] = set()
+        self.missing: list[str] = []
+        self.problems: list[str] = []
+        self.renamed: list[str] = []
+        self.paged: list[str] = []
+        self.turned: set[str] = set()
+        self._texts, self._largest = 0, 0.0  # coordinate, of those in pixels
+
+    def add(self, entry: Entry, image: _Image | InputError | str) -> _Usable | None:
+        """The entry with its image, if it can be used. `image`: see `_image_of`."""
+        name = image.name if isinstance(image, _Image) else str(PurePosixPath(entry.name))
+        self.annotated.add(name)
+        if isinstance(image, InputError):
+            self.problems.append(str(image))
+        elif isinstance(image, str):
+            self.missing.append(image)
+        elif name in self.used:
+            self.problems.append(f"{entry.place}: {entry.name} is annotated twice")
+        elif entry.size not in (None, image.header.size):
+            self.problems.append(_other_size(entry, image.header))
+        else:
+            self.used.add(name)
+            if name != str(PurePosixPath(entry.name)):
+                self.renamed.append(f"{entry.name} is {name}")
+            if image.header.pages > 1:
+                self.paged.append(name)
+            if image.header.orientation >= 5:
+                self.turned.add(name)
+            self._measure(entry)
+            return _Usable(name, image.header.size, entry.words, entry.relative)
+        return None
+
+    def _measure(self, entry: Entry) -> None:
+        outlines = [] if entry.relative else [word.points for word in entry.words]
+        self._texts += len(outlines)
+        for points in outlines:
+            self._largest = max(self._largest, float(np.abs(points).max(initial=0)))
+
+    def finish(self, source: Source, outside: Collection[str]) -> tuple[list[str], list[str]]:
+        """Problems and warnings. `outside`: names of images with texts outside."""
+        problems, warnings = [*self.problems], []
+        if self._texts and self._largest <= _LARGEST_FRACTION:
+            problems.append(
+                f"{source.annotations}: the coordinates of all {self._texts} texts lie in 0..1 and "
+                "must be pixels: multiply x by the image's width and y by its height"
+            )
+        if self.renamed:
+            warnings.append(
+                f"{source.images}: {len(self.renamed)} images are annotated under another name: "
+                f"{listed(self.renamed)}"
+            )
+        if self.paged:
+            warnings.append(
+                f"{source.images}: {len(self.paged)} TIFF files have several pages, of which only "
+                f"the first is used: {listed(self.paged)}"
+            )
+        if turned := sorted(self.turned.intersection(outside)):
+            warnings.append(
+                f"{source.images}: {len(turned)} images have texts outside and an EXIF orientation "
+                f"that turns them: annotations must fit the upright image: {listed(turned)}"
+            )
+        return problems, warnings
+
+
+_LARGEST_FRACTION = 1.01  # boxes often reach a little over the border
+
+
+def check_entries(
+    source: Source, entries: Iterator[Entry], *, ignore_marks: Collection[str]
+) -> Checked:
+    """Checked and packed in chunks, so that a large split is never in memory as objects.
+
+    Args:
+        ignore_marks: marks, labels and transcriptions that ignore a text, lower case.
+    """
+    parts: list[RecordArrays] = []
+    names: list[str] = []
+    heights: list[np.ndarray] = []  # of an image's legible texts
+    textless = 0
+    fates: list[tuple[str, str, Fate]] = []  # name, place, fate
+    marks: Counter[str] = Counter()
+    tally = _Tally()
+    image_names = ImageNames(source.images, links=not source.bounds)
     with (
         ThreadPoolExecutor(_THREADS) as pool,
         tqdm(desc=f"reading {source.images.name}", unit="image", leave=False) as bar,
     ):
         while chunk := list(islice(entries, _CHUNK)):
-            fit = []
-            sizes = pool.map(partial(_upright_size, source), chunk)
-            for entry, size in zip(chunk, sizes, strict=True):
-                name = str(PurePosixPath(entry.name))
-                annotated.add(name)
-                if name in used:
-                    problems.append(f"{entry.place}: {entry.name} is annotated twice")
-                elif size is None:
-                    missing.append(entry.name)
-                elif isinstance(size, str):
-                    problems.append(size)
-                else:
-                    used.add(name)
-                    fit.append(entry._replace(name=name, size=size))
-            records, lost = _check_words(source.images, fit)
-            dropped += lost
+            images = pool.map(partial(_image_of, source, image_names), chunk)
+            usable = map(tally.add, chunk, images)
+            fit = [entry for entry in usable if entry is not None]
+            records, changed = _check_words(source.images, fit, ignore_marks, marks)
+            fates += changed
             names += [entry.name for entry in fit]
             textless += sum(bool(record.ignored.all()) for record in records)
-            heights.append(_text_heights(records, fit))
+            heights += map(_text_heights, records, fit)
             parts.append(pack(records))
             bar.update(len(chunk))
-    dropped.sort(key=lambda text: text[0])
+    fates.sort(key=lambda text: text[0])
+    problems, warnings = tally.finish(
+        source, {name for name, _, fate in fates if fate.reason == OUTSIDE}
+    )
     return Checked(
         arrays=join(parts or [pack([])], sorted(range(len(names)), key=names.__getitem__)),
-        text_heights=np.concatenate(heights),
+        text_heights=np.concatenate([np.zeros(0, np.float32), *heights]),
+        image_heights=np.array([np.median(own) for own in heights if len(own)], np.float32),
         textless=textless,
-        annotated=annotated,
-        missing=missing,
-        dropped=[(place, reason) for _, place, reason in dropped],
+        annotated=tally.annotated,
+        missing=tally.missing,
+        marks=marks,
+        fates=[(place, fate) for _, place, fate in fates],
         problems=problems,
+        warnings=warnings,
     )
 
 
-def _upright_size(source: Source, entry: Entry) -> tuple[int, int] | str | None:
-    """Height and width from the image's header; the problem with it; None where it is missing."""
-    name = PurePosixPath(entry.name)
-    path = source.images / name
+def _image_of(source: Source, names: ImageNames, entry: Entry) -> _Image | InputError | str:
+    """The image's name and header; what is wrong with it; or, where it is missing, a line."""
+    written = PurePosixPath(entry.name)
     try:
-        if name.is_absolute() or ".." in name.parts:
-            return f"{entry.place}: {entry.name} must be a plain path below {source.images}"
-        if path.is_file() and not inside(path, source.bounds):
-            return (
+        if ".." in written.parts:
+            raise InputError(
+                f"{entry.place}: {entry.name} must be a plain path below {source.images}"
+            )
+        name = str(written)
+        if written.is_absolute() or not (source.images / name).is_file():
+            name = names.find(entry.name) or ""
+        if not name and written.is_absolute():
+            raise InputError(
+                f"{entry.place}: {entry.name} must be a plain path below {source.images}"
+            )
+        if not name:
+            return entry.name + names.hint(entry.name)
+        name.encode()  # results go by names, into UTF-8 files
+        path = source.images / name
+        if not inside(path, source.bounds):
+            raise InputError(
                 f"{entry.place}: {entry.name} must be a plain path below {source.images}, without "
                 f"links out of {source.root}; {LINKS_HINT}"
             )
-        if not path.is_file():
-            return None
-        entry.name.encode()  # results go by names, into UTF-8 files
-        size = image_size(path)
+        return _Image(name, read_header(path))
     except UnicodeEncodeError:
-        return f"{entry.place}: {entry.name} is not UTF-8; rename the file"
+        return InputError(f"{entry.place}: {entry.name} is not UTF-8; rename the file")
     except OSError:  # a name that the file system cannot hold
-        return None
-    except ValueError as error:
-        return str(error)
-    if entry.size not in (None, size):
-        return (
-            f"{entry.place}: annotated at {entry.size[1]} x {entry.size[0]} pixels, but "
-            f"the upright image has {size[1]} x {size[0]}"
-        )
-    return size
+        return entry.name
+    except InputError as error:
+        return error
+    except ValueError as error:  # a name with a zero byte
+        return InputError(f"{entry.place}: {entry.name!r}: {error}")
+
+
+def _other_size(entry: Entry, header: Header) -> str:
+    assert entry.size is not None
+    height, width = header.size
+    line = (
+        f"{entry.place}: annotated at {entry.size[1]} x {entry.size[0]} pixels, but "
+        f"the upright image has {width} x {height}"
+    )
+    if entry.size == (width, height) and header.orientation >= 5:
+        line += f" (its EXIF orientation {header.orientation} turns it): annotate it upright"
+    return line
 
 
 def _check_words(
-    folder: Path, entries: list[Entry]
-) -> tuple[list[Record], list[tuple[str, str, str]]]:
-    """A record of each entry; and the texts that are dropped: name, place, reason."""
+    folder: Path, entries: list[_Usable], ignore_marks: Collection[str], marks: Counter[str]
+) -> tuple[list[Record], list[tuple[str, str, Fate]]]:
+    """A record of each entry; and of the texts that are not used as they were: name, place, fate.
+
+    Adds the marks of texts that are not dropped to `marks`.
+    """
     words = [word for entry in entries for word in entry.words]
     owners = [entry for entry in entries for _ in entry.words]
-    polygons, reasons = check_polygons(
+    polygons, fates = mended_polygons(
         [
-            word.points * entry.size[::-1] if entry.relative else word.points
+            word.points * np.array(entry.size[::-1]) if entry.relative else word.points
             for word, entry in zip(words, owners, strict=True)
         ],
         [entry.size for entry in owners],
     )
+    fates = [*map(_with_reader, words, fates)]
     records, start = [], 0
     for entry in entries:
-        kept = [i for i in range(start, start + len(entry.words)) if not reasons[i]]
+        own = range(start, start + len(entry.words))
+        kept = [i for i in own if fates[i].verdict != "dropped"]
         start += len(entry.words)
+        own_marks = [marks_of(words[i], ignore_marks) for i in kept]
+        marks.update(mark for marks in own_marks for mark in marks)
         records.append(
             Record(
                 image_path=str(folder / entry.name),
                 image_id=entry.name,
                 polygons=[polygons[i] for i in kept],
-                ignored=np.array([is_ignored(words[i]) for i in kept], bool),
+                ignored=np.array(
+                    [
+                        fates[i].verdict == "ignored" or not found.isdisjoint(ignore_marks)
+                        for i, found in zip(kept, own_marks, strict=True)
+                    ],
+                    bool,
+                ),
                 texts=[words[i].text for i in kept],
             )
         )
-    lost = zip(owners, words, reasons, strict=True)
-    return records, [(entry.name, word.place, reason) for entry, word, reason in lost if reason]
+    changed = zip(owners, words, fates, strict=True)
+    return records, [(entry.name, word.place, fate) for entry, word, fate in changed if fate.reason]
 
 
-def is_ignored(word: Word) -> bool:
-    """Whether a text is neither learned nor counted: by its transcription or one of its marks."""
-    return word.text == _ILLEGIBLE or not _IGNORE_MARKS.isdisjoint(word.marks)
+def _with_reader(word: Word, fate: Fate) -> Fate:
+    """What the reader did to the outline counts before what the check did."""
+    if fate.verdict == "dropped":
+        return fate
+    if word.damaged:
+        return Fate("ignored", word.damaged)
+    if word.repaired and fate.verdict != "ignored":
+        return Fate("repaired", word.repaired)
+    return fate
 
 
-def _text_heights(records: list[Record], entries: list[Entry]) -> np.ndarray:
+def marks_of(word: Word, ignore_marks: Collection[str]) -> set[str]:
+    """Marks of a text, lower case; its label and transcription where they are `ignore_marks`.
+
+    A transcription is one where nothing but quotation marks and blanks stands around it.
+    """
+    marks = {mark.strip().lower() for mark in word.marks}
+    label = word.label.strip().lower()
+    marks |= {label} & set(ignore_marks)
+    if ILLEGIBLE in (label, word.text.strip(_AROUND)):
+        marks.add(ILLEGIBLE)
+    return marks - {""}
+
+
+_AROUND = " \t\u3000\"'\u201c\u201d"
+
+
+def _text_heights(record: Record, entry: _Usable) -> np.ndarray:
+    """float32, shorter sides of the legible texts over the image's longest side."""
     heights = [
         min(cv2.minAreaRect(polygon)[1]) / max(entry.size)
-        for record, entry in zip(records, entries, strict=True)
         for polygon, ignored in zip(record.polygons, record.ignored, strict=True)
         if not ignored
     ]
     return np.array(heights, np.float32)
-
-
-def check_polygons(
-    points: list[np.ndarray], sizes: list[tuple[int, int]]
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """All outlines of a split at once.
-
-    Args:
-        points: n arrays float64 (P, 2).
-        sizes: n heights and widths, of each one's image.
-
-    Returns:
-        n polygons float32 (P, 2) without repeated points, and n reasons to drop them, "" if none.
-    """
-    count = len(points)
-    reasons = np.full(count, "", object)
-    if not count:
-        return [], reasons
-
-    def drop(bad: np.ndarray, reason: str) -> None:
-        reasons[bad & (reasons == "")] = reason
-
-    with np.errstate(over="ignore"):
-        ragged = RaggedPolygons.pack(points)
-        ragged = ragged.with_points(ragged.points.astype(np.float32))
-    flat, owner = ragged.points, ragged.owner
-    drop(np.bincount(owner[~np.isfinite(flat).all(axis=1)], minlength=count) > 0, "not finite")
-    drop(ragged.counts < 3, "fewer than 3 points")
-
-    differs = (flat != flat[ragged.next]).any(axis=1)
-    flat, owner = flat[differs], owner[differs]
-    lengths = np.bincount(owner, minlength=count)
-    drop(lengths < 3, "zero area")
-    polygons = RaggedPolygons(flat, np.append(0, np.cumsum(lengths))).split()
-
-    good = np.flatnonzero(reasons == "")
-    rows = np.isin(owner, good)
-    rings = shapely.linearrings(flat[rows], indices=np.searchsorted(good, owner[rows]))
-    outlines = np.full(count, None, object)
-    outlines[good] = shapely.polygons(rings)
-    thin = shapely.area(outlines) < _MIN_AREA  # or a figure of eight, whose halves cancel
-    thin[thin] = shapely.area(shapely.convex_hull(outlines[thin])) < _MIN_AREA
-    drop(thin, "zero area")
-    drop(~shapely.is_valid(outlines), "self-crossing")
-    height, width = np.array(sizes, np.float64).T  # (n,) each
-    frame = shapely.box(-0.5, -0.5, width - 0.5, height - 0.5)  # pixels reach half a unit around
-    drop(~shapely.intersects(outlines, frame), "outside the image")
-    return polygons, reasons

@@ -45,6 +45,9 @@ class Word(NamedTuple):
     points: np.ndarray  # float64 (P, 2), any P, finite or not
     text: str  # "" where unknown
     marks: tuple[str, ...] = ()  # what the annotation says about the text, such as "illegible"
+    label: str = ""  # its class: it ignores the text as a mark does, and is not reported otherwise
+    repaired: str = ""  # how the reader made an outline of something else, such as of a mask's box
+    damaged: str = ""  # why the outline only covers the text, such as "circle": it is ignored
 
 
 class Entry(NamedTuple):

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import time
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -17,13 +18,18 @@ from typing import NamedTuple
 from dbnet.data.annotations import scan as annotations
 from dbnet.data.annotations.files import Source, printable, walk
 from dbnet.data.annotations.find import USUAL_PLACES, Where, find_source
-from dbnet.data.annotations.scan import Report
+from dbnet.data.annotations.report import Report
 from dbnet.data.storage.array_file import is_whole, map_arrays, write_arrays
 from dbnet.data.storage.facts import file_facts, library_versions
 from dbnet.data.storage.records import Records, map_records
+from dbnet.settings import EvalDataConfig
 
 # Raise it when what is read, checked or kept changes.
-_VERSION = 5
+_VERSION = 6
+
+# Of a report: lines, which begin with a path below the root, and arrays.
+_LINES = ("warnings", "notes")
+_ARRAYS = ("text_heights", "image_heights")
 
 # Nanoseconds. Some file systems keep times to 2 s: a file may change twice within one of them.
 _SETTLED = 2_000_000_000
@@ -39,6 +45,7 @@ def load_records(
     skip_missing: bool,
     cache_dir: Path,
     where: Where = USUAL_PLACES,
+    ignore_marks: Collection[str] = EvalDataConfig.ignore_marks,
 ) -> tuple[Records, Report]:
     """As `annotations.load_records`, by way of an index. Several processes may do so at once.
 
@@ -51,13 +58,19 @@ def load_records(
     root = Path(root)
     started = time.time_ns()
     source = find_source(root, split, format, where)
-    state = _look(source, skip_missing)
+    settings = (skip_missing, *sorted(ignore_marks))
+    state = _look(source, settings)
     places = _places(root, split, cache_dir)
     for path in places:
         if (found := _read(path, source, state.key)) is not None:
             return found
     records, report = annotations.load_records(
-        root, split, format=format, skip_missing=skip_missing, where=where
+        root,
+        split,
+        format=format,
+        skip_missing=skip_missing,
+        where=where,
+        ignore_marks=ignore_marks,
     )
     seen = {name for name, _ in walk(source.images, links=not source.bounds)}
     if unseen := len(set(records.image_ids()) - seen):
@@ -74,10 +87,11 @@ def load_records(
             datetime.fromtimestamp(state.changed / 1e9).isoformat(" ", "seconds"),
         )
         return records, report
-    if started - state.changed < _SETTLED or _look(source, skip_missing).key != state.key:
+    if started - state.changed < _SETTLED or _look(source, settings).key != state.key:
         return records, report  # somebody is still writing
-    info = vars(report) | {"notes": _moved(report.notes, _prefix(source), "")}
-    arrays = records.arrays._asdict() | {"text_heights": info.pop("text_heights")}
+    info = dict(vars(report))
+    info |= {name: _moved(info[name], _prefix(source), "") for name in _LINES}
+    arrays = records.arrays._asdict() | {name: info.pop(name) for name in _ARRAYS}
     reasons = []
     for path in places:
         try:
@@ -96,13 +110,13 @@ class _State(NamedTuple):
     latest: str  # that file; "" where there is none
 
 
-def _look(source: Source, skip_missing: bool) -> _State:
+def _look(source: Source, chosen: tuple) -> _State:
     """Without opening a file: a few microseconds for each.
 
     Files come in no order: the sum of their digests stands for a place. A sorted list of a million
     would leave the heap in pieces, which every forked worker copies as it fills them.
     """
-    settings = (source.format, *_named(source), not source.bounds, skip_missing)
+    settings = (source.format, *_named(source), not source.bounds, *chosen)
     changed, latest, places = 0, "", []
     for place in dict.fromkeys((source.images, source.annotations)):
         files = walk(place, links=not source.bounds) if place.is_dir() else [(place.name, place)]
@@ -147,8 +161,9 @@ def _read(path: Path, source: Source, key: str) -> tuple[Records, Report] | None
         records = map_records(str(source.images), path.absolute(), key)
     except ValueError:  # of another state of the data
         return None
-    notes = _moved(info.pop("notes"), "", _prefix(source))
-    return records, Report(**info, notes=notes, text_heights=arrays["text_heights"])
+    info |= {name: _moved(info[name], "", _prefix(source)) for name in _LINES}
+    info |= {name: arrays[name] for name in _ARRAYS}
+    return records, Report(**info)
 
 
 def _prefix(source: Source) -> str:

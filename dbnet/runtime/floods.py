@@ -1,0 +1,36 @@
+"""Many lines of a few kinds, shortened for a screen."""
+
+import re
+
+FIRST = 3  # lines of a kind that are shown
+_KINDS = 30  # that are shown
+
+# Values in a message: JSON, quoted names, what was found.
+_VALUES = re.compile(r"\{.*|\[.*?\]|\"[^\"]*\"|'[^']*'|\bfound .*")
+_WORD = re.compile(r"[^\W\d_]+(?:[-'][^\W\d_]+)*")
+
+
+def shortened(lines: list[str]) -> list[str]:
+    """The first lines of each kind, and how many more there are of it, in the order of the kinds.
+
+    Lines are of a kind where they have the same words, apart from names, places and numbers.
+    """
+    kinds: dict[str, list[str]] = {}
+    for line in lines:
+        kinds.setdefault(kind_of(line), []).append(line)
+    shown = []
+    for same in list(kinds.values())[:_KINDS]:
+        shown += same[:FIRST]
+        if len(same) > FIRST + 1:
+            shown.append(f"... and {len(same) - FIRST} more of this kind")
+        else:
+            shown += same[FIRST:]
+    if rest := list(kinds.values())[_KINDS:]:
+        shown.append(f"... and {sum(map(len, rest))} more of {len(rest)} other kinds")
+    return shown
+
+
+def kind_of(line: str) -> str:
+    """The words of a message that are no name, place or number."""
+    words = (word.strip("(),.:;") for word in _VALUES.sub(" ", line).split())
+    return " ".join(word for word in words if _WORD.fullmatch(word))
