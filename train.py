@@ -14,6 +14,7 @@ import time
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from configs import Config
 from dbnet.errors import InputError, Stopped
@@ -92,7 +93,7 @@ if __name__ != "__mp_main__":  # not in processes that are started beside this o
     from dbnet.runtime.files import remove_leftovers
     from dbnet.runtime.profiler import StageTimer
     from dbnet.training.engine import StepReport, evaluate, train_one_epoch
-    from dbnet.training.logger import RunLog
+    from dbnet.training.logger import RunLogger
     from dbnet.training.losses import DBLoss
     from dbnet.training.optim import build_ema, build_optimizer
     from dbnet.training.scoring_pool import open_pool
@@ -167,7 +168,8 @@ def main(cfg: Config) -> Path:
     first_epoch = step = 0
     running = None  # of the log, where an epoch was begun
     best = -1.0
-    if resumed:
+    folder: Path
+    if resumed and cfg.train.resume:
         folder = cfg.train.resume
         first_epoch = resumed["epoch"]
         with distributed.main_first():
@@ -180,7 +182,9 @@ def main(cfg: Config) -> Path:
             step, best = resumed["step"], resumed["best"]
             running = resumed.get("running")  # earlier versions saved at the ends of epochs only
             if (folder / "best.pt").exists():  # after a kill it may be newer than last.pt
-                best = max(best, load_checkpoint(folder / "best.pt")["best"])
+                header = read_header(folder / "best.pt")  # None: by an earlier version
+                known = header.best if header else load_checkpoint(folder / "best.pt")["best"]
+                best = max(best, known if known is not None else best)
         cfg = replace_train(cfg, resume=None)
     else:
         with distributed.main_first():
@@ -199,7 +203,7 @@ def main(cfg: Config) -> Path:
     distributed.main_only(write_json)(folder / "config.json", to_dict(cfg) | {"built": built})
     print_config(cfg, built)
     seed_other_ranks(cfg.train.seed, step)
-    log = RunLog(
+    log = RunLogger(
         folder=folder, epochs=cfg.train.epochs, epoch=first_epoch, step=step, running=running
     )
     done = f", {log.images} images of the first one are done" if log.images else ""
@@ -265,7 +269,7 @@ def main(cfg: Config) -> Path:
                 device=device,
                 dtype=dtype,
                 accumulate=cfg.train.accumulate,
-                clip=cfg.train.clip,
+                grad_clip=cfg.train.clip,
                 ema=ema,
                 timer=log.timer,
                 on_step=on_step,
@@ -312,7 +316,7 @@ def main(cfg: Config) -> Path:
     return folder
 
 
-def replace_train(cfg: Config, **changes: object) -> Config:
+def replace_train(cfg: Config, **changes: Any) -> Config:
     return dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, **changes))
 
 

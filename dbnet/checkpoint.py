@@ -33,7 +33,7 @@ class Checkpoint(TypedDict, total=False):
     config: dict[str, Any]  # settings, as `to_dict` gives them; some sections only, if released
     epoch: int  # epochs done
     best: float  # best CLEval hmean on the validation images so far
-    # Of last.pt, to go on with the training; see `Training` and `RunLog.running`.
+    # Of last.pt, to go on with the training; see `Training` and `RunLogger.running`.
     step: int
     seen: int
     running: dict[str, Any]

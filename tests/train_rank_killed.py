@@ -5,9 +5,9 @@ import signal
 
 import train
 from dbnet.runtime import cli, distributed
-from dbnet.training.logger import RunLog
+from dbnet.training.logger import RunLogger
 
-on_step = RunLog.on_step
+on_step = RunLogger.on_step
 
 
 def on_step_of_rank_1(log, report) -> None:
@@ -17,6 +17,6 @@ def on_step_of_rank_1(log, report) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-RunLog.on_step = on_step_of_rank_1
+RunLogger.on_step = on_step_of_rank_1
 with cli.errors_as_lines(), distributed.process_group():
     train.main(train.parse())

@@ -45,7 +45,7 @@ def train_one_epoch(
     device: torch.device,
     dtype: torch.dtype | None,
     accumulate: int,
-    clip: float,
+    grad_clip: float,
     ema: AveragedModel | None,
     timer: StageTimer,
     on_step: Callable[[StepReport], None],
@@ -58,7 +58,7 @@ def train_one_epoch(
             rank's share, or any one where it has none. `accumulate` batches form one optimizer
             step in which every image weighs the same, also where the last ones are fewer.
         dtype: of autocast; None for full float32.
-        clip: largest gradient norm; 0 for no limit.
+        grad_clip: largest gradient norm; 0 for no limit.
         on_step: called for every batch once its optimizer step is done. What it raises ends the
             pass; where its report has a `grad_norm` nothing is in hand, and the state can be kept.
 
@@ -102,7 +102,7 @@ def train_one_epoch(
         if not is_last:
             continue
         with timer("step"):
-            grad_norm = _step(model, optimizer, scheduler, scaler, clip)
+            grad_norm = _step(model, optimizer, scheduler, scaler, grad_clip)
             if ema is not None and math.isfinite(grad_norm):
                 ema.update_parameters(model)
         # Half precision overflows now and then: the scaler skips the step and scales less.
@@ -121,10 +121,10 @@ def _step(
     optimizer: Optimizer,
     scheduler: LRScheduler,
     scaler: GradScaler,
-    clip: float,
+    grad_clip: float,
 ) -> float:
     scaler.unscale_(optimizer)
-    norm = nn.utils.clip_grad_norm_(model.parameters(), clip or math.inf).item()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), grad_clip or math.inf).item()
     if math.isfinite(norm) or scaler.is_enabled():  # an enabled scaler skips such a step itself
         scaler.step(optimizer)
         scaler.update()

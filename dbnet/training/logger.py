@@ -17,7 +17,7 @@ from dbnet.training.engine import StepReport
 NOTHING_YET = {"images": 0, "seconds": 0.0, "sums": {}, "stages": {}, "scalars": {}}
 
 
-class RunLog:
+class RunLogger:
     """Writes into one run folder; earlier lines of a resumed run stay.
 
     Rank 0 writes. The others only count, so that all know where the run stands.

@@ -14,7 +14,7 @@ from dbnet.settings import AugmentConfig, DataConfig, LossConfig, TargetsConfig
 from dbnet.structures import Batch, DBOutputs
 from dbnet.training import run as resume
 from dbnet.training.engine import StepReport
-from dbnet.training.logger import NOTHING_YET, RunLog
+from dbnet.training.logger import NOTHING_YET, RunLogger
 from dbnet.training.losses import DBLoss
 from tests.drawing import write_dataset
 
@@ -281,7 +281,7 @@ def test_a_resumed_run_may_move_its_cache_but_not_switch_it(root, tmp_path, caps
 
 
 def test_the_epoch_line_and_the_log_tell_the_hit_rate(tmp_path, capsys):
-    log = RunLog(folder=tmp_path, epochs=1, epoch=0, step=0, running=None)
+    log = RunLogger(folder=tmp_path, epochs=1, epoch=0, step=0, running=None)
     log.start_epoch(0, 1)
     told = {"train/loss_total": 1.0, "train/images_per_second": 1.0}
     told |= {"cache/targets_hit_rate": 0.5, "cache/targets_bytes": 7, "cache/images_hit_rate": 1.0}
@@ -293,20 +293,20 @@ def test_the_epoch_line_and_the_log_tell_the_hit_rate(tmp_path, capsys):
 
 
 def test_a_resumed_epoch_tells_the_times_of_both_its_parts(tmp_path):
-    def train_some(log: RunLog, seconds: float) -> None:
+    def train_some(log: RunLogger, seconds: float) -> None:
         log.start_epoch(0, 2)
         for stage in ("data_wait", "forward"):
             log.timer.add(stage, seconds)
         log.on_step(StepReport({"total": 1.0, "prob": 0.0, "thresh": 0.0, "binary": 0.0}, 2, 1, 1))
 
     options = dict(folder=tmp_path, epochs=1, epoch=0, step=0)
-    stopped = RunLog(**options, running=None)
+    stopped = RunLogger(**options, running=None)
     train_some(stopped, 3.0)
     running = stopped.running()
     stopped.close()
     assert running["stages"] == {"data_wait": 3.0, "forward": 3.0}
 
-    resumed = RunLog(**options, running=running)
+    resumed = RunLogger(**options, running=running)
     train_some(resumed, 4.0)
     record = resumed.end_training()
     assert (record["time_train/data_wait"], record["time_train/forward"]) == (7.0, 7.0)
@@ -316,7 +316,7 @@ def test_a_resumed_epoch_tells_the_times_of_both_its_parts(tmp_path):
     resumed.close()
 
     del running["stages"]  # as earlier versions saved it
-    earlier = RunLog(**options, running=running)
+    earlier = RunLogger(**options, running=running)
     assert earlier.images == 2 and earlier.running()["stages"] == {}
     earlier.close()
 

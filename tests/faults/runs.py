@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from configs import Config, TrainConfig
 from dbnet.checkpoint import load_checkpoint
 from dbnet.settings import AugmentConfig, DataConfig, ModelConfig, OptimConfig
-from dbnet.training.logger import RunLog
+from dbnet.training.logger import RunLogger
 
 PAGES = 7  # in batches of two, two of which are a step: 4 batches and 2 steps an epoch
 STATE = ("model", "ema", "ema_updates", "optimizer", "scheduler", "scaler", "rng")
@@ -33,14 +33,14 @@ def small(root: Path, out: Path, workers: int = 0, **changes) -> Config:
 
 def signal_after(monkeypatch, batch: int, number: int) -> None:
     """This process gets the signal while that batch of the run, from 1, is being logged."""
-    on_step = RunLog.on_step
+    on_step = RunLogger.on_step
 
     def signalled(log, report):
         on_step(log, report)
         if log.step == batch:
             signal.raise_signal(number)
 
-    monkeypatch.setattr(RunLog, "on_step", signalled)
+    monkeypatch.setattr(RunLogger, "on_step", signalled)
 
 
 def same(a, b) -> bool:

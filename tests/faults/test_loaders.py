@@ -13,7 +13,7 @@ import train
 from dbnet.checkpoint import load_checkpoint
 from dbnet.data.transforms import TrainTransform
 from dbnet.errors import InputError
-from dbnet.training.logger import RunLog
+from dbnet.training.logger import RunLogger
 from tests.drawing import write_dataset
 from tests.faults.runs import PAGES, assert_equal_runs, small
 from tests.runtime.test_memory import resident
@@ -21,14 +21,14 @@ from tests.runtime.test_memory import resident
 
 def after_batch(monkeypatch, number: int, act) -> None:
     """`act()` once that batch of a run, from 1, is logged."""
-    on_step = RunLog.on_step
+    on_step = RunLogger.on_step
 
     def acting(log, report):
         on_step(log, report)
         if log.step == number:
             act()
 
-    monkeypatch.setattr(RunLog, "on_step", acting)
+    monkeypatch.setattr(RunLogger, "on_step", acting)
 
 
 @pytest.mark.faults("a loader worker killed", "told within seconds, resumed bit by bit")
@@ -94,7 +94,7 @@ def test_a_cache_that_vanishes(pages, tmp_path, monkeypatch):
 @pytest.mark.parametrize("persistent", [True, False])
 def test_epochs_leave_nothing_behind(pages, tmp_path, monkeypatch, persistent):
     files, memory, shared = [], [], []
-    end_epoch = RunLog.end_epoch
+    end_epoch = RunLogger.end_epoch
 
     def counted(log, record):
         end_epoch(log, record)
@@ -103,7 +103,7 @@ def test_epochs_leave_nothing_behind(pages, tmp_path, monkeypatch, persistent):
         mine = f"_{os.getpid()}_"
         shared.append([name for name in os.listdir("/dev/shm") if mine in name])  # noqa: PTH208
 
-    monkeypatch.setattr(RunLog, "end_epoch", counted)
+    monkeypatch.setattr(RunLogger, "end_epoch", counted)
     cfg = small(pages, tmp_path, workers=2, epochs=6)
     cfg = replace(cfg, data=replace(cfg.data, persistent_workers=persistent))
     before = set(multiprocessing.active_children())

@@ -59,7 +59,7 @@ def train_scaled(limit: float, batches: int):
     train_one_epoch(
         model, Overflow(limit), [batch_of([100])] * batches, optimizer,
         torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0), scaler,
-        batch_sizes=[1] * batches, device=CPU, dtype=None, accumulate=1, clip=0.0, ema=None,
+        batch_sizes=[1] * batches, device=CPU, dtype=None, accumulate=1, grad_clip=0.0, ema=None,
         timer=StageTimer(synchronize=None), on_step=reports.append,
     )  # fmt: skip
     return model.weight.item(), scaler.get_scale(), reports

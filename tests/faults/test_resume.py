@@ -13,7 +13,7 @@ import dbnet.training.engine
 import train
 from dbnet.checkpoint import load_checkpoint
 from dbnet.errors import InputError, Stopped
-from dbnet.training.logger import RunLog
+from dbnet.training.logger import RunLogger
 from tests.faults.runs import PAGES, assert_equal_runs, scalars_of, signal_after, small
 
 VARIANTS = {
@@ -60,7 +60,7 @@ def test_stopped_again_and_again_with_other_workers(pages, tmp_path, monkeypatch
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_killed_between_figures_and_checkpoint(pages, tmp_path, monkeypatch, epoch):
     whole = train.main(small(pages, tmp_path / "whole"))
-    end_epoch, folder = RunLog.end_epoch, tmp_path / "run"
+    end_epoch, folder = RunLogger.end_epoch, tmp_path / "run"
 
     def killed(log, record):
         end_epoch(log, record)
@@ -68,7 +68,7 @@ def test_killed_between_figures_and_checkpoint(pages, tmp_path, monkeypatch, epo
             raise MemoryError
 
     with monkeypatch.context() as patch, pytest.raises(MemoryError):
-        patch.setattr(RunLog, "end_epoch", killed)
+        patch.setattr(RunLogger, "end_epoch", killed)
         train.main(small(pages, tmp_path, save_minutes=0))
     state = load_checkpoint(folder / "last.pt")
     assert (state["epoch"], state["seen"]) == (epoch, PAGES)
@@ -99,7 +99,7 @@ def test_what_a_checkpoint_covers_is_logged_on_disk_before(pages, tmp_path, monk
 @pytest.mark.faults("Ctrl-C during validation", "the trained epoch is kept, resuming validates")
 def test_a_stop_during_validation_keeps_the_trained_epoch(pages, tmp_path, monkeypatch):
     whole = train.main(small(pages, tmp_path / "whole", epochs=1))
-    evaluate, on_step = dbnet.training.engine.evaluate, RunLog.on_step
+    evaluate, on_step = dbnet.training.engine.evaluate, RunLogger.on_step
     validated, trained = [], []
 
     def stopped(*args, is_stopped, **kwargs):
@@ -116,7 +116,7 @@ def test_a_stop_during_validation_keeps_the_trained_epoch(pages, tmp_path, monke
         with pytest.raises(Stopped, match=f"after {PAGES} of {PAGES} images of epoch 1"):
             train.main(small(pages, tmp_path / "part", epochs=1))
     assert validated and (part / "metrics.jsonl").read_text() == ""
-    monkeypatch.setattr(RunLog, "on_step", lambda log, r: (trained.append(r), on_step(log, r)))
+    monkeypatch.setattr(RunLogger, "on_step", lambda log, r: (trained.append(r), on_step(log, r)))
     train.main(small(pages, tmp_path / "part", epochs=1, resume=part))
     assert not trained
     assert_equal_runs(whole, part)

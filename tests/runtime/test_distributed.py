@@ -80,7 +80,7 @@ def trained(batch: int, start: int) -> tuple[float, list]:
         torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0),
         torch.amp.GradScaler("cpu", enabled=False),
         batch_sizes=[min(size, left - first) for first in range(0, left, size)], device=CPU,
-        dtype=None, accumulate=2, clip=0.0, ema=None, timer=StageTimer(synchronize=None),
+        dtype=None, accumulate=2, grad_clip=0.0, ema=None, timer=StageTimer(synchronize=None),
         on_step=reports.append,
     )  # fmt: skip
     assert len(sampler) == len(own)
@@ -153,7 +153,7 @@ def refused(values: list[int], network: type[Dot], accumulate: int) -> tuple[str
             distributed.parallel(model, CPU), Poisoned(), batches, optimizer,
             torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0),
             torch.amp.GradScaler("cpu", enabled=False), batch_sizes=[2] * len(batches),
-            device=CPU, dtype=None, accumulate=accumulate, clip=0.0, ema=None,
+            device=CPU, dtype=None, accumulate=accumulate, grad_clip=0.0, ema=None,
             timer=StageTimer(synchronize=None), on_step=lambda _: None,
         )  # fmt: skip
     return f"{ended.type.__name__}: {ended.value}", model.weight.item()

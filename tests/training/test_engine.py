@@ -64,7 +64,7 @@ def train(batches, *, accumulate, model=None, clip=0.0, lr=0.1):
         torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0),
         torch.amp.GradScaler("cpu", enabled=False),
         batch_sizes=[len(b.image_ids) for b in batches], device=CPU, dtype=None,
-        accumulate=accumulate, clip=clip, ema=None, timer=StageTimer(synchronize=None),
+        accumulate=accumulate, grad_clip=clip, ema=None, timer=StageTimer(synchronize=None),
         on_step=reports.append,
     )  # fmt: skip
     return model.weight.item(), reports
