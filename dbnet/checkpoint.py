@@ -65,7 +65,7 @@ class Training(NamedTuple):
             "rng": rng_state(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Checkpoint) -> None:
         """Take over what `state_dict` gave, within a checkpoint.
 
         Raises:
@@ -73,7 +73,7 @@ class Training(NamedTuple):
         """
         if "optimizer" not in state:
             raise InputError("last.pt holds weights only; start a new run with --model.weights")
-        load_weights(self.model, state | {"ema": None})
+        load_weights(self.model, {**state, "ema": None})
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])

@@ -5,11 +5,10 @@ python -m dbnet.release --checkpoint runs/NAME/best.pt --out FILE.pt
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import tyro
 
-from dbnet.checkpoint import load_checkpoint, save_checkpoint
+from dbnet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dbnet.errors import InputError, one_line
 
 # What using the weights depends on; the rest of the training's settings is left out.
@@ -37,7 +36,7 @@ def main(*, checkpoint: Path, out: Path) -> None:
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 
 
-def released(payload: dict[str, Any]) -> dict[str, Any]:
+def released(payload: Checkpoint) -> Checkpoint:
     """The payload of the small checkpoint.
 
     Convolutions become half precision, which is nearly all of the size. The rest stays as it is:

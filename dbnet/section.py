@@ -78,7 +78,7 @@ class Section:
 
     def __post_init__(self) -> None:
         """Raises InputError, naming the flag, for a number out of its range."""
-        for name, allowed in _ranges(type(self)).items():
+        for name, allowed in _ranges(type(self)).items():  # type: ignore[arg-type]
             value = getattr(self, name)
             if value not in allowed:
                 shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
@@ -127,7 +127,7 @@ def from_dict(cls: type[S], values: dict[str, Any]) -> S:
 
     def typed(hint: Any, value: Any) -> Any:
         if dataclasses.is_dataclass(hint):
-            return from_dict(hint, value)  # type: ignore[type-var]
+            return from_dict(hint, value)  # type: ignore[type-var, arg-type]
         if value is not None and Path in (hint, *typing.get_args(hint)):
             return Path(value)
         return tuple(value) if typing.get_origin(hint) is tuple else value

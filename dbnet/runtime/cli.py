@@ -89,7 +89,7 @@ def parse(
         start = tyro.MISSING
     # tyro would join the lines of the examples, unless they are indented.
     description = textwrap.indent(description, "  ").lstrip()
-    options = {"prog": program(), "description": description, "config": config}
+    options: dict[str, Any] = {"prog": program(), "description": description, "config": config}
     if start is not tyro.MISSING:
         options["default"] = start
     if folder_flag:

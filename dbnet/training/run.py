@@ -9,13 +9,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 from dbnet.errors import InputError, NonFiniteError, one_line
 from dbnet.runtime import torchrun
 from dbnet.section import flat, from_stored, to_dict
 
-Config = TypeVar("Config")  # the settings of train.py
+Config = Any  # the settings of train.py, a dataclass with its sections
 
 # What may change when a run goes on: how long it is, and what does not touch its weights.
 # Not data.cache: cached threshold maps are rounded by up to 1/510 of their range, so that weights
@@ -44,7 +44,7 @@ RESUME_MAY_CHANGE = {
 _LOCK = ".lock"  # its name in a run's folder
 
 
-def read_run_config(folder: Path, cls: type[Config]) -> Config:
+def read_run_config(folder: Path, cls: type[Any]) -> Config:
     """Settings of an earlier run.
 
     Raises:
