@@ -21,11 +21,14 @@ from dbnet.errors import InputError
 LINKS_HINT = "copy the file instead of linking it, or allow links with --data.follow-links"
 
 
+KINDS = {"text": (".txt", ".csv"), "json": (".json",), "xml": (".xml",)}  # endings of files
+
+
 class Place(NamedTuple):
     """Where the annotations of a split may lie."""
 
-    path: str  # below the root, {} is the split
-    suffixes: tuple[str, ...] = ()  # of the files, where it is a folder
+    path: str  # below the root; {split} is its name, {images} the folder of its images
+    kind: str = ""  # of the files in it, a key of KINDS, where it is a folder; "": it is a file
 
 
 class Source(NamedTuple):

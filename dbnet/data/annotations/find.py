@@ -1,11 +1,23 @@
 """Where the images and the annotations of a split lie, and in which format."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
-from dbnet.data.annotations.files import LINKS_HINT, Source, inside, list_files
+from dbnet.data.annotations.files import KINDS, LINKS_HINT, Place, Source, inside, listed, walk
+from dbnet.data.annotations.foreign import foreign_title
 from dbnet.data.annotations.formats import FORMATS
+from dbnet.data.annotations.heads import read_head
+from dbnet.data.images import IMAGE_SUFFIXES
 from dbnet.errors import InputError
+
+# Names that folders and files of a split have in other people's data sets.
+_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
+_IMAGE_FOLDERS = ("images/{split}", "{split}/images", "{split}")
+
+_LISTED, _LOOKED_AT = 10_000, 200  # files, where no annotations are found, to name what is there
 
 
 @dataclass(frozen=True)
@@ -13,7 +25,7 @@ class Where:
     """What is said about a split's places beside its root."""
 
     images: Path | None = None
-    """Folder of images, below the root or absolute; None: images/{split}."""
+    """Folder of images, below the root or absolute; None: images/{split}, or a usual place."""
     annotations: Path | None = None
     """File or folder of annotations, below the root or absolute; None: looked for."""
     follow_links: bool = False
@@ -23,46 +35,207 @@ class Where:
 USUAL_PLACES = Where()
 
 
+class _Candidate(NamedTuple):
+    """A file or folder that may hold a split's annotations."""
+
+    place: Place  # its path is below the root, or absolute
+    usual: tuple[str, ...]  # formats that usually lie there
+    seen: "_Seen | None"  # what its content shows
+
+    @property
+    def format(self) -> str | None:
+        """That its content is of, if that format lies in such a place: a file or a folder."""
+        if self.seen and self.seen.format and _is_folder(self.seen.format) == bool(self.place.kind):
+            return self.seen.format
+        return None
+
+
+class _Seen(NamedTuple):
+    """The first file whose content shows a format."""
+
+    path: Path
+    format: str | None  # a name in FORMATS; None: it is not read
+    title: str
+
+
 def find_source(root: Path, split: str, format: str, where: Where = USUAL_PLACES) -> Source:
-    """The split's images and annotations.
+    """The split's images and annotations. The content of files tells their format, not their name.
 
     Args:
         format: a name in FORMATS, or "auto" for the one that is there.
 
     Raises:
-        InputError: there are no annotations, or several.
+        InputError: there are no annotations, several, or some of another format.
     """
     if format != "auto" and format not in FORMATS:
         raise InputError(f"annotation format {format!r}: must be auto, {', '.join(FORMATS)}")
     explicit = [root / place for place in (where.images, where.annotations) if place]
     bounds = () if where.follow_links else tuple(p.resolve() for p in (root, *explicit))
-    folder = root / (where.images or f"images/{split}")
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; it should hold the images")
-    if not inside(folder, bounds):
-        raise InputError(f"{folder}: leads out of {root}; {LINKS_HINT}")
-    places = [
-        (name, place.path.format(split), place.suffixes)
-        for name, reader in FORMATS.items()
-        if format in ("auto", name)
-        for place in reader.PLACES
-    ]
-    found = [
-        (name, path)
-        for name, path, suffixes in places
-        if (list_files(root / path, suffixes) if suffixes else (root / path).is_file())
-    ]
-    if len(found) == 1:
-        name, path = found[0]
-        return Source(root, folder, name, root / path, bounds)
-    if found:
+    images = _image_folder(root, split, where)
+    if not inside(images, bounds):
+        raise InputError(f"{images}: leads out of {root}; {LINKS_HINT}")
+    usual = () if format == "auto" else (format,)
+    places = {place: usual for place in _explicit_places(root, where)} or _usual_places(
+        _names(split), images.relative_to(root) if images.is_relative_to(root) else images
+    )
+    candidates = list(_candidates(root, images, places, links=where.follow_links))
+    chosen = _choose(root, split, format, candidates)
+    name = chosen.format or (chosen.usual[0] if format == "auto" else format)
+    return Source(root, images, name, root / chosen.place.path, bounds)
+
+
+def _image_folder(root: Path, split: str, where: Where) -> Path:
+    if where.images:
+        folder = root / where.images
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; it should hold the images")
+        return folder
+    for name in _names(split):
+        for place in _IMAGE_FOLDERS:
+            folder = root / place.format(split=name)
+            if folder.is_dir() and (place != "{split}" or _has_images(folder)):
+                return folder
+    raise InputError(f"{root / 'images' / split}: no such folder; it should hold the images")
+
+
+def _names(split: str) -> tuple[str, ...]:
+    return _NAMES.get(split, (split,))
+
+
+def _is_folder(format: str) -> bool:
+    """Whether it has a file for each image."""
+    return bool(FORMATS[format].PLACES[0].kind)
+
+
+def _has_images(folder: Path) -> bool:
+    return any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name, _ in walk(folder))
+
+
+def _explicit_places(root: Path, where: Where) -> list[Place]:
+    """The file that was named, or the folder for each kind of file."""
+    if not where.annotations:
+        return []
+    path = root / where.annotations
+    if path.is_file():
+        return [Place(str(where.annotations))]
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder; it should hold the annotations")
+    return [Place(str(where.annotations), kind) for kind in KINDS]
+
+
+def _usual_places(names: tuple[str, ...], images: Path) -> dict[Place, tuple[str, ...]]:
+    """Each place where annotations of a split may lie, with the formats that usually do."""
+    places: dict[Place, tuple[str, ...]] = {}
+    for name in names:
+        for format, reader in FORMATS.items():
+            for path, kind in reader.PLACES:
+                place = Place(path.format(split=name, images=images), kind)
+                usual = places.get(place, ())
+                places[place] = usual if format in usual else (*usual, format)
+    return places
+
+
+def _candidates(
+    root: Path, images: Path, places: dict[Place, tuple[str, ...]], *, links: bool
+) -> Iterator[_Candidate]:
+    """Of the places, those that hold files of annotations, or files named like the images."""
+    files = {root / place.path for place in places if not place.kind}
+    names: dict[str, list[str]] = {}  # of the files in a folder
+    for place, usual in places.items():
+        path = root / place.path
+        if not place.kind:
+            if path.is_file():
+                yield _Candidate(place, usual, _seen([path]))
+            continue
+        if place.path not in names:
+            names[place.path] = sorted(name for name, _ in walk(path, links=links))
+        suffixes = KINDS[place.kind]
+        own = [name for name in names[place.path] if Path(name).suffix.lower() in suffixes]
+        own = [name for name in own if path / name not in files]
+        seen = _seen(path / name for name in own)
+        if seen or (own and _named_like(own, images, links=links)):
+            yield _Candidate(place, usual, seen)
+
+
+def _named_like(names: list[str], images: Path, *, links: bool) -> bool:
+    """Whether one of the files has the name of an image, with another ending or `gt_` before it."""
+    stems = {Path(name).stem.removeprefix("gt_") for name in names}
+    return any(
+        Path(name).stem in stems and Path(name).suffix.lower() in IMAGE_SUFFIXES
+        for name, _ in walk(images, links=links)
+    )
+
+
+def _seen(paths: Iterable[Path]) -> _Seen | None:
+    for path in paths:
+        head = read_head(path)
+        for name, reader in FORMATS.items():
+            if reader.recognises(head):
+                return _Seen(path, name, reader.TITLE)
+        if title := foreign_title(head):
+            return _Seen(path, None, title)
+    return None
+
+
+def _choose(root: Path, split: str, format: str, candidates: list[_Candidate]) -> _Candidate:
+    """The only one that can be meant."""
+    sure = [c for c in candidates if c.format and format in ("auto", c.format)]
+    unclear = [c for c in candidates if not c.seen and c.usual and format in ("auto", *c.usual)]
+    if sure:
+        unclear = [c for c in unclear if not c.place.kind]
+    if len(sure + unclear) == 1:
+        return (sure + unclear)[0]
+    if sure or unclear:
         raise InputError(
             f"{root}: several annotations of {split}, name the format or move the others away: "
-            + ", ".join(f"{path} ({name})" for name, path in found)
+            + ", ".join(f"{c.place.path} ({c.format or c.usual[0]})" for c in sure + unclear)
         )
-    looked = [
-        f"{file} ({name})"
-        for name, path, suffixes in places
-        for file in ([f"{path}/*{suffix}" for suffix in suffixes] or [path])
-    ]
-    raise InputError(f"{root}: no annotations of {split}; looked for {', '.join(looked)}")
+    others = [c.seen for c in candidates if c.seen]
+    if others and others[0].format and format != "auto":
+        raise InputError(
+            f"{others[0].path}: is in the format of {others[0].title}, not {format}; "
+            f"give --data.format {others[0].format} or auto"
+        )
+    if others and not others[0].format:
+        raise InputError(
+            f"{others[0].path}: is in the format of {others[0].title}, which is not read; convert "
+            f"it to one of {', '.join(FORMATS)}"
+        )
+    raise InputError(
+        f"{root}: no annotations of {split}; looked for {_looked_for(split, format)}"
+        f"{_found_instead(root)}"
+    )
+
+
+def _looked_for(split: str, format: str) -> str:
+    if format == "auto":
+        return (
+            f"jsons/{split}.json, annotations/{split}.json, gts/{split}/, labels/{split}/ and the "
+            "other places in docs/data-formats.md"
+        )
+    places = _usual_places((split,), Path("images") / split)
+    return ", ".join(
+        f"{file} ({format})"
+        for place, usual in places.items()
+        if format in usual
+        for file in (
+            [f"{place.path}/*{s}" for s in KINDS[place.kind]] if place.kind else [place.path]
+        )
+    )
+
+
+def _found_instead(root: Path) -> str:
+    """Annotations in unusual places, for a message; "" where there are none."""
+    suffixes = {suffix for kind in KINDS.values() for suffix in kind}
+    names = [name for name, _ in islice(walk(root), _LISTED) if Path(name).suffix in suffixes]
+    names.sort(key=lambda name: (name.count("/"), name))
+    found: dict[str, str] = {}  # file or folder -> title
+    for name in names[:_LOOKED_AT]:
+        folder = Path(name).parent.as_posix()
+        if folder not in found and (seen := _seen([root / name])):
+            is_folder = seen.format and _is_folder(seen.format)
+            found[folder if is_folder else name] = seen.title
+    if not found:
+        return ""
+    places = listed([f"{place} ({title})" for place, title in found.items()])
+    return f"; found instead: {places}; name it with --data.annotations"

@@ -1,18 +1,61 @@
 """Annotation formats: a file for each, which reads it into the same plain entries.
 
-A format's module has two names:
+A format's module has four names:
 
-    PLACES                 where a split's annotations may lie below the root
+    TITLE                  as people call it
+    PLACES                 where a split's annotations usually lie below the root
+    recognises(head)       whether a file that begins so (heads.py) is of this format
     read(source, found)    its entries, one image at a time: a large split need not fit in memory
 
 `read` raises InputError where a file as a whole makes no sense. What is wrong with one image or one
-text goes to `found.problems`, so that one pass finds everything. A reader takes coordinates and
-texts as they are written: checks of images, names and outlines are shared (checks.py).
+text goes to `found.problems`, so that one pass finds everything. A reader takes names, coordinates,
+texts and marks as they are written: checks of images, names and outlines, and which marks stand for
+a text that is ignored, are shared (checks.py).
 
-Text files are UTF-8, with or without a byte order mark. Coordinates are in pixels of the upright
-image. A transcription `###` marks an illegible text in every format.
+Text and JSON files are UTF-8, with or without a byte order mark. Coordinates are in pixels of the
+upright image, or fractions of its sides where the entry says so. A transcription `###` marks an
+illegible text in every format.
 """
 
-from dbnet.data.annotations.formats import coco, icdar, labelme, ufo
+from collections.abc import Iterator
+from typing import Any, Protocol
 
-FORMATS = {"ufo": ufo, "coco": coco, "icdar": icdar, "labelme": labelme}
+from dbnet.data.annotations.files import Entry, Findings, Place, Source
+from dbnet.data.annotations.formats import (
+    coco,
+    cvat,
+    doctr,
+    icdar,
+    labelme,
+    labelstudio,
+    paddle,
+    ufo,
+    via,
+    voc,
+    yolo,
+)
+
+
+class Format(Protocol):
+    """A module of this package."""
+
+    TITLE: str
+    PLACES: tuple[Place, ...]
+
+    def recognises(self, head: Any) -> bool: ...
+    def read(self, source: Source, found: Findings) -> Iterator[Entry]: ...
+
+
+FORMATS: dict[str, Format] = {
+    "ufo": ufo,
+    "coco": coco,
+    "icdar": icdar,
+    "labelme": labelme,
+    "paddle": paddle,
+    "doctr": doctr,
+    "labelstudio": labelstudio,
+    "cvat": cvat,
+    "via": via,
+    "voc": voc,
+    "yolo": yolo,
+}

@@ -15,14 +15,34 @@ from dbnet.data.annotations.files import (
     load_json,
     optional,
     point_pairs,
-    rectangle,
     shown,
     stated_size,
     typed,
 )
+from dbnet.data.annotations.shapes import sized_box
 from dbnet.errors import InputError
 
-PLACES = (Place("annotations/{}.json"), Place("{}.json"))
+TITLE = "COCO"
+PLACES = (
+    Place("annotations/{split}.json"),
+    Place("{split}.json"),
+    Place("annotations/instances_{split}.json"),
+    Place("annotations/instances_{split}2014.json"),
+    Place("annotations/instances_{split}2017.json"),
+    Place("instances_{split}.json"),
+    Place("{split}/_annotations.coco.json"),
+    Place("{images}/_annotations.coco.json"),
+)
+
+
+def recognises(head: Any) -> bool:
+    if not isinstance(head, dict):
+        return False
+    images, annotations = (
+        value[0] if isinstance(value, list) and value and isinstance(value[0], dict) else {}
+        for value in (head.get("images"), head.get("annotations"))
+    )
+    return "file_name" in images or ("image_id" in annotations and "paragraphs" not in annotations)
 
 
 def read(source: Source, found: Findings) -> Iterator[Entry]:
@@ -83,8 +103,7 @@ def _coco_words(annotation: dict, place: str) -> list[Word]:
         box = _flat_pairs(annotation.get("bbox"), f"{place}/bbox")
         if len(box) != 2:
             raise InputError(f"{place}/bbox: must be x, y, width, height")
-        with np.errstate(over="ignore", invalid="ignore"):  # the check finds what is not finite
-            outlines = [rectangle(box[0], box[0] + box[1])]
+        outlines = [sized_box(*box.ravel())]
     marks = ("iscrowd",) if crowd else ()
     return [Word(place, points, text, marks) for points in outlines]
 

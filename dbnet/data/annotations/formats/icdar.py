@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
@@ -17,13 +19,23 @@ from dbnet.data.annotations.files import (
     read_text,
     shown,
 )
+from dbnet.data.annotations.heads import Lines
 from dbnet.errors import InputError
 
+TITLE = "ICDAR"
 PLACES = (
-    Place("gts/{}", (".txt", ".csv")),
-    Place("annotations/{}", (".txt", ".csv")),
-    Place("images/{}", (".txt", ".csv")),
+    Place("gts/{split}", "text"),
+    Place("annotations/{split}", "text"),
+    Place("{images}", "text"),
 )
+
+
+def recognises(head: Any) -> bool:
+    if not isinstance(head, Lines):
+        return False
+    with suppress(InputError):
+        return all(len(parse_icdar_line(line)[0]) for line in head)
+    return False
 
 
 def read(source: Source, found: Findings) -> Iterator[Entry]:

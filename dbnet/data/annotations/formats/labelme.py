@@ -1,6 +1,7 @@
 """LabelMe: {"shapes": [{"shape_type", "points", "text"?}]}, a JSON file per image."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from dbnet.data.annotations.files import (
     Entry,
@@ -19,7 +20,16 @@ from dbnet.data.annotations.files import (
 )
 from dbnet.errors import InputError
 
-PLACES = (Place("jsons/{}", (".json",)), Place("images/{}", (".json",)))
+TITLE = "LabelMe"
+PLACES = (
+    Place("jsons/{split}", "json"),
+    Place("annotations/{split}", "json"),
+    Place("{images}", "json"),
+)
+
+
+def recognises(head: Any) -> bool:
+    return isinstance(head, dict) and isinstance(head.get("shapes"), list)
 
 
 def read(source: Source, found: Findings) -> Iterator[Entry]:

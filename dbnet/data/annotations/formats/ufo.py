@@ -17,7 +17,12 @@ from dbnet.data.annotations.files import (
     typed,
 )
 
-PLACES = (Place("jsons/{}.json"),)
+TITLE = "UFO"
+PLACES = (Place("jsons/{split}.json"),)
+
+
+def recognises(head: Any) -> bool:
+    return isinstance(head, dict) and isinstance(head.get("images"), dict)
 
 
 def read(source: Source, found: Findings) -> Iterator[Entry]:

@@ -1,0 +1,114 @@
+"""CVAT for images 1.1: <annotations><image name width height><polygon points> and <box>."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from dbnet.data.annotations.files import (
+    Entry,
+    Findings,
+    Place,
+    Source,
+    Word,
+    as_points,
+    collecting,
+    rectangle,
+    shown,
+)
+from dbnet.data.annotations.shapes import turned
+from dbnet.data.annotations.xml_files import Element, xml_members
+from dbnet.errors import InputError
+
+TITLE = "CVAT for images"
+PLACES = (
+    Place("annotations/{split}.xml"),
+    Place("{split}.xml"),
+    Place("{split}/annotations.xml"),
+    Place("{images}/annotations.xml"),
+)
+
+_TEXT_NAMES = ("text", "transcription")
+_TRUE = ("true", "True", "1", "yes")
+
+
+def recognises(head: Any) -> bool:
+    if not isinstance(head, Element) or head.tag != "annotations":
+        return False
+    tags = {child.tag for child in head.children}
+    return "track" not in tags and bool(tags & {"image", "meta", "version"})
+
+
+def read(source: Source, found: Findings) -> Iterator[Entry]:
+    """Polygons and boxes, turned ones too, whatever their label; other shapes are dropped.
+
+    The transcription is the attribute `text` or `transcription`. Attributes with the value true
+    are marks.
+    """
+    path = source.annotations
+    for image in xml_members(source.bounds, path, "annotations"):
+        if image.tag == "track":
+            raise InputError(
+                f"{path}, line {image.line}: a track; export as CVAT for images, not for video"
+            )
+        if image.tag != "image":
+            continue
+        place = f"{path}, line {image.line}"
+        entry = None
+        with collecting(found.problems):
+            name = image.attributes.get("name")
+            if name is None:
+                raise InputError(f"{place}: the image has no name")
+            size = None
+            if {"width", "height"} <= image.attributes.keys():
+                size = (_number(image, "height", place), _number(image, "width", place))
+            entry = Entry(place, name, size, [])
+            for shape in image.children:
+                at = f"{path}, line {shape.line}: {name}, {shape.tag}"
+                with collecting(found.problems):
+                    if shape.tag in _OUTLINES:
+                        entry.words.append(_word(shape, at))
+                    elif shape.tag != "tag":  # of the image
+                        found.dropped.append((at, f"shape {shape.tag}"))
+        if entry:
+            yield entry
+
+
+def _word(shape: Element, place: str) -> Word:
+    attributes = {
+        child.attributes.get("name", ""): child.text.strip() for child in shape.all("attribute")
+    }
+    text = next((attributes[name] for name in _TEXT_NAMES if attributes.get(name)), "")
+    marks = tuple(
+        name for name, value in attributes.items() if value in _TRUE and name not in _TEXT_NAMES
+    )
+    return Word(place, _OUTLINES[shape.tag](shape, place), text, marks)
+
+
+def _polygon(shape: Element, place: str) -> np.ndarray:
+    points = shape.attributes.get("points", "")
+    try:
+        return as_points([[float(v) for v in pair.split(",")] for pair in points.split(";")])
+    except ValueError:
+        raise InputError(f"{place}: points must be x,y;x,y;..., found {shown(points)}") from None
+
+
+def _box(shape: Element, place: str) -> np.ndarray:
+    """`rotation` turns clockwise, in degrees, about the centre."""
+    x0, y0, x1, y1 = (_number(shape, key, place) for key in ("xtl", "ytl", "xbr", "ybr"))
+    points = rectangle(np.array([x0, y0]), np.array([x1, y1]))
+    if "rotation" not in shape.attributes:
+        return points
+    return turned(points, _number(shape, "rotation", place), points.mean(axis=0))
+
+
+def _number(element: Element, key: str, place: str) -> float:
+    text = element.attributes.get(key)
+    try:
+        return float(text or "")
+    except ValueError:
+        found = "is missing" if text is None else f"found {shown(text)}"
+        raise InputError(f"{place}: {key} {found}; must be a number") from None
+
+
+_OUTLINES = {"polygon": _polygon, "box": _box}

@@ -1,0 +1,60 @@
+"""docTR's labels.json: {FILE: {"polygons": [[[x, y], ...], ...], "img_dimensions", "img_hash"}}."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from dbnet.data.annotations.files import (
+    Entry,
+    Findings,
+    Place,
+    Source,
+    Word,
+    collecting,
+    load_json,
+    point_pairs,
+    typed,
+)
+
+TITLE = "docTR"
+PLACES = (
+    Place("{split}/labels.json"),
+    Place("{images}/labels.json"),
+    Place("labels/{split}.json"),
+)
+
+
+def recognises(head: Any) -> bool:
+    first = next(iter(head.values()), None) if isinstance(head, dict) else None
+    return isinstance(first, dict) and ("polygons" in first or "img_hash" in first)
+
+
+def read(source: Source, found: Findings) -> Iterator[Entry]:
+    """`polygons` may also be {CLASS: list of polygons}; all classes are text. There are no texts.
+
+    `img_dimensions` is not looked at: files exist with both orders of height and width.
+    """
+    path = source.annotations
+    content, problems = load_json(source.bounds, path)
+    found.problems.extend(problems)
+    content = typed(content, f"{path}", dict)
+    for name in list(content):
+        image, place = content.pop(name), f"{path}: {name}"  # read, its memory may go
+        entry = None
+        with collecting(found.problems):
+            entry = Entry(place, name, None, [])
+            image = typed(image, place, dict)
+            polygons = typed(image.get("polygons"), f"{place}/polygons", list, dict)
+            for key, polygon in _numbered(polygons, f"{place}/polygons"):
+                with collecting(found.problems):
+                    entry.words.append(Word(key, point_pairs(polygon, key), ""))
+        if entry:
+            yield entry
+
+
+def _numbered(polygons: Any, place: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(polygons, list):
+        for index, polygon in enumerate(polygons):
+            yield f"{place}[{index}]", polygon
+        return
+    for name, members in polygons.items():
+        yield from _numbered(typed(members, f"{place}/{name}", list), f"{place}/{name}")

@@ -1,0 +1,107 @@
+"""VIA 1 and 2: {KEY: {"filename", "regions": [{"shape_attributes", "region_attributes"}]}}."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from dbnet.data.annotations.files import (
+    Entry,
+    Findings,
+    Place,
+    Source,
+    Word,
+    as_points,
+    collecting,
+    load_json,
+    optional,
+    typed,
+)
+from dbnet.data.annotations.shapes import sized_box
+from dbnet.errors import InputError
+
+TITLE = "VIA"
+PLACES = (
+    Place("{split}/via_region_data.json"),
+    Place("{images}/via_region_data.json"),
+)
+
+_PROJECT = "_via_img_metadata"  # a saved project has the annotations below this key
+_TEXT_NAMES = ("text", "transcription")
+
+
+def recognises(head: Any) -> bool:
+    if not isinstance(head, dict):
+        return False
+    first = next(iter(head.values()), None)
+    return any(key.startswith("_via_") for key in head) or (
+        isinstance(first, dict) and "filename" in first and "regions" in first
+    )
+
+
+def read(source: Source, found: Findings) -> Iterator[Entry]:
+    """Exported annotations or a saved project. Polygons and rects; other shapes are dropped.
+
+    The transcription is the region attribute `text` or `transcription`. A file that is listed
+    without regions is an image without text.
+    """
+    path = source.annotations
+    content, problems = load_json(source.bounds, path)
+    found.problems.extend(problems)
+    content = typed(content, f"{path}", dict)
+    if _PROJECT in content:
+        content = typed(content[_PROJECT], f"{path}: {_PROJECT}", dict)
+    for key in list(content):
+        image, place = content.pop(key), f"{path}: {key}"  # read, its memory may go
+        entry = None
+        with collecting(found.problems):
+            name = typed(typed(image, place, dict).get("filename"), f"{place}/filename", str)
+            entry = Entry(place, name, None, [])
+            regions = typed(image.get("regions"), f"{place}/regions", list, dict)
+            items = regions.items() if isinstance(regions, dict) else enumerate(regions)
+            for index, region in items:
+                with collecting(found.problems):
+                    at = f"{place}/regions[{index}]"
+                    shape = typed(region, at, dict).get("shape_attributes")
+                    kind = typed(shape, f"{at}/shape_attributes", dict).get("name")
+                    if kind in ("polygon", "rect"):
+                        entry.words.append(_word(region, kind, at))
+                    else:
+                        found.dropped.append((at, f"shape {kind}"))
+        if entry:
+            yield entry
+
+
+def _word(region: dict, kind: str, place: str) -> Word:
+    shape = region["shape_attributes"]
+    attributes = optional(region, "region_attributes", place, dict) or {}
+    texts = [optional(attributes, name, f"{place}/region_attributes", str) for name in _TEXT_NAMES]
+    text = next(filter(None, texts), "")
+    marks = tuple(_marks(attributes))
+    at = f"{place}/shape_attributes"
+    return Word(place, _polygon(shape, at) if kind == "polygon" else _rect(shape, at), text, marks)
+
+
+def _marks(attributes: dict) -> Iterator[str]:
+    """Attributes that are true, and the options of check boxes that are."""
+    for name, value in attributes.items():
+        if value is True or (name not in _TEXT_NAMES and value in ("true", "1", "yes")):
+            yield name
+        elif isinstance(value, dict):
+            yield from (option for option, is_on in value.items() if is_on is True)
+
+
+def _polygon(shape: dict, place: str) -> np.ndarray:
+    xs, ys = (
+        [typed(value, f"{place}/{key}[{i}]", int, float) for i, value in enumerate(values)]
+        for key in ("all_points_x", "all_points_y")
+        for values in [typed(shape.get(key), f"{place}/{key}", list)]
+    )
+    if len(xs) != len(ys):
+        raise InputError(f"{place}: {len(xs)} all_points_x, but {len(ys)} all_points_y")
+    return as_points([list(point) for point in zip(xs, ys, strict=True)])
+
+
+def _rect(shape: dict, place: str) -> np.ndarray:
+    sides = ("x", "y", "width", "height")
+    return sized_box(*(typed(shape.get(key), f"{place}/{key}", int, float) for key in sides))

@@ -1,0 +1,108 @@
+"""Pascal VOC: an XML file per image, <annotation><object><bndbox> and kin."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from dbnet.data.annotations.files import (
+    Entry,
+    Findings,
+    Place,
+    Source,
+    Word,
+    as_points,
+    collecting,
+    pair,
+    rectangle,
+    shown,
+)
+from dbnet.data.annotations.shapes import turned
+from dbnet.data.annotations.xml_files import Element, xml_members
+from dbnet.errors import InputError
+
+TITLE = "Pascal VOC"
+PLACES = (
+    Place("annotations/{split}", "xml"),
+    Place("Annotations/{split}", "xml"),
+    Place("xmls/{split}", "xml"),
+    Place("labels/{split}", "xml"),
+    Place("{images}", "xml"),
+)
+
+
+def recognises(head: Any) -> bool:
+    return isinstance(head, Element) and head.tag == "annotation"
+
+
+def read(source: Source, found: Findings) -> Iterator[Entry]:
+    """Each object is a text, whatever its name; `difficult` is ignored text.
+
+    Its outline is `polygon` (x1, y1, x2, y2, ...), `robndbox` (roLabelImg: centre, sides, angle in
+    radians) or `bndbox`, the first of these. The transcription is `text` or `transcription`.
+    Coordinates are not shifted: the format counts pixels from 1, most tools from 0.
+
+    The image is the one with the file's own name: `filename` and `path` are not followed.
+    """
+    pairs, problems = pair(source, ("{}.xml",))
+    found.problems.extend(problems)
+    for name, path in pairs:
+        entry = None
+        with collecting(found.problems):
+            members = list(xml_members(source.bounds, path, "annotation"))
+            size = None
+            for element in members:
+                if element.tag == "size":
+                    size = _size(element, str(path))
+            entry = Entry(str(path), name, size, [])
+            objects = [element for element in members if element.tag == "object"]
+            for index, element in enumerate(objects):
+                place = f"{path}, line {element.line}: object[{index}]"
+                with collecting(found.problems):
+                    entry.words.append(_word(element, place))
+        if entry:
+            yield entry
+
+
+def _size(element: Element, path: str) -> tuple[float, float] | None:
+    """Height and width; None where missing or 0, as some tools write it."""
+    sides = [_number(element, key, f"{path}, line {element.line}") for key in ("height", "width")]
+    return (sides[0], sides[1]) if all(sides) else None
+
+
+def _word(element: Element, place: str) -> Word:
+    text = element.text_of("text") or element.text_of("transcription") or ""
+    marks = ("difficult",) if element.text_of("difficult") in ("1", "true", "True") else ()
+    for tag, outline in (("polygon", _polygon), ("robndbox", _turned_box), ("bndbox", _box)):
+        for shape in element.all(tag)[:1]:
+            return Word(place, outline(shape, place), text, marks)
+    raise InputError(f"{place}: has no polygon, robndbox or bndbox")
+
+
+def _polygon(shape: Element, place: str) -> np.ndarray:
+    """<x1>, <y1>, <x2>, ...; or a <pt> or <point> with <x> and <y> for each point."""
+    if points := shape.all("pt") + shape.all("point"):
+        return as_points([[_number(p, key, place) for key in ("x", "y")] for p in points])
+    count = len(shape.children) // 2
+    keys = [(f"x{i}", f"y{i}") for i in range(1, count + 1)]
+    return as_points([[_number(shape, x, place), _number(shape, y, place)] for x, y in keys])
+
+
+def _turned_box(shape: Element, place: str) -> np.ndarray:
+    x, y, width, height, angle = (_number(shape, k, place) for k in ("cx", "cy", "w", "h", "angle"))
+    centre, half = np.array([x, y]), np.array([width, height]) / 2
+    return turned(rectangle(centre - half, centre + half), np.degrees(angle), centre)
+
+
+def _box(shape: Element, place: str) -> np.ndarray:
+    x0, y0, x1, y1 = (_number(shape, k, place) for k in ("xmin", "ymin", "xmax", "ymax"))
+    return rectangle(np.array([x0, y0]), np.array([x1, y1]))
+
+
+def _number(parent: Element, tag: str, place: str) -> float:
+    text = parent.text_of(tag)
+    try:
+        return float(text or "")
+    except ValueError:
+        found = "is missing" if text is None else f"found {shown(text)}"
+        raise InputError(f"{place}/{parent.tag}/{tag}: {found}; must be a number") from None
