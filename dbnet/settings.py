@@ -24,8 +24,21 @@ class EvalDataConfig(Section, prefix="data"):
 
     root: Path | None = None
     """Folder with images/{train,val} and annotations. None: receipts are drawn."""
-    format: Literal["auto", "ufo", "icdar", "coco", "labelme"] = "auto"
-    """Annotation format under ROOT; auto looks at what is there."""
+    format: Literal[
+        "auto",
+        "ufo",
+        "coco",
+        "icdar",
+        "labelme",
+        "paddle",
+        "doctr",
+        "labelstudio",
+        "cvat",
+        "via",
+        "voc",
+        "yolo",
+    ] = "auto"
+    """Annotation format under ROOT; auto looks at what is in the files."""
     ignore_marks: tuple[str, ...] = (
         "###",
         "difficult",

@@ -218,7 +218,7 @@ def _other_size(entry: Entry, header: Header) -> str:
     assert entry.size is not None
     height, width = header.size
     line = (
-        f"{entry.place}: annotated at {entry.size[1]} x {entry.size[0]} pixels, but "
+        f"{entry.place}: annotated at {entry.size[1]:g} x {entry.size[0]:g} pixels, but "
         f"the upright image has {width} x {height}"
     )
     if entry.size == (width, height) and header.orientation >= 5:

@@ -10,7 +10,7 @@ from dbnet.data.annotations.files import KINDS, LINKS_HINT, Place, Source, insid
 from dbnet.data.annotations.foreign import foreign_title
 from dbnet.data.annotations.formats import FORMATS
 from dbnet.data.annotations.heads import read_head
-from dbnet.data.images import IMAGE_SUFFIXES
+from dbnet.data.image_files import IMAGE_SUFFIXES
 from dbnet.errors import InputError
 
 # Names that folders and files of a split have in other people's data sets.
@@ -74,8 +74,8 @@ def find_source(root: Path, split: str, format: str, where: Where = USUAL_PLACES
     images = _image_folder(root, split, where)
     if not inside(images, bounds):
         raise InputError(f"{images}: leads out of {root}; {LINKS_HINT}")
-    usual = () if format == "auto" else (format,)
-    places = {place: usual for place in _explicit_places(root, where)} or _usual_places(
+    asked: tuple[str, ...] = () if format == "auto" else (format,)
+    places = {place: asked for place in _explicit_places(root, where)} or _usual_places(
         _names(split), images.relative_to(root) if images.is_relative_to(root) else images
     )
     candidates = list(_candidates(root, images, places, links=where.follow_links))
@@ -183,12 +183,13 @@ def _choose(root: Path, split: str, format: str, candidates: list[_Candidate]) -
     unclear = [c for c in candidates if not c.seen and c.usual and format in ("auto", *c.usual)]
     if sure:
         unclear = [c for c in unclear if not c.place.kind]
-    if len(sure + unclear) == 1:
-        return (sure + unclear)[0]
-    if sure or unclear:
+    meant = [c for c in candidates if c in sure or c in unclear]
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
         raise InputError(
             f"{root}: several annotations of {split}, name the format or move the others away: "
-            + ", ".join(f"{c.place.path} ({c.format or c.usual[0]})" for c in sure + unclear)
+            + ", ".join(f"{c.place.path} ({c.format or c.usual[0]})" for c in meant)
         )
     others = [c.seen for c in candidates if c.seen]
     if others and others[0].format and format != "auto":
@@ -201,9 +202,14 @@ def _choose(root: Path, split: str, format: str, candidates: list[_Candidate]) -
             f"{others[0].path}: is in the format of {others[0].title}, which is not read; convert "
             f"it to one of {', '.join(FORMATS)}"
         )
+    if candidates and not (candidates[0].seen or candidates[0].usual):  # it was named
+        raise InputError(
+            f"{root / candidates[0].place.path}: in no format that is known by its content; "
+            "name one with --data.format"
+        )
     raise InputError(
         f"{root}: no annotations of {split}; looked for {_looked_for(split, format)}"
-        f"{_found_instead(root)}"
+        f"{_found_instead(root, split)}"
     )
 
 
@@ -224,18 +230,17 @@ def _looked_for(split: str, format: str) -> str:
     )
 
 
-def _found_instead(root: Path) -> str:
+def _found_instead(root: Path, split: str) -> str:
     """Annotations in unusual places, for a message; "" where there are none."""
     suffixes = {suffix for kind in KINDS.values() for suffix in kind}
     names = [name for name, _ in islice(walk(root), _LISTED) if Path(name).suffix in suffixes]
     names.sort(key=lambda name: (name.count("/"), name))
-    found: dict[str, str] = {}  # file or folder -> title
+    found: dict[str, None] = {}
     for name in names[:_LOOKED_AT]:
         folder = Path(name).parent.as_posix()
-        if folder not in found and (seen := _seen([root / name])):
+        if seen := _seen([root / name]):
             is_folder = seen.format and _is_folder(seen.format)
-            found[folder if is_folder else name] = seen.title
+            found[f"{folder if is_folder else name} ({seen.title})"] = None
     if not found:
         return ""
-    places = listed([f"{place} ({title})" for place, title in found.items()])
-    return f"; found instead: {places}; name it with --data.annotations"
+    return f"; found instead: {listed(found)}; name it with --data.annotations.{split}"

@@ -29,8 +29,8 @@ def foreign_title(head: Any) -> str | None:
     if isinstance(head, Element):
         return _ROOTS.get(head.tag.split(":")[-1])
     if isinstance(head, list):
-        first = head[0] if head and isinstance(head[0], dict) else {}
-        return next((title for key, title in _LIST_KEYS.items() if key in first), None)
+        keys = set(head[0]) if head and isinstance(head[0], dict) else set()
+        return next((title for key, title in _LIST_KEYS.items() if key in keys), None)
     if not isinstance(head, dict):
         return None
     for key, title in _OBJECT_KEYS.items():

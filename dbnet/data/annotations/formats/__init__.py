@@ -40,8 +40,9 @@ class Format(Protocol):
     """A module of this package."""
 
     TITLE: str
-    PLACES: tuple[Place, ...]
 
+    @property
+    def PLACES(self) -> tuple[Place, ...]: ...
     def recognises(self, head: Any) -> bool: ...
     def read(self, source: Source, found: Findings) -> Iterator[Entry]: ...
 

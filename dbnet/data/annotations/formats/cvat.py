@@ -88,7 +88,8 @@ def _word(shape: Element, place: str) -> Word:
 def _polygon(shape: Element, place: str) -> np.ndarray:
     points = shape.attributes.get("points", "")
     try:
-        return as_points([[float(v) for v in pair.split(",")] for pair in points.split(";")])
+        pairs = [pair.split(",") for pair in points.split(";")]
+        return as_points([[float(x), float(y)] for x, y in pairs])
     except ValueError:
         raise InputError(f"{place}: points must be x,y;x,y;..., found {shown(points)}") from None
 

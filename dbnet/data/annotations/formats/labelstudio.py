@@ -26,7 +26,7 @@ from dbnet.data.annotations.files import (
     typed,
 )
 from dbnet.data.annotations.shapes import sized_box, turned
-from dbnet.data.images import IMAGE_SUFFIXES
+from dbnet.data.image_files import IMAGE_SUFFIXES
 from dbnet.errors import InputError
 
 TITLE = "Label Studio"

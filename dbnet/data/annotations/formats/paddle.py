@@ -65,7 +65,8 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
 def _below_images(name: str, source: Source) -> str:
     """The image's name below the folder of images, where it is given from a folder above that."""
     below = PurePosixPath(name.replace("\\", "/"))
-    for folder in (source.images, source.annotations.parent, *source.annotations.parents[1:3]):
+    folders = (source.images, *source.images.parents[:2], *source.annotations.parents[:2])
+    for folder in folders:
         if (folder / below).is_relative_to(source.images) and (folder / below).is_file():
             return (folder / below).relative_to(source.images).as_posix()
     return name
