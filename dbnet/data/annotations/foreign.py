@@ -40,6 +40,6 @@ def foreign_title(head: Any) -> str | None:
     if isinstance(first, list) and first and isinstance(first[0], dict) and "points" in first[0]:
         return "LSVT or ArT"
     annotations = head.get("annotations")
-    if isinstance(annotations, list) and annotations and "paragraphs" in annotations[0]:
-        return "HierText"
+    if isinstance(annotations, list) and annotations and isinstance(annotations[0], dict):
+        return "HierText" if "paragraphs" in annotations[0] else None
     return None
