@@ -180,11 +180,15 @@ class PredictConfig(Section):
     """Folder for predictions.json, predictions.csv, drawings; None: runs/predict-DATE-TIME."""
     draw: bool = False
     """Also draw each image with the text found in it, to drawings/."""
+    crops: Path | None = None
+    """Folder for each text as an upright image of its own, NAME/0001.png, and crops.csv."""
     image_size: Side = DataConfig.image_size
     """Longest side at the network in pixels, a multiple of 32. More finds smaller text."""
     shrink_ratio: ShrinkRatio = TargetsConfig.shrink_ratio
     """How far texts were shrunk for training; detections are grown back accordingly."""
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
+    tile: Literal["auto", "off"] = "auto"
+    """auto: images whose text would be too small are cut into windows at a larger scale."""
     batch_size: Count = 8
     """Images of one shape that go through the network together."""
     num_workers: Count = 4
@@ -193,17 +197,21 @@ class PredictConfig(Section):
     """cpu, cuda, cuda:1, mps; auto takes the GPU where there is one."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Autocast type; auto takes bf16 where the device computes in it natively."""
+    provider: str = "auto"
+    """Execution provider of onnxruntime for --onnx: cpu, cuda, tensorrt, openvino, coreml, ..."""
     fast: bool = False
     """Compile the network (torch.compile): a minute per image shape, for thousands of images."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.onnx is None:
+            require(self.provider == "auto", "--provider: is for --onnx; set --device instead")
             return
         require(self.checkpoint is None, "--onnx and --checkpoint: one network at a time")
         require(
             self.device in ("auto", "cpu") and self.precision in ("auto", "fp32"),
-            "--onnx: runs on the processor in fp32; leave --device and --precision out",
+            "--onnx: the file has its precision, and runs by --provider; leave --device and "
+            "--precision out",
         )
         require(not self.fast, "--onnx: cannot be compiled; leave --fast out")
 

@@ -49,20 +49,21 @@ if __name__ != "__mp_main__":  # not in processes that are started beside this o
     from dbnet.model.fuse import fuse_batch_norms
     from dbnet.postprocess.postprocessor import DBPostprocessor
     from dbnet.reporting.pictures import draw_result
+    from dbnet.reporting.predictions import predictions_dict, predictions_json
     from dbnet.reporting.tables import (
         metrics_table,
-        predictions_json,
         table,
         write_json,
         write_picture,
+        write_text,
     )
     from dbnet.runtime import distributed
     from dbnet.runtime.device import (
         autocast_dtype,
-        keep_freed_memory,
         resolve_device,
         resolve_precision,
     )
+    from dbnet.runtime.memory import keep_freed_memory
     from dbnet.runtime.profiler import StageTimer
     from dbnet.training.engine import evaluate
     from dbnet.training.losses import DBLoss
@@ -148,7 +149,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     )
     write_json(out / "config.json", to_dict(cfg) | {"checkpoint": str(checkpoint)})
     found = {result.image_id: result.detections for result in results}
-    write_json(out / "predictions.json", predictions_json(found))
+    write_text(out / "predictions.json", predictions_json(predictions_dict(found)))
     write_json(out / "per_image.json", {result.image_id: result.scores for result in results})
     results.sort(key=lambda result: result.scores["cleval"]["hmean"])
     worst = {result.image_id for result in results[: cfg.draw_worst]}

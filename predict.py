@@ -3,17 +3,19 @@
 python predict.py receipt.jpg --draw
 python predict.py scans/ "more/*.png" --out found       # folders and globs
 find . -name "*.jpg" | python predict.py                # a list of files
-python predict.py scans/ --onnx FILE.onnx               # by onnxruntime
+python predict.py scans/ --crops crops                  # one image per text, for a recogniser
+python predict.py scans/ --onnx FILE.onnx               # another runtime
 """
-
-from __future__ import annotations
 
 import codecs
 import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
@@ -22,8 +24,13 @@ from dbnet.errors import InputError
 from dbnet.inference.weights import find_weights, origin, trained_with
 from dbnet.runtime import cli
 from dbnet.runtime.files import check_output, new_folder
-from dbnet.section import from_stored
 
+if TYPE_CHECKING:
+    from dbnet.detector import Detector, Found
+    from dbnet.inference.inputs import Source
+    from dbnet.reporting.predictions import Crop
+
+WRITTEN = ("predictions.json", "predictions.csv", "drawings")
 LINE_ENDS = {ord("\n"): r"\n", ord("\r"): r"\r"}
 
 
@@ -33,17 +40,22 @@ def parse() -> PredictConfig:
 
     def default() -> PredictConfig:
         if onnx := cli.value_of("--onnx"):
-            source, trained = {"onnx": Path(onnx)}, exported_with(Path(onnx))
+            from dbnet.inference.networks import trained_settings
+
+            found = trained_settings(Path(onnx))
+            source, side, ratio = {"onnx": Path(onnx)}, found.image_size, found.shrink_ratio
+            postprocess = found.postprocess
         else:
             checkpoint = find_weights(cli.value_of("--checkpoint"))
             trained = trained_with(checkpoint, Config, may_import_torch=not cli.asks_for_help())
-            source = {"checkpoint": checkpoint}
+            source, side = {"checkpoint": checkpoint}, trained.data.image_size
+            ratio, postprocess = trained.targets.shrink_ratio, trained.postprocess
         return PredictConfig(
             images=tyro.MISSING,
             **source,
-            image_size=trained.data.image_size,
-            shrink_ratio=trained.targets.shrink_ratio,
-            postprocess=trained.postprocess,
+            image_size=side,
+            shrink_ratio=ratio,
+            postprocess=postprocess,
         )
 
     return cli.parse(
@@ -54,137 +66,181 @@ def parse() -> PredictConfig:
     )
 
 
-def exported_with(path: Path) -> Config:
-    """The settings inside an ONNX file, the others at their defaults."""
-    from dbnet.inference.onnx import OnnxNetwork
-
-    found = OnnxNetwork(path=path).settings
-    sections = {
-        "data": {"image_size": found["image_size"]},
-        "targets": {"shrink_ratio": found["shrink_ratio"]},
-        "postprocess": found["postprocess"],
-    }
-    return from_stored(Config, sections, path)
-
-
-if __name__ == "__main__":  # before PyTorch, which takes seconds to import
-    with cli.errors_as_lines():
-        CFG = parse()
-
-if __name__ != "__mp_main__":  # not in processes that are started beside this one
-    from tqdm import tqdm
-
-    from dbnet.checkpoint import build_model, load_checkpoint
-    from dbnet.data.images import decode_image
-    from dbnet.inference.inputs import find_images
-    from dbnet.inference.onnx import OnnxNetwork
-    from dbnet.inference.pipeline import detect, torch_network
-    from dbnet.postprocess.postprocessor import DBPostprocessor
-    from dbnet.reporting.pictures import draw_found
-    from dbnet.reporting.tables import (
-        predictions_csv,
-        predictions_json,
-        write_json,
-        write_picture,
-        write_text,
-    )
-    from dbnet.runtime.device import (
-        autocast_dtype,
-        keep_freed_memory,
-        resolve_device,
-        resolve_precision,
-    )
-
-
 def main(cfg: PredictConfig) -> Path:
-    """Writes predictions.json, predictions.csv and drawings/ to the folder it returns.
+    """Writes predictions.json, predictions.csv and drawings/ to the folder it returns, and crops to
+    --crops.
 
-    Exits with status 1, all else done, where an image cannot be read or drawn.
+    Exits with status 1, all else done, where an image cannot be read, drawn or cut.
     """
+    from dbnet.inference.inputs import find_images
+
     # ---- What to read, where to write
     sources = find_images(named_images(cfg.images))
     out = cfg.out or new_folder(Path("runs"), "predict")
-    check_output(out, ("predictions.json", "predictions.csv", "drawings"))
-
-    # ---- The network, and what makes polygons of its maps
-    keep_freed_memory()
-    if cfg.onnx:
-        network = OnnxNetwork(path=cfg.onnx)
-        print(f"{cfg.onnx} on cpu in fp32, by onnxruntime", flush=True)
-    else:
-        device = resolve_device(cfg.device)
-        precision = resolve_precision(cfg.precision, device)
-        checkpoint = cfg.checkpoint or find_weights(None)
-        network = torch_network(
-            build_model(load_checkpoint(checkpoint)),
-            device=device,
-            dtype=autocast_dtype(precision),
-            compiled=cfg.fast,
-        )
-        print(
-            f"weights: {checkpoint}, {origin(checkpoint)}, on {device} in {precision}", flush=True
-        )
-    postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.shrink_ratio)
+    check_output(out, WRITTEN)
+    if cfg.crops:
+        check_output(cfg.crops, ("crops.csv", *folder_names(sources).values()))
+    print(f"images: {len(sources)}", flush=True)
 
     # ---- Every image, in whatever order batches are ready
-    failures = 0
-    found, drawings = {}, []
-
-    def report(error: Exception) -> None:
-        nonlocal failures
-        failures += 1
-        line = str(error).rstrip().translate(LINE_ENDS)  # a file's name may hold some
-        tqdm.write(line, file=sys.stderr)
-
-    names = {source.name for source in sources}
-
-    def draw(path: Path, name: str, polygons: list) -> None:
-        picture = draw_found(decode_image(path), polygons)
-        write_picture(out / "drawings" / drawing_name(name, names), picture)
-
+    detector = load_detector(cfg)
+    used = cfg.onnx or cfg.checkpoint
+    why = f", {origin(used)}" if used else ""
+    print(f"weights: {detector.description}{why}", flush=True)
     started = time.perf_counter()
-    with (
-        ThreadPoolExecutor(cfg.num_workers) as pool,
-        tqdm(total=len(sources), desc="predict", unit="image", leave=False, disable=None) as bar,
-    ):
-        for source, detections in detect(
-            sources,
-            network,
-            postprocess,
-            image_size=cfg.image_size,
-            batch_size=cfg.batch_size,
-            pool=pool,
-            on_failure=lambda error: (report(error), bar.update()),
-        ):
-            found[source.name] = detections
-            bar.update()
-            if cfg.draw:
-                drawings.append(pool.submit(draw, *source, detections.polygons))
-        for drawing in drawings:
-            if isinstance(error := drawing.exception(), (InputError, OSError)):
-                report(error)
-            else:
-                drawing.result()
-    seconds = time.perf_counter() - started
+    found, crops, failures = find_texts(cfg, detector, sources, out)
+    ms = 1000 * (time.perf_counter() - started) / len(sources)
 
     # ---- Keep and tell
-    found = {source.name: found[source.name] for source in sources if source.name in found}
-    predictions = predictions_json(found)
-    write_json(out / "predictions.json", predictions)
-    write_text(out / "predictions.csv", predictions_csv(predictions))
-    texts = sum(len(detections.polygons) for detections in found.values())
-    capped = sum(detections.capped for detections in found.values())
-    if capped:
-        print(f"{capped} more texts are beyond --postprocess.max-candidates")
-    print(f"{out}: predictions.json, predictions.csv{', drawings/' if cfg.draw else ''}")
+    write(cfg, out, found, crops)
+    print_notes(cfg, detector, found)
+    texts = sum(len(each.polygons) for each in found.values())
     print(
-        f"images: {len(found)}, texts: {texts}, failures: {failures}, "
-        f"ms per image: {1000 * seconds / len(sources):.1f}",
+        f"images: {len(found)}, texts: {texts}, failures: {failures}, ms per image: {ms:.1f}",
         flush=True,
     )
     if failures:
         sys.exit(1)
     return out
+
+
+def load_detector(cfg: PredictConfig) -> "Detector":
+    from dbnet.detector import Detector
+    from dbnet.runtime.memory import keep_freed_memory
+
+    keep_freed_memory()
+    return Detector(
+        cfg.onnx or cfg.checkpoint,
+        device=cfg.device,
+        precision=cfg.precision,
+        provider=cfg.provider,
+        max_side=cfg.image_size,
+        tile=cfg.tile,
+        postprocess=cfg.postprocess,
+        shrink_ratio=cfg.shrink_ratio,
+        batch_size=cfg.batch_size,
+        num_workers=cfg.num_workers,
+        compiled=cfg.fast,
+    )
+
+
+def find_texts(
+    cfg: PredictConfig, detector: "Detector", sources: list["Source"], out: Path
+) -> tuple[dict[str, "Found"], list["Crop"], int]:
+    """Detect, draw and cut; returns texts by image and crops, both in the order of the sources, and
+    the number of failures, each of which is printed."""
+    from tqdm import tqdm
+
+    failures = 0
+    by_name: dict[str, Found] = {}
+    drawings: list[Future[None]] = []
+    cuts: dict[str, Future[list[Crop]]] = {}
+    folders = folder_names(sources)
+    names = {source.name for source in sources}
+
+    def fail(error: Exception) -> None:
+        nonlocal failures
+        failures += 1
+        line = str(error).rstrip().translate(LINE_ENDS)  # a file's name may hold some
+        tqdm.write(line, file=sys.stderr)
+
+    def fail_image(index: int, error: InputError) -> None:
+        fail(error)
+        bar.update()
+
+    with (
+        ThreadPoolExecutor(cfg.num_workers) as pool,
+        tqdm(total=len(sources), desc="predict", unit="image", leave=False, disable=None) as bar,
+    ):
+        for index, found in detector.stream(sources, on_failure=fail_image):
+            name = sources[index].name
+            by_name[name] = found
+            bar.update()
+            if cfg.draw:
+                picture = out / "drawings" / drawing_name(name, names)
+                drawings.append(pool.submit(draw, found, picture))
+            if cfg.crops:
+                cuts[name] = pool.submit(cut, found, name, cfg.crops, folders[name])
+        for drawing in drawings:
+            result_of(drawing, fail)
+        crops = {name: result_of(cutting, fail) or [] for name, cutting in cuts.items()}
+    in_order = {source.name: by_name[source.name] for source in sources if source.name in by_name}
+    return in_order, [crop for name in in_order for crop in crops.get(name, [])], failures
+
+
+def result_of(task: Future, fail: Callable[[Exception], None]):
+    """What the task returned; None where a file could not be read or written, which is told."""
+    if isinstance(error := task.exception(), (InputError, OSError)):
+        fail(error)
+        return None
+    return task.result()
+
+
+def draw(found: "Found", path: Path) -> None:
+    import numpy as np
+
+    from dbnet.reporting.tables import write_picture
+
+    write_picture(path, np.asarray(found.draw()))
+
+
+def cut(found: "Found", name: str, root: Path, folder: str) -> list["Crop"]:
+    """Write FOLDER/0001.png and so on to `root`, in reading order."""
+    from dbnet.reporting.predictions import Crop
+    from dbnet.reporting.tables import write_picture
+
+    crops: list[Crop] = []
+    for number, picture in enumerate(found.crops(), start=1):
+        index = number - 1
+        row = int(found.rows[index])
+        is_next = bool(crops) and crops[-1].row == row + 1
+        file = f"{folder}/{number:04d}.png"
+        write_picture(root / file, picture)
+        position = crops[-1].position + 1 if is_next else 1
+        score = float(found.scores[index])
+        crops.append(Crop(file, name, row + 1, position, found.quads[index], score))
+    return crops
+
+
+def write(cfg: PredictConfig, out: Path, found: dict[str, "Found"], crops: list["Crop"]) -> None:
+    """Write the files, none where no image could be read, and say which."""
+    from dbnet.reporting.predictions import (
+        crops_csv,
+        predictions_csv,
+        predictions_dict,
+        predictions_json,
+    )
+    from dbnet.reporting.tables import write_text
+
+    if not found:
+        if cfg.out is None:
+            out.rmdir()
+        print("no image could be read: nothing is written")
+        return
+    predictions = predictions_dict(found)
+    write_text(out / "predictions.json", predictions_json(predictions))
+    write_text(out / "predictions.csv", predictions_csv(predictions))
+    print(f"{out}: predictions.json, predictions.csv{', drawings/' if cfg.draw else ''}")
+    if cfg.crops:
+        write_text(cfg.crops / "crops.csv", crops_csv(crops))
+        print(f"{cfg.crops}: {len(crops)} crops, crops.csv")
+
+
+def print_notes(cfg: PredictConfig, detector: "Detector", found: dict[str, "Found"]) -> None:
+    """What happened that no file shows."""
+    tiled = sum(each.side > detector.max_side for each in found.values())
+    if tiled:
+        print(f"{tiled} images in windows at a larger scale, for their text is small (--tile)")
+    capped = sum(each.capped for each in found.values())
+    if capped:
+        print(f"{capped} more texts are beyond --postprocess.max-candidates")
+
+
+def folder_names(sources: list["Source"]) -> dict[str, str]:
+    """The folder of each image's crops: its name without the suffix where that is unique."""
+    short = {source.name: str(Path(source.name).with_suffix("")) for source in sources}
+    taken = Counter(short.values())
+    return {name: folder if taken[folder] == 1 else name for name, folder in short.items()}
 
 
 def named_images(words: tuple[str, ...]) -> list[str]:
@@ -220,4 +276,4 @@ def drawing_name(name: str, names: set[str]) -> str:
 
 if __name__ == "__main__":
     with cli.errors_as_lines():
-        main(CFG)
+        main(parse())

@@ -83,12 +83,12 @@ if __name__ != "__mp_main__":  # not in processes that are started beside this o
     from dbnet.runtime.device import (
         autocast_dtype,
         describe_precision,
-        keep_freed_memory,
         memory_figures,
         resolve_device,
         resolve_precision,
         wait_for,
     )
+    from dbnet.runtime.memory import keep_freed_memory
     from dbnet.runtime.profiler import (
         MACHINE,
         StageTimer,

@@ -72,7 +72,7 @@ if __name__ != "__mp_main__":  # not in processes that are started beside this o
         save_checkpoint,
     )
     from dbnet.data import loaders, splits
-    from dbnet.inference.pipeline import predict_batch
+    from dbnet.inference.torch_network import predict_batch
     from dbnet.metrics import build_metrics
     from dbnet.model.backbone import load_imagenet, sync_batchnorm
     from dbnet.model.compiled import FullBatchesCompiled
@@ -83,7 +83,6 @@ if __name__ != "__mp_main__":  # not in processes that are started beside this o
     from dbnet.runtime import distributed
     from dbnet.runtime.device import (
         autocast_dtype,
-        keep_freed_memory,
         memory_figures,
         resolve_device,
         resolve_precision,
@@ -91,6 +90,7 @@ if __name__ != "__mp_main__":  # not in processes that are started beside this o
         seed_other_ranks,
     )
     from dbnet.runtime.files import remove_leftovers
+    from dbnet.runtime.memory import keep_freed_memory
     from dbnet.runtime.profiler import StageTimer
     from dbnet.training.engine import StepReport, evaluate, train_one_epoch
     from dbnet.training.logger import RunLogger

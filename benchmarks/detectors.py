@@ -12,6 +12,7 @@ Times are medians over the repeats of each image, then the median over the image
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -21,15 +22,16 @@ import torch
 from configs import Config
 from dbnet.checkpoint import build_model, load_checkpoint
 from dbnet.data.annotations.scan import load_records
-from dbnet.data.images import decode_image
-from dbnet.inference.inputs import Source
-from dbnet.inference.pipeline import load_canvas, torch_network
+from dbnet.data.images import decode_image, decode_reduced
+from dbnet.inference.pipeline import fitted
+from dbnet.inference.torch_network import torch_network
 from dbnet.metrics import build_metrics
 from dbnet.model.dbnet import DBNet
 from dbnet.postprocess.frames import to_original
 from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.reporting.tables import metrics_table, table
-from dbnet.runtime.device import autocast_dtype, keep_freed_memory, resolve_precision
+from dbnet.runtime.device import autocast_dtype, resolve_precision
+from dbnet.runtime.memory import keep_freed_memory
 from dbnet.section import from_dict
 from dbnet.settings import MetricConfig
 from dbnet.structures import Record
@@ -87,7 +89,7 @@ def ours(checkpoint: Path | None) -> Detector:
     print(f"ours: {checkpoint or 'random weights'}, {size} pixels, {precision}, {cfg.postprocess}")
 
     def detect(path: Path) -> list[np.ndarray]:
-        sample = load_canvas(Source(path, path.name), size)
+        sample = fitted(partial(decode_reduced, path), size)
         prob_maps = network(sample.image.transpose(2, 0, 1)[None])
         return to_original(postprocess(prob_maps[0, 0]), sample.matrix, sample.orig_size).polygons
 

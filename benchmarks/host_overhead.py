@@ -26,13 +26,13 @@ from configs import ProfileConfig
 from dbnet.checkpoint import build_model, load_checkpoint
 from dbnet.data.annotations.scan import load_records
 from dbnet.data.loaders import val_loader
-from dbnet.inference.pipeline import torch_network
+from dbnet.inference.torch_network import torch_network
 from dbnet.inference.weights import released_weights
 from dbnet.metrics import Metric, build_metrics
 from dbnet.postprocess.frames import to_original
 from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.reference.pipeline import reference_pipeline
-from dbnet.runtime.device import keep_freed_memory
+from dbnet.runtime.memory import keep_freed_memory
 from dbnet.settings import DataConfig
 from dbnet.structures import Detections, Sample, TargetMaps
 

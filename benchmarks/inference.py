@@ -24,7 +24,8 @@ from dbnet.checkpoint import build_model, load_checkpoint
 from dbnet.data.transforms import EvalTransform
 from dbnet.model.dbnet import DBNet
 from dbnet.model.fuse import fuse_batch_norms
-from dbnet.runtime.device import autocast, autocast_dtype, keep_freed_memory, resolve_precision
+from dbnet.runtime.device import autocast, autocast_dtype, resolve_precision
+from dbnet.runtime.memory import keep_freed_memory
 from dbnet.structures import Sample
 from dbnet.synthetic.dataset import draw_receipt
 

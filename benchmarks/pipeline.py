@@ -36,7 +36,7 @@ from dbnet.data.loaders import val_loader
 from dbnet.inference.weights import released_weights
 from dbnet.metrics import Metric, build_metrics
 from dbnet.postprocess.postprocessor import DBPostprocessor
-from dbnet.runtime.device import keep_freed_memory
+from dbnet.runtime.memory import keep_freed_memory
 from dbnet.runtime.profiler import StageTimer
 from dbnet.settings import EvalDataConfig
 from dbnet.structures import Batch, Record

@@ -17,11 +17,11 @@ from dbnet.model.dbnet import DBNet
 from dbnet.runtime.device import (
     autocast,
     autocast_dtype,
-    keep_freed_memory,
     resolve_device,
     resolve_precision,
     wait_for,
 )
+from dbnet.runtime.memory import keep_freed_memory
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def decode_image(path: Path | str) -> np.ndarray:
     """Decode to uint8 (H, W, 3) RGB, upright, C-contiguous; the shape agrees with `image_size`.
 
     Alpha is composited on white, animations give their first frame, TIFFs their first page. Of
-    16-bit channels the highest 8 bits that are in use are kept: see `_eight_bits`.
+    16-bit channels the highest 8 bits that are in use are kept: see `eight_bits`.
 
     Raises:
         InputError: what `read_header` refuses, truncated or damaged pixels, 32-bit pixels, a JPEG
@@ -225,7 +225,7 @@ def _decode_jpeg(data: bytes, factor: int) -> np.ndarray | None:
 def _to_rgb(image: Image.Image, data: bytes, page: int) -> np.ndarray:
     """Pillow's decoder, and OpenCV's where Pillow would keep only the empty bits."""
     if image.mode.startswith("I;16"):
-        gray = _eight_bits(np.asarray(image))
+        gray = eight_bits(np.asarray(image))
         if isinstance(image, TiffImagePlugin.TiffImageFile) and not image.tag_v2.get(
             TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 1
         ):
@@ -242,7 +242,7 @@ def _to_rgb(image: Image.Image, data: bytes, page: int) -> np.ndarray:
     return pixels
 
 
-def _eight_bits(values: np.ndarray) -> np.ndarray:
+def eight_bits(values: np.ndarray) -> np.ndarray:
     """The highest 8 of the bits in use, uint8, of 16-bit channels of any shape.
 
     Scanners and cameras of 8 or 12 bits leave the high bits of a 16-bit channel empty, and nothing
@@ -264,5 +264,5 @@ def _deep_colours(data: bytes, format: str, page: int, pixels: np.ndarray) -> np
     stored = np.frombuffer(data, np.uint8)
     _, pages = cv2.imdecodemulti(stored, flags, range=(page, page + 1))
     if pages and pages[0].dtype == np.uint16 and pages[0].shape == pixels.shape:
-        return cv2.cvtColor(_eight_bits(pages[0]), cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(eight_bits(pages[0]), cv2.COLOR_BGR2RGB)
     return pixels

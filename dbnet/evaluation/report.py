@@ -12,9 +12,11 @@ from dbnet.data.images import decode_image
 from dbnet.evaluation.errors import KINDS, count_errors, find_errors
 from dbnet.evaluation.page import ImageErrors, errors_page
 from dbnet.evaluation.sweep import SweepResult, draw_sweep, flags
+from dbnet.inference.order import in_reading_order
 from dbnet.model.dbnet import DBNet
 from dbnet.reporting.pictures import draw_result
-from dbnet.reporting.tables import predictions_json, table, write_json, write_picture, write_text
+from dbnet.reporting.predictions import predictions_dict, predictions_json
+from dbnet.reporting.tables import table, write_json, write_picture, write_text
 from dbnet.runtime.device import autocast
 from dbnet.structures import Batch, Record
 from dbnet.training.scoring import ImageResult
@@ -56,8 +58,8 @@ def write_results(
 
     Returns one line with the number of errors of each kind.
     """
-    found = {result.image_id: result.detections for result in results}
-    write_json(out / "predictions.json", predictions_json(found))
+    found = {result.image_id: in_reading_order(result.detections)[0] for result in results}
+    write_text(out / "predictions.json", predictions_json(predictions_dict(found)))
     write_json(out / "per_image.json", {result.image_id: result.scores for result in results})
     images = image_errors(results, records)
     headline = {

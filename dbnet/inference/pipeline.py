@@ -1,137 +1,167 @@
-"""The text in images that nobody has annotated: decode, network, polygons, side by side."""
+"""Images to texts: decoding, network and post-process side by side."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-import torch
 
-from dbnet.data.samples import load_sample
+from dbnet.data.samples import as_sample, needed_scale
 from dbnet.data.transforms import EvalTransform
 from dbnet.errors import InputError
-from dbnet.inference.inputs import Source
-from dbnet.model.dbnet import DBNet
-from dbnet.model.fuse import fuse_batch_norms
+from dbnet.inference.order import Layout, in_reading_order
+from dbnet.inference.tiling import Decode, Tiling
+from dbnet.inference.windows import STRIDE, Network, check_finite
 from dbnet.postprocess.frames import to_original
-from dbnet.runtime.device import autocast
-from dbnet.structures import Batch, Detections, Record, Sample
+from dbnet.structures import Detections, Record, Sample
 
-# uint8 (N, 3, H, W) RGB, H and W multiples of 32 -> probability maps, float32 (N, 1, H, W).
-Network = Callable[[np.ndarray], np.ndarray]
-
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
-def torch_network(
-    model: DBNet, *, device: torch.device, dtype: torch.dtype | None, compiled: bool
-) -> Network:
-    """The detector on `device`, as a copy with folded batch norms; `dtype` is that of autocast,
-    None for full float32.
+class Item(NamedTuple):
+    """One image to detect text in."""
 
-    Compiled, it takes a minute or so for each new shape it sees, and less time after it.
-    """
-    model = fuse_batch_norms(model).to(device, memory_format=torch.channels_last)
-    predict = torch.compile(model.predict) if compiled else model.predict
-
-    @torch.inference_mode()
-    def network(images: np.ndarray) -> np.ndarray:
-        with autocast(device, dtype):
-            return predict(torch.from_numpy(images).to(device)).cpu().numpy()
-
-    return network
+    name: str  # for error lines
+    decode: Decode
 
 
-@torch.inference_mode()
-def predict_batch(
-    model: DBNet,
-    batch: Batch,
-    *,
-    postprocess: Callable[[np.ndarray], Detections],
-    device: torch.device,
-    dtype: torch.dtype | None,
-) -> tuple[np.ndarray, list[Detections]]:
-    """Probability maps, float32 (N, 1, H, W), and detections in the batch's pixels."""
-    model.eval()
-    with autocast(device, dtype):
-        prob_maps = model.predict(batch.images.to(device)).cpu().numpy()
-    return prob_maps, [postprocess(prob_map[0]) for prob_map in prob_maps]
+class Located(NamedTuple):
+    """The text in one image, in its original upright pixels."""
+
+    detections: Detections  # in reading order
+    layout: Layout  # of the detections, which are in its order
+    size: tuple[int, int]  # height, width
+    side: int  # longest side at the network, pixels
+    decode: Decode  # the item's
+
+
+class _Loaded(NamedTuple):
+    number: int
+    item: Item
+    sample: Sample
+
+
+class _Finished(NamedTuple):
+    loaded: _Loaded
+    found: Detections  # in pixels of the fitted image
+    located: Located | InputError
+
+
+_NOTHING = Detections([], np.zeros(0, np.float32), 0)
 
 
 def detect(
-    sources: Iterable[Source],
+    items: Iterable[Item],
     network: Network,
     postprocess: Callable[[np.ndarray], Detections],
     *,
+    tiling: Tiling | None,
     image_size: int,
     batch_size: int,
     pool: Executor,
-    on_failure: Callable[[InputError], None],
-) -> Iterator[tuple[Source, Detections]]:
-    """Each image with its texts in original pixels, upright, as soon as they are known.
+    on_failure: Callable[[int, InputError], None],
+) -> Iterator[tuple[int, Located]]:
+    """Each image's index with its texts, as soon as they are known, in any order.
 
     Images are decoded in the pool ahead of the network, and their maps are made into polygons
-    there while it is busy with the next batch.
+    there while it is busy with the next batch. At most three batches are held.
 
     Args:
+        tiling: takes the images whose text is too small at `image_size`; None: no image.
         image_size: longest side at the network in pixels.
         batch_size: images in a batch; they share one shape, so that the order may change.
-        on_failure: called for every image that cannot be read.
+        on_failure: called with the index of each image that cannot be read, or whose probability
+            map is not finite.
     """
 
-    def load(source: Source) -> tuple[Source, Sample] | InputError:
+    def load(numbered: tuple[int, Item]) -> tuple[int, _Loaded | InputError]:
+        index, item = numbered
         try:
-            return source, load_canvas(source, image_size)
+            return index, _Loaded(index, item, fitted(item.decode, image_size))
         except InputError as error:
-            return error
+            return index, error
 
-    def readable() -> Iterator[tuple[Source, Sample]]:
-        for loaded in ahead(pool, load, sources, depth=2 * batch_size):
+    def readable() -> Iterator[_Loaded]:
+        for index, loaded in ahead(pool, load, enumerate(items), depth=2 * batch_size):
             if isinstance(loaded, InputError):
-                on_failure(loaded)
+                on_failure(index, loaded)
             else:
                 yield loaded
 
-    def predicted() -> Iterator[tuple[list[tuple[Source, Sample]], np.ndarray]]:
+    def predicted() -> Iterator[tuple[list[_Loaded], np.ndarray]]:
         for batch in same_shapes(readable(), batch_size):
-            images = np.stack([sample.image for _, sample in batch])  # (N, H, W, 3)
-            yield batch, network(images.transpose(0, 3, 1, 2))
+            images = np.stack([loaded.sample.image for loaded in batch])  # (N, H, W, 3)
+            yield batch, network(images.transpose(0, 3, 1, 2))[:, 0]
 
-    def finish(item) -> list[tuple[Source, Detections]]:
+    def finish(predicted: tuple[list[_Loaded], np.ndarray]) -> list[_Finished]:
         return [
-            (source, to_original(postprocess(prob_map[0]), sample.matrix, sample.orig_size))
-            for (source, sample), prob_map in zip(*item, strict=True)
+            _finish(loaded, prob_map, postprocess, image_size)
+            for loaded, prob_map in zip(*predicted, strict=True)
         ]
 
-    for found in ahead(pool, finish, predicted(), depth=1):
-        yield from found
+    for finished in ahead(pool, finish, predicted(), depth=1):
+        for (index, item, sample), found, located in finished:
+            try:
+                if isinstance(located, InputError):
+                    raise located
+                size = sample.orig_size
+                if tiling and (closer := tiling.detect(*item, found, size)):
+                    located = locate(item, closer.detections, size, closer.side)
+                yield index, located
+            except InputError as error:
+                on_failure(index, error)
 
 
-def load_canvas(source: Source, image_size: int) -> Sample:
-    """The decoded image as evaluation sees it, without the padding that 32 does not ask for.
+def _finish(
+    loaded: _Loaded,
+    prob_map: np.ndarray,
+    postprocess: Callable[[np.ndarray], Detections],
+    image_size: int,
+) -> _Finished:
+    try:
+        check_finite(prob_map, loaded.item.name)
+    except InputError as error:
+        return _Finished(loaded, _NOTHING, error)
+    found = postprocess(prob_map)
+    sample = loaded.sample
+    original = to_original(found, sample.matrix, sample.orig_size)
+    located = locate(loaded.item, original, sample.orig_size, image_size)
+    return _Finished(loaded, found, located)
+
+
+def locate(item: Item, detections: Detections, size: tuple[int, int], side: int) -> Located:
+    """Detections in original pixels, put into reading order."""
+    ordered, layout = in_reading_order(detections)
+    return Located(ordered, layout, size, side, item.decode)
+
+
+def fitted(decode: Decode, image_size: int) -> Sample:
+    """The decoded image as evaluation sees it, without the padding that STRIDE does not ask for.
 
     A receipt is narrow: on average half of the square would be padding. What is found along that
-    border moves by less than a pixel. Raises ValueError, naming the file.
+    border moves by less than a pixel.
+
+    Raises:
+        InputError: the image cannot be decoded.
     """
-    record = Record(str(source.path), source.name, [], np.zeros(0, bool), [])
     transform = EvalTransform(image_size=image_size)
     still = np.random.default_rng()  # nothing is drawn from it
     geometry = transform.geometry(still)
-    sample = transform(load_sample(record, geometry), geometry, still)
+    unlabelled = Record("", "", [], np.zeros(0, bool), [])
+    sample = transform(as_sample(decode(needed_scale(geometry)), unlabelled), geometry, still)
     corner = sample.matrix[:2, :2] @ sample.orig_size[::-1]  # width and height on the canvas
-    width, height = (32 * max(1, -(-round(side) // 32)) for side in corner)
+    width, height = (STRIDE * max(1, -(-round(side) // STRIDE)) for side in corner)
     return sample._replace(image=sample.image[:height, :width])
 
 
-def same_shapes(
-    loaded: Iterable[tuple[Source, Sample]], size: int
-) -> Iterator[list[tuple[Source, Sample]]]:
+def same_shapes(loaded: Iterable[_Loaded], size: int) -> Iterator[list[_Loaded]]:
     """Batches of images of one shape: full ones as they come up, then what is left."""
-    waiting: dict[tuple[int, ...], list[tuple[Source, Sample]]] = {}
-    for source, sample in loaded:
-        shape = sample.image.shape
-        waiting.setdefault(shape, []).append((source, sample))
+    waiting: dict[tuple[int, ...], list[_Loaded]] = {}
+    for each in loaded:
+        shape = each.sample.image.shape
+        waiting.setdefault(shape, []).append(each)
         if len(waiting[shape]) == size:
             yield waiting.pop(shape)
     yield from waiting.values()

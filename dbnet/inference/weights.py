@@ -12,7 +12,10 @@ from dbnet.section import Section, from_stored
 
 S = TypeVar("S", bound=Section)
 RUNS = Path("runs")
-_RELEASED = Path(__file__).parents[2] / "weights" / "dbnet-efficientnet_lite0.pt"
+RELEASED = "dbnet-efficientnet_lite0.pt"
+_PACKAGE = Path(__file__).parents[1]
+# In an installed package, and in the repository, where the weights lie beside the package.
+_FOLDERS = (_PACKAGE / "weights", _PACKAGE.parent / "weights")
 
 
 def find_weights(named: str | None) -> Path:
@@ -32,28 +35,31 @@ def newest_checkpoint(folder: Path = RUNS) -> Path | None:
 
 
 def released_weights() -> Path:
-    """The weights that come with the repository.
+    """The weights that come with the package: dbnet/weights/ where it is installed, weights/ beside
+    dbnet/ in the repository. The working directory does not matter.
 
     Raises:
         InputError: they are not there.
     """
-    if not _RELEASED.is_file():
+    found = [folder / RELEASED for folder in _FOLDERS if (folder / RELEASED).is_file()]
+    if not found:
         raise InputError(
-            f"{_RELEASED}: the released weights are not there; name others: --checkpoint FILE"
+            f"{_FOLDERS[-1] / RELEASED}: the released weights are not there; name others: "
+            "--checkpoint FILE"
         )
-    return _RELEASED
+    return found[0]
 
 
 def origin(path: Path) -> str:
     """By which part of the rule these weights are used: for the line that programs start with."""
     if path == newest_checkpoint():
         return f"the newest under {RUNS}/"
-    return "the released weights" if path == _RELEASED else "as named"
+    return "the released weights" if path.parent in _FOLDERS else "as named"
 
 
 def results_folder(path: Path) -> Path:
     """Where figures and drawings of these weights go: beside them, but runs/ for released ones."""
-    return RUNS if path.parent == _RELEASED.parent else path.parent
+    return RUNS if path.parent in _FOLDERS else path.parent
 
 
 def trained_with(path: Path, cls: type[S], *, may_import_torch: bool) -> S:

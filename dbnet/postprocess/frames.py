@@ -15,7 +15,7 @@ def to_original(
     """
     polygons = geometry.transform(detections.polygons, np.linalg.inv(matrix))
     polygons = geometry.clip(polygons, *orig_size)
-    inside = geometry.extents(polygons).all(axis=1)
+    inside = np.all(geometry.extents(polygons), axis=1)
     if not inside.all():
         polygons = [polygons[i] for i in np.flatnonzero(inside)]
         detections = detections._replace(scores=detections.scores[inside])

@@ -1,7 +1,5 @@
 """What people and programs read: tables, JSON and CSV files."""
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +10,6 @@ import numpy as np
 
 from dbnet.runtime.files import replacing
 from dbnet.runtime.profiler import Change
-from dbnet.structures import Detections
 
 
 def write_text(path: Path, text: str) -> None:
@@ -71,40 +68,6 @@ def metrics_table(columns: dict[str, dict[str, float]]) -> str:
         for figure in ("precision", "recall", "hmean")
     ]
     return table(["", *columns], rows)
-
-
-def predictions_json(predictions: dict[str, Detections]) -> dict[str, Any]:
-    """UFO form: original pixels, rounded to hundredths, with the score of each text."""
-    return {
-        "images": {
-            image_id: {
-                "words": {
-                    f"{number:04d}": {
-                        "points": np.round(polygon.astype(np.float64), 2).tolist(),
-                        "score": round(float(score), 4),
-                    }
-                    for number, (polygon, score) in enumerate(
-                        zip(found.polygons, found.scores, strict=True), start=1
-                    )
-                }
-            }
-            for image_id, found in predictions.items()
-        }
-    }
-
-
-def predictions_csv(predictions: dict[str, Any]) -> str:
-    """The polygons of `predictions_json`, a line per image: filename,polygons.
-
-    Polygons are separated by |, the numbers of one, x y x y ..., by spaces.
-    """
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["filename", "polygons"])
-    for name, image in predictions["images"].items():
-        outlines = [np.ravel(word["points"]).tolist() for word in image["words"].values()]
-        writer.writerow([name, "|".join(" ".join(map(str, outline)) for outline in outlines)])
-    return lines.getvalue()
 
 
 def changes_table(changes: list[Change]) -> str:

@@ -1,6 +1,5 @@
 """The device: which one, how precise, how reproducible, how full."""
 
-import ctypes
 import os
 import resource
 import sys
@@ -13,8 +12,6 @@ import torch
 
 from dbnet.errors import InputError
 from dbnet.runtime import distributed
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def resolve_device(name: str) -> torch.device:
@@ -122,22 +119,6 @@ def set_rng_state(state: dict[str, list[torch.Tensor]]) -> None:
     torch.set_rng_state(state["cpu"][0])
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to reuse the memory of freed arrays instead of handing it back to the kernel.
-
-    By default every large array is mapped afresh, and its pages are faulted in one by one: on a
-    CPU that doubles the time of a forward pass. Resident memory then stays at its peak. Loader
-    workers inherit the setting. Does nothing where there is no glibc.
-
-    Handing back is turned off altogether: the largest threshold that can be named, 2 GB, is less
-    than what a batch frees at once.
-    """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if libc is not None and hasattr(libc, "mallopt"):
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def memory_figures(device: torch.device) -> dict[str, float]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -24,12 +25,12 @@ from dbnet.checkpoint import build_model, load_checkpoint, save_checkpoint
 from dbnet.data.annotations.files import Findings
 from dbnet.data.annotations.files import Source as AnnotationSource
 from dbnet.data.annotations.formats import ufo
-from dbnet.data.images import decode_image
+from dbnet.data.images import decode_image, decode_reduced
 from dbnet.data.samples import load_sample
 from dbnet.data.transforms import EvalTransform
 from dbnet.export import settings_of, write
-from dbnet.inference.inputs import Source, find_images
-from dbnet.inference.pipeline import load_canvas
+from dbnet.inference.inputs import find_images
+from dbnet.inference.pipeline import fitted
 from dbnet.model.dbnet import DBNet
 from dbnet.reporting.pictures import FOUND, draw_found
 from dbnet.section import to_dict
@@ -170,7 +171,7 @@ def test_only_padding_is_left_off(tmp_path, shape, expected):
     transform = EvalTransform(image_size=SIZE)
     geometry = transform.geometry(None)
     square = transform(load_sample(record, geometry), geometry, None)
-    trimmed = load_canvas(Source(path, "page.png"), SIZE)
+    trimmed = fitted(partial(decode_reduced, path), SIZE)
     height, width = expected
     assert trimmed.image.shape == (height, width, 3)
     assert (trimmed.image == square.image[:height, :width]).all()
@@ -457,9 +458,7 @@ def test_the_settings_of_the_weights_are_the_defaults(checkpoint, tmp_path, monk
 
 
 def test_missing_released_weights_are_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "dbnet.inference.weights._RELEASED", tmp_path / "dbnet-efficientnet_lite0.pt"
-    )
+    monkeypatch.setattr("dbnet.inference.weights._FOLDERS", (tmp_path / "weights",))
     monkeypatch.setattr(sys, "argv", ["predict.py", "a.png"])
     with pytest.raises(ValueError, match=r"efficientnet_lite0\.pt: the released.*--checkpoint"):
         predict.parse()

@@ -1,0 +1,101 @@
+"""Everything that can be given to a Detector, as something that decodes to RGB pixels."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from dbnet.data.images import Decoded, decode_bytes, decode_reduced, eight_bits
+from dbnet.errors import InputError
+from dbnet.inference.inputs import Source
+from dbnet.inference.pipeline import Item
+
+# A path, a file's bytes, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) RGB, (H, W, 4) RGBA.
+ImageLike = str | os.PathLike[str] | bytes | Image.Image | np.ndarray | Source
+
+
+def as_item(image: ImageLike, name: str) -> Item:
+    """The image with what decodes it; files are read only then, arrays are converted only then.
+
+    Args:
+        name: for error lines, of an image that is no file.
+
+    Raises:
+        InputError: `image` is of another type.
+    """
+    if isinstance(image, Source):
+        return Item(str(image.path), partial(decode_reduced, image.path))
+    if isinstance(image, (str, os.PathLike)):
+        return Item(os.fspath(image), partial(decode_reduced, Path(image)))
+    if isinstance(image, bytes):
+        return Item(name, partial(decode_bytes, image, name))
+    if isinstance(image, Image.Image):
+        return Item(name, _decoder(_pil_pixels, image, name))
+    if isinstance(image, np.ndarray):
+        return Item(name, _decoder(rgb_pixels, image, name))
+    raise InputError(
+        f"{name}: is a {type(image).__name__}; give a path, bytes, a PIL image or a numpy array"
+    )
+
+
+def _decoder(pixels_of: Callable, image: Image.Image | np.ndarray, name: str) -> Callable:
+    """Decodes in full, whatever scale is needed: the pixels are in memory anyway."""
+
+    def decode(scale_of: Callable[[tuple[int, int]], float]) -> Decoded:
+        pixels = pixels_of(image, name)
+        return Decoded(pixels, pixels.shape[:2], np.eye(3))
+
+    return decode
+
+
+def rgb_pixels(array: np.ndarray, name: str) -> np.ndarray:
+    """uint8 (H, W, 3) RGB, C-contiguous, of any array that has a natural reading as an image.
+
+    Grey is repeated, alpha is composited on white, true is white. Of 16-bit channels the highest 8
+    bits in use are kept, as of 16-bit files.
+
+    Args:
+        array: bool, uint8 or uint16 of shape (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA.
+
+    Raises:
+        InputError: another shape or type, or no pixel.
+    """
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        hint = " (channels come last)" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
+        raise InputError(
+            f"{name}: an array of shape {array.shape}; give (H, W), (H, W, 3) or (H, W, 4){hint}"
+        )
+    if array.size == 0:
+        raise InputError(f"{name}: an array of shape {array.shape} has no pixels")
+    if array.dtype == np.uint16:
+        array = eight_bits(array)
+    elif array.dtype == bool:
+        array = array.astype(np.uint8) * 255
+    elif array.dtype != np.uint8:
+        raise InputError(
+            f"{name}: {array.dtype} pixels have no fixed range; give uint8 (0..255) or uint16"
+        )
+    if array.shape[2] == 4:
+        alpha = array[:, :, 3:].astype(np.uint16)
+        array = ((array[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
+
+
+def _pil_pixels(image: Image.Image, name: str) -> np.ndarray:
+    """The same of a PIL image, turned upright as its EXIF orientation says."""
+    try:
+        image = ImageOps.exif_transpose(image)
+        if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+            return rgb_pixels(np.asarray(image), name)
+        if image.has_transparency_data:
+            return rgb_pixels(np.asarray(image.convert("RGBA")), name)
+        return rgb_pixels(np.asarray(image.convert("RGB")), name)
+    except InputError:
+        raise
+    except Exception as error:  # a lazily opened file is read only here; damaged bytes raise any
+        raise InputError(f"{name}: cannot be read ({error})") from None
