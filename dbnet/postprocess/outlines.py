@@ -67,19 +67,19 @@ def bent_outline(
     line = np.linalg.lstsq(weighted @ basis, weighted @ v, rcond=None)[0]
     across = v - basis @ line
     spread = np.sqrt(12 * (weights @ (across * across)) / mass)
+    pixel = np.abs(turn[0]).max()  # kernels are drawn with their outline, see `fit_bands`
+    if spread > _MAX_SPREAD * mass / (last - first + pixel):
+        return contour_outline(x, y, weights, distance=distance)
+    if np.ptp(_BASIS[:, 2:] @ line[2:]) < MAX_BEND * height:
+        return None
 
     # 2.
     centres = np.stack([np.linspace(first, last, _SAMPLES), _BASIS @ line], axis=1)
     steps = np.diff(centres, axis=0)
     lengths = np.hypot(*steps.T)
     length = lengths.sum()
-    # Kernels are drawn with their outline, see `fit_bands`.
     outline = np.abs(steps @ turn).max(axis=1).sum() / length
     thickness = mass / (length + outline)
-    if spread > _MAX_SPREAD * thickness:
-        return contour_outline(x, y, weights, distance=distance)
-    if np.ptp(_BASIS[:, 2:] @ line[2:]) < MAX_BEND * height:
-        return None
     thickness = max(thickness - outline, thickness / 2)
     length -= 2 * overshoot
     reach = distance(length * thickness, 2 * (length + thickness))

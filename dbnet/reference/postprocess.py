@@ -166,16 +166,16 @@ def bent_outline(region, angle, overshoot, height, distance):
     variance = np.average((v - curve(u)) ** 2, weights=w)
 
     grid = np.linspace(first, last, 65)
+    if math.sqrt(12 * variance) > 2 * region.mass / (last - first + np.abs(along).max()):
+        return contour_outline(region, distance)
+    straight = np.polynomial.Legendre(np.polynomial.legendre.poly2leg(line.coef)[:2])
+    if np.ptp([curve(at) - straight((at - middle) / half) for at in grid]) < 0.2 * height:
+        return None
     centre = [np.array([at, curve(at)]) for at in grid]
     steps = [b - a for a, b in pairwise(centre)]
     length = sum(math.hypot(*step) for step in steps)
     outline = sum(np.abs(step[0] * along + step[1] * across).max() for step in steps) / length
     thickness = region.mass / (length + outline)
-    if math.sqrt(12 * variance) > 2 * thickness:
-        return contour_outline(region, distance)
-    straight = np.polynomial.Legendre(np.polynomial.legendre.poly2leg(line.coef)[:2])
-    if np.ptp([curve(at) - straight((at - middle) / half) for at in grid]) < 0.2 * height:
-        return None
     thickness = max(thickness - outline, thickness / 2)
     length -= 2 * overshoot
     reach = distance(length * thickness, 2 * (length + thickness))
