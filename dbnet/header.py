@@ -44,7 +44,7 @@ def read_header(path: Path) -> Header | None:
         raise InputError(f"{path}: is a folder; give a file, such as {path / 'best.pt'}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (zipfile.BadZipFile, ValueError, TypeError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, TypeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: damaged or not a checkpoint ({error}); use another") from None

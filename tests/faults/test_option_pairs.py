@@ -81,7 +81,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     monkeypatch.setattr(nn.SyncBatchNorm, "forward", norm_without_collectives)
     sync = lambda model, device: backbone.convert_sync_batchnorm(model)  # noqa: E731
-    monkeypatch.setattr(backbone, "sync_batchnorm", sync)
+    monkeypatch.setattr(train, "sync_batchnorm", sync)
     monkeypatch.setattr(DistributedDataParallel, "_passing_sync_batchnorm_handle", lambda *_: None)
     yield
     torch._dynamo.reset()

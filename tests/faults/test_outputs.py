@@ -8,7 +8,6 @@ import evaluate
 import predict
 import profile_val
 from configs import EvaluateConfig, PredictConfig, ProfileConfig
-from dbnet.data import loaders
 from dbnet.errors import InputError
 from dbnet.settings import DataConfig
 
@@ -26,7 +25,8 @@ def test_earlier_results_are_not_overwritten(pages, tmp_path, monkeypatch, scrip
     def too_late(*_):
         raise AssertionError("work has begun")
 
-    monkeypatch.setattr(loaders, "load_records", too_late)
+    monkeypatch.setattr(evaluate, "load_records", too_late)
+    monkeypatch.setattr(profile_val, "load_records", too_late)
     data = DataConfig(root=pages)
     calls = {
         "evaluate": lambda: evaluate.main(

@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-import dbnet.training.engine
 import train
 from dbnet.checkpoint import load_checkpoint
 from dbnet.errors import InputError, Stopped
@@ -65,9 +64,9 @@ def test_killed_between_figures_and_checkpoint(pages, tmp_path, monkeypatch, epo
     def killed(log, record):
         end_epoch(log, record)
         if log.epoch == epoch:
-            raise MemoryError
+            raise SystemError
 
-    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+    with monkeypatch.context() as patch, pytest.raises(SystemError):
         patch.setattr(RunLogger, "end_epoch", killed)
         train.main(small(pages, tmp_path, save_minutes=0))
     state = load_checkpoint(folder / "last.pt")
@@ -99,7 +98,7 @@ def test_what_a_checkpoint_covers_is_logged_on_disk_before(pages, tmp_path, monk
 @pytest.mark.faults("Ctrl-C during validation", "the trained epoch is kept, resuming validates")
 def test_a_stop_during_validation_keeps_the_trained_epoch(pages, tmp_path, monkeypatch):
     whole = train.main(small(pages, tmp_path / "whole", epochs=1))
-    evaluate, on_step = dbnet.training.engine.evaluate, RunLogger.on_step
+    evaluate, on_step = train.evaluate, RunLogger.on_step
     validated, trained = [], []
 
     def stopped(*args, is_stopped, **kwargs):
@@ -112,7 +111,7 @@ def test_a_stop_during_validation_keeps_the_trained_epoch(pages, tmp_path, monke
 
     part = tmp_path / "part" / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(dbnet.training.engine, "evaluate", stopped)
+        patch.setattr(train, "evaluate", stopped)
         with pytest.raises(Stopped, match=f"after {PAGES} of {PAGES} images of epoch 1"):
             train.main(small(pages, tmp_path / "part", epochs=1))
     assert validated and (part / "metrics.jsonl").read_text() == ""
