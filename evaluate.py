@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
-from pathlib import Path
 
 from configs import Config, EvaluateConfig, over_trained
 from dbnet.inference.weights import find_weights, origin, results_folder, trained_with
@@ -17,7 +16,14 @@ from dbnet.runtime import cli
 from dbnet.runtime.files import check_output, new_folder
 from dbnet.section import to_dict
 
-WRITTEN = ("metrics.json", "config.json", "predictions.json", "per_image.json", "worst")
+WRITTEN = (
+    "metrics.json",
+    "config.json",
+    "predictions.json",
+    "per_image.json",
+    "errors.html",
+    "worst",
+)
 
 
 def parse() -> EvaluateConfig:
@@ -42,20 +48,17 @@ if __name__ != "__mp_main__":  # not in processes that are started beside this o
     from tqdm import tqdm
 
     from dbnet.checkpoint import build_model, load_checkpoint
-    from dbnet.data.images import decode_image
     from dbnet.data.loaders import val_loader
     from dbnet.data.splits import load_records
+    from dbnet.evaluation.report import write_results
     from dbnet.metrics import build_metrics
+    from dbnet.metrics.quads import AsQuads
     from dbnet.model.fuse import fuse_batch_norms
     from dbnet.postprocess.postprocessor import DBPostprocessor
-    from dbnet.reporting.pictures import draw_result
-    from dbnet.reporting.predictions import predictions_dict, predictions_json
     from dbnet.reporting.tables import (
         metrics_table,
         table,
         write_json,
-        write_picture,
-        write_text,
     )
     from dbnet.runtime import distributed
     from dbnet.runtime.device import (
@@ -90,6 +93,8 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     loader = val_loader(records, cfg.data, cfg.targets)
     postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.targets.shrink_ratio)
     metrics = build_metrics(cfg.metric)
+    quads = {f"{name}_quads": AsQuads(metric) for name, metric in build_metrics(cfg.metric).items()}
+    metrics |= quads
 
     # ---- The model, then the ground truth itself in its place
     timer = StageTimer(synchronize=None)
@@ -124,7 +129,8 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
         return figures
 
     # ---- Tell
-    print(metrics_table({"model": figures, "oracle": oracle}))
+    columns = {"model": figures, "as quads": as_quads(figures), "oracle": oracle}
+    print(metrics_table(columns))
     print(
         f"loss {figures['loss/total']:.4f} over {figures['images']} images, "
         f"{figures['empty']} of them without a detection, "
@@ -148,23 +154,17 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
         | {f"time/{name}": value for name, value in seconds.items()},
     )
     write_json(out / "config.json", to_dict(cfg) | {"checkpoint": str(checkpoint)})
-    found = {result.image_id: result.detections for result in results}
-    write_text(out / "predictions.json", predictions_json(predictions_dict(found)))
-    write_json(out / "per_image.json", {result.image_id: result.scores for result in results})
-    results.sort(key=lambda result: result.scores["cleval"]["hmean"])
-    worst = {result.image_id for result in results[: cfg.draw_worst]}
-    by_id = {record.image_id: record for record in records if record.image_id in worst}
-    for rank, result in enumerate(results[: cfg.draw_worst], start=1):
-        record = by_id[result.image_id]
-        picture = draw_result(
-            decode_image(record.image_path),
-            result.detections.polygons,
-            record.polygons,
-            record.ignored,
-        )
-        write_picture(out / "worst" / f"{rank:02d}_{Path(result.image_id).stem}.jpg", picture)
-    print(f"{out}: metrics.json, predictions.json, per_image.json, worst/")
+    title = f"{checkpoint.name} on {cfg.data.root or 'drawn receipts'}, {cfg.split}"
+    print(write_results(out, figures, results, records, title=title, draw_worst=cfg.draw_worst))
+    print(f"{out}: metrics.json, predictions.json, per_image.json, errors.html, worst/")
     return figures
+
+
+def as_quads(figures: dict[str, float]) -> dict[str, float]:
+    """The figures of outlines taken as their smallest rectangles, under the metrics' own names."""
+    return {
+        name.replace("_quads/", "/"): value for name, value in figures.items() if "_quads/" in name
+    }
 
 
 def counted(loader, update: Callable[[int], object]):
