@@ -32,6 +32,7 @@ class ImageErrors(NamedTuple):
     scores: dict[str, float]  # "CLEval hmean": 0.93, ...; the first one sorts
     errors: list[TextError]
     truth: Sequence[np.ndarray]  # (P, 2), original pixels
+    ignored: np.ndarray  # bool, one for each of `truth`
     found: Sequence[np.ndarray]
     load: Callable[[], np.ndarray]  # the image, uint8 (H, W, 3) RGB
 

@@ -38,6 +38,7 @@ def image_errors(results: Sequence[ImageResult], records: Iterable[Record]) -> l
                 },
                 errors=find_errors(found, record.polygons, record.ignored),
                 truth=record.polygons,
+                ignored=record.ignored,
                 found=found,
                 load=partial(decode_image, record.image_path),
             )
@@ -70,10 +71,8 @@ def write_results(
     }
     write_text(out / "errors.html", errors_page(title, headline, images))
     worst = sorted(images, key=lambda image: image.scores["CLEval hmean"])[:draw_worst]
-    by_id = {record.image_id: record for record in records}
     for rank, image in enumerate(worst, start=1):
-        ignored = by_id[image.image_id].ignored
-        picture = draw_result(image.load(), list(image.found), list(image.truth), ignored)
+        picture = draw_result(image.load(), list(image.found), list(image.truth), image.ignored)
         write_picture(out / "worst" / f"{rank:02d}_{Path(image.image_id).stem}.jpg", picture)
     totals = count_errors([error for image in images for error in image.errors])
     return "errors: " + ", ".join(f"{totals[kind]} {kind}" for kind in KINDS)

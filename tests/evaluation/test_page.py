@@ -14,7 +14,9 @@ BOX = np.array([[20, 20], [120, 20], [120, 40], [20, 40]], np.float32)
 def image(name: str, hmean: float, missed: int) -> ImageErrors:
     noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
     errors = [TextError("missed", [0], [])] * missed
-    return ImageErrors(name, {"CLEval hmean": hmean}, errors, [BOX], [], lambda: noise)
+    return ImageErrors(
+        name, {"CLEval hmean": hmean}, errors, [BOX], np.zeros(1, bool), [], lambda: noise
+    )
 
 
 def test_the_worst_image_comes_first():
