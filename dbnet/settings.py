@@ -19,6 +19,16 @@ Side = Annotated[int, Range(ge=64, multiple_of=32)]  # of the network's input, i
 
 
 @dataclass(frozen=True)
+class SplitPaths:
+    """A file or folder for each split, below the root or absolute; None: a usual place."""
+
+    train: Path | None = None
+    """Of the training split."""
+    val: Path | None = None
+    """Of the validation split."""
+
+
+@dataclass(frozen=True)
 class EvalDataConfig(Section, prefix="data"):
     """Where the images come from and how they reach the network."""
 
@@ -39,6 +49,12 @@ class EvalDataConfig(Section, prefix="data"):
         "yolo",
     ] = "auto"
     """Annotation format under ROOT; auto looks at what is in the files."""
+    images: SplitPaths = field(default_factory=SplitPaths)
+    """Folders of images that are not images/SPLIT."""
+    annotations: SplitPaths = field(default_factory=SplitPaths)
+    """Files or folders of annotations that are not in a usual place."""
+    follow_links: bool = False
+    """Allow links that lead out of ROOT, and read linked folders."""
     ignore_marks: tuple[str, ...] = (
         "###",
         "difficult",
@@ -98,6 +114,11 @@ class EvalDataConfig(Section, prefix="data"):
             require(
                 getattr(self, name) is None or self.drawn_style == "hard",
                 f"{self.flag(name)}: is for --data.drawn-style hard",
+            )
+        for name in ("images", "annotations", "follow_links"):
+            require(
+                self.root is not None or getattr(self, name) in (SplitPaths(), False),
+                f"{self.flag(name)}: is for your own images; without --data.root, all are drawn",
             )
 
 

@@ -10,6 +10,7 @@ from torch.utils.data import ConcatDataset, Dataset
 from tqdm import tqdm
 
 from dbnet.data.annotations import scan as annotations
+from dbnet.data.annotations.find import USUAL_PLACES, Where
 from dbnet.data.annotations.report import Report, summary_table, unlearnable
 from dbnet.data.images import decode_reduced
 from dbnet.data.storage import index
@@ -42,6 +43,7 @@ def load_records(cfg: EvalDataConfig, splits: list[str]) -> dict[str, Sequence[R
             skip_missing=cfg.skip_missing,
             ignore_marks=cfg.ignore_marks,
             cache_dir=cfg.cache_dir,
+            where=USUAL_PLACES if name == "drawn" else _where(cfg, split),
         )
         for name, (root, split, format) in roots.items()
     }
@@ -80,6 +82,7 @@ def check(cfg: DataConfig, splits: list[str]) -> int:
             format=format,
             skip_missing=cfg.skip_missing,
             ignore_marks=cfg.ignore_marks,
+            where=_where(cfg, split),
         )
         for split in splits
     }
@@ -137,6 +140,12 @@ def _data_set(cfg: EvalDataConfig, splits: list[str]) -> tuple[Path, str]:
         return cfg.root, cfg.format
     train = cfg.drawn_train if "train" in splits else 0
     return _drawn(cfg, train, cfg.drawn_val), "ufo"
+
+
+def _where(cfg: EvalDataConfig, split: str) -> Where:
+    """The places that the settings name for this split."""
+    images, annotations = (getattr(paths, split, None) for paths in (cfg.images, cfg.annotations))
+    return Where(images, annotations, cfg.follow_links)
 
 
 def _drawn(cfg: EvalDataConfig, train: int, val: int) -> Path:

@@ -22,6 +22,11 @@ Config = Any  # the settings of train.py, a dataclass with its sections
 # trained with and without it differ. Where the cache lies makes no difference.
 RESUME_MAY_CHANGE = {
     "data.root",
+    "data.images.train",
+    "data.images.val",
+    "data.annotations.train",
+    "data.annotations.val",
+    "data.follow_links",
     "data.drawn_dir",
     "data.drawn_backgrounds",
     "data.drawn_textures",

@@ -1,6 +1,8 @@
 """What the settings make of loaders and caches; the check of a data set; filling the cache."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ import torch
 from configs import Config
 from dbnet.data import loaders, splits
 from dbnet.data.annotations import scan as annotations
-from dbnet.settings import AugmentConfig, DataConfig, LossConfig, TargetsConfig
+from dbnet.errors import InputError
+from dbnet.settings import AugmentConfig, DataConfig, LossConfig, SplitPaths, TargetsConfig
 from dbnet.structures import Batch, DBOutputs
 from dbnet.training import run as resume
 from dbnet.training.engine import StepReport
@@ -331,3 +334,44 @@ def test_drawn_receipts_join_the_training_images_only(root, tmp_path, capsys):
     assert any(" " in text for record in drawn for text in record.texts)
     assert "drawn" in capsys.readouterr().out
     assert len(splits.load_records(data, ["val"])["val"]) == VAL
+
+
+def test_named_places_are_those_of_the_settings(root, tmp_path, capsys):
+    other = tmp_path / "other"
+    (other / "texts").mkdir(parents=True)
+    shutil.copytree(root / "images" / "train", other / "pictures")
+    whole = json.loads((root / "jsons" / "train.json").read_text())["images"]
+    for count in (2, 4):
+        chosen = dict(list(whole.items())[:count])
+        (other / "texts" / f"{count}.json").write_text(json.dumps({"images": chosen}))
+    cfg = data_config(other, tmp_path / "cache", images=SplitPaths(train=Path("pictures")))
+    for count in (2, 4, 2):  # an index of the other file is never served
+        place = SplitPaths(train=Path("texts") / f"{count}.json")
+        found = splits.load_records(replace(cfg, annotations=place), ["train"])["train"]
+        assert len(found) == count
+        assert all(Path(record.image_path).parent == other / "pictures" for record in found)
+
+
+def test_links_out_of_the_root_need_the_setting(root, tmp_path, capsys):
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    shutil.copytree(root / "jsons", linked / "jsons")
+    (linked / "images").symlink_to(root / "images")
+    cfg = data_config(linked, tmp_path / "cache")
+    with pytest.raises(InputError, match=r"allow links with --data\.follow-links"):
+        splits.load_records(cfg, ["train"])
+    found = splits.load_records(replace(cfg, follow_links=True), ["train"])["train"]
+    assert len(found) == TRAIN
+
+
+@pytest.mark.parametrize(
+    ("setting", "flag"),
+    [
+        ({"images": SplitPaths(train=Path("a"))}, "--data.images"),
+        ({"annotations": SplitPaths(val=Path("a"))}, "--data.annotations"),
+        ({"follow_links": True}, "--data.follow-links"),
+    ],
+)
+def test_places_without_a_root_are_refused(setting, flag):
+    with pytest.raises(InputError, match=f"{flag}: is for your own images"):
+        DataConfig(**setting)
