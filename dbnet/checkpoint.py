@@ -2,23 +2,17 @@
 
 import os
 import pickle
-import shutil
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
-from torch.amp import GradScaler
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel
 
 from dbnet.errors import InputError
 from dbnet.header import Header, append_header, read_header
 from dbnet.model.dbnet import DBNet
-from dbnet.runtime.device import rng_state, set_rng_state
-from dbnet.runtime.files import check_writable, replacing
+from dbnet.runtime.files import replacing
 
 FORMAT = 1
 
@@ -33,7 +27,7 @@ class Checkpoint(TypedDict, total=False):
     config: dict[str, Any]  # settings, as `to_dict` gives them; some sections only, if released
     epoch: int  # epochs done
     best: float  # best CLEval hmean on the validation images so far
-    # Of last.pt, to go on with the training; see `Training` and `RunLogger.running`.
+    # Of last.pt, to go on with the training; see `TrainState` and `RunLogger.running`.
     step: int
     seen: int
     running: dict[str, Any]
@@ -42,70 +36,6 @@ class Checkpoint(TypedDict, total=False):
     scheduler: dict[str, Any]
     scaler: dict[str, Any]
     rng: dict[str, list[Tensor]]
-
-
-class Training(NamedTuple):
-    """Everything of a training that changes with each step; last.pt holds its state."""
-
-    model: nn.Module
-    optimizer: Optimizer
-    scheduler: LRScheduler
-    scaler: GradScaler
-    ema: AveragedModel | None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Torch's random state included."""
-        return {
-            "model": self.model.state_dict(),
-            "ema": None if self.ema is None else self.ema.module.state_dict(),
-            "ema_updates": 0 if self.ema is None else int(self.ema.n_averaged),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "rng": rng_state(),
-        }
-
-    def load_state_dict(self, state: Checkpoint) -> None:
-        """Take over what `state_dict` gave, within a checkpoint.
-
-        Raises:
-            ValueError: the checkpoint holds weights only, or those of another architecture.
-        """
-        if "optimizer" not in state:
-            raise InputError("last.pt holds weights only; start a new run with --model.weights")
-        load_weights(self.model, {**state, "ema": None})
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
-        self.scaler.load_state_dict(state["scaler"])
-        if self.ema is not None:
-            self.ema.module.load_state_dict(state["ema"])
-            self.ema.n_averaged.fill_(state["ema_updates"])
-        set_rng_state(state["rng"])
-
-
-def check_room(folder: Path, training: Training) -> None:
-    """See that last.pt, best.pt and a temporary copy can be written to `folder`, made or not.
-
-    The optimizer is taken to keep two values per weight, as AdamW does from its first step on.
-
-    Raises:
-        ValueError: too little disk space, or the folder cannot be written.
-    """
-    weights = sum(tensor.nbytes for tensor in training.model.state_dict().values())
-    moments = 2 * sum(parameter.nbytes for parameter in training.model.parameters())
-    last = weights * (1 if training.ema is None else 2) + moments
-    needed = 2 * last + weights
-    files = [folder / name for name in ("last.pt", "best.pt") if (folder / name).is_file()]
-    held = sum(file.stat().st_size for file in files)  # will be replaced
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    elsewhere = "" if files else ", or choose another --train.out"  # a run stays where it is
-    if free + held < needed:
-        raise InputError(
-            f"{folder}: {free / 1e6:.0f} MB are free on this disk, but the checkpoints need "
-            f"{(needed - held) / 1e6:.0f} MB; make room{elsewhere}"
-        )
-    check_writable(folder, f"make it writable{elsewhere}")
 
 
 def save_checkpoint(path: Path, payload: Checkpoint) -> None:

@@ -19,4 +19,4 @@ def on_step_of_rank_1(log, report) -> None:
 
 RunLogger.on_step = on_step_of_rank_1
 with cli.errors_as_lines(), distributed.process_group():
-    train.main(train.parse())
+    train.main(*train.parse())

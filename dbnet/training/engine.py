@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -54,17 +54,16 @@ def train_one_epoch(
 
     Args:
         model: as `distributed.parallel` gave it.
-        batch_sizes: images in each batch over all ranks, of which this one's `loader` gives the
-            rank's share, or any one where it has none. `accumulate` batches form one optimizer
-            step in which every image weighs the same, also where the last ones are fewer.
+        batch_sizes: images in each batch over all ranks, of which `loader` gives this rank's share,
+            or any one where it has none. `accumulate` batches are one optimizer step, in which
+            every image weighs the same.
         dtype: of autocast; None for full float32.
         grad_clip: largest gradient norm; 0 for no limit.
         on_step: called for every batch once its optimizer step is done. What it raises ends the
-            pass; where its report has a `grad_norm` nothing is in hand, and the state can be kept.
+            pass; where its report has a `grad_norm`, no gradient is left over.
 
     Raises:
-        NonFiniteError: names the loss parts and the files of the batch; the weights are those
-            of the last finite step.
+        NonFiniteError: with the losses and the files; weights are those of the last finite step.
         OtherRankError: this happened to another rank.
     """
     model.train()
@@ -75,45 +74,78 @@ def train_one_epoch(
         group = batch_sizes[index - place : index - place + accumulate]
         is_last = place == len(group) - 1
         images = len(distributed.shard(range(batch_sizes[index])))
-        with timer("copy"):
-            on_device = to_device(batch, device)
         with distributed.gradient_sync(model, enabled=is_last):
-            with timer("forward"), autocast(device, dtype):
-                outputs = model(on_device.images)
-            with timer("loss"):
-                losses = criterion(outputs, on_device)
-                values = torch.stack(losses).tolist()  # waits for the device
-            if place == 0:
-                sums = np.zeros((len(group), 1 + len(values)))  # images; losses times images
-            sums[place] = images, *(images * value for value in values)
+            losses, values = _forward(model, criterion, batch, device, dtype, timer)
             parts = dict(zip(losses._fields, values, strict=True))
-            is_finite = math.isfinite(parts["total"])
-            # A rank whose loss is not finite must leave together with the others: before their next
-            # collective, which is that of the gradients, or of synchronised batch norms.
-            if is_last or syncs_norms or not is_finite:
-                totals = distributed.all_reduce_sum(sums)
-            if not is_finite:
-                raise NonFiniteError(f"loss is not finite: {parts}; files: {batch.image_ids}")
-            if (is_last or syncs_norms) and not np.isfinite(totals).all():
-                raise OtherRankError("the loss of another rank is not finite; it names the files")
+            if place == 0:
+                sums = np.zeros((len(group), 1 + len(parts)))  # images; losses times images
+            sums[place] = images, *(images * value for value in parts.values())
+            totals = _sums_of_ranks(sums, parts, batch, meet=is_last or syncs_norms)
             with timer("backward"):
                 weight = images * distributed.world() / sum(group)
                 scaler.scale(losses.total * weight).backward()
         if not is_last:
             continue
         with timer("step"):
-            grad_norm = _step(model, optimizer, scheduler, scaler, grad_clip)
-            if ema is not None and math.isfinite(grad_norm):
-                ema.update_parameters(model)
-        # Half precision overflows now and then: the scaler skips the step and scales less.
-        may_recover = scaler.is_enabled() and scaler.get_scale() >= 1
-        if not math.isfinite(grad_norm) and not may_recover:
+            grad_norm = _step(model, optimizer, scheduler, scaler, grad_clip, ema)
+        if grad_norm is None:
             raise NonFiniteError(f"gradient is not finite; loss {parts}; files: {batch.image_ids}")
-        lr = scheduler.get_last_lr()[0]
-        for done, (size, *loss_sums) in enumerate(totals.tolist(), start=1):
-            means = {name: s / size for name, s in zip(losses._fields, loss_sums, strict=True)}
-            norm = grad_norm if done == len(group) else None
-            on_step(StepReport(means, int(size), norm, lr))
+        for report in _reports(totals, losses._fields, grad_norm, scheduler):
+            on_step(report)
+
+
+def _forward(
+    model: nn.Module,
+    criterion: nn.Module,
+    batch: Batch,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    timer: StageTimer,
+) -> tuple[Any, list[float]]:
+    """The losses of `batch`: a NamedTuple of scalars on the device, and their values."""
+    with timer("copy"):
+        on_device = to_device(batch, device)
+    with timer("forward"), autocast(device, dtype):
+        outputs = model(on_device.images)
+    with timer("loss"):
+        losses = criterion(outputs, on_device)
+        return losses, torch.stack(losses).tolist()  # waits for the device
+
+
+def _sums_of_ranks(
+    sums: np.ndarray, parts: dict[str, float], batch: Batch, *, meet: bool
+) -> np.ndarray:
+    """`sums` over all ranks where they `meet`, else this rank's own.
+
+    A rank whose loss is not finite must leave together with the others: before their next
+    collective operation, which is that of the gradients, or of synchronised batch norms.
+
+    Args:
+        sums: float64 (batches of the step, 1 + losses): images, losses times images.
+        parts: the losses of `batch`.
+        meet: the ranks have such a collective operation before them.
+
+    Raises:
+        NonFiniteError: the loss of this rank is not finite.
+        OtherRankError: that of another rank is not.
+    """
+    is_finite = math.isfinite(parts["total"])
+    totals = distributed.all_reduce_sum(sums) if meet or not is_finite else sums
+    if not is_finite:
+        raise NonFiniteError(f"loss is not finite: {parts}; files: {batch.image_ids}")
+    if meet and not np.isfinite(totals).all():
+        raise OtherRankError("the loss of another rank is not finite; it names the files")
+    return totals
+
+
+def _reports(
+    totals: np.ndarray, names: tuple[str, ...], grad_norm: float, scheduler: LRScheduler
+) -> Iterator[StepReport]:
+    """One for each batch of an optimizer step; the last one has its gradient norm."""
+    lr = float(scheduler.get_last_lr()[0])
+    for done, (size, *loss_sums) in enumerate(totals.tolist(), start=1):
+        means = {name: s / size for name, s in zip(names, loss_sums, strict=True)}
+        yield StepReport(means, int(size), grad_norm if done == len(totals) else None, lr)
 
 
 def _step(
@@ -122,16 +154,25 @@ def _step(
     scheduler: LRScheduler,
     scaler: GradScaler,
     grad_clip: float,
-) -> float:
+    ema: AveragedModel | None,
+) -> float | None:
+    """An optimizer step; returns the gradient norm before clipping.
+
+    Half precision overflows now and then: the scaler then skips the step and scales less. None
+    where the gradient is not finite and scaling less does not help.
+    """
     scaler.unscale_(optimizer)
     norm = nn.utils.clip_grad_norm_(model.parameters(), grad_clip or math.inf).item()
-    if math.isfinite(norm) or scaler.is_enabled():  # an enabled scaler skips such a step itself
+    is_finite = math.isfinite(norm)
+    if is_finite or scaler.is_enabled():  # an enabled scaler skips such a step itself
         scaler.step(optimizer)
         scaler.update()
-    if math.isfinite(norm):
+    if is_finite:
         scheduler.step()
+        if ema is not None:
+            ema.update_parameters(model)
     optimizer.zero_grad(set_to_none=True)
-    return norm
+    return norm if is_finite or (scaler.is_enabled() and scaler.get_scale() >= 1) else None
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ from dbnet.runtime.distributed import is_main, main_only
 from dbnet.runtime.profiler import StageTimer
 from dbnet.training.engine import StepReport
 
-NOTHING_YET = {"images": 0, "seconds": 0.0, "sums": {}, "stages": {}, "scalars": {}}
+NOTHING_YET: dict[str, Any] = {"images": 0, "seconds": 0.0, "sums": {}, "stages": {}, "scalars": {}}
 
 
 class RunLogger:
@@ -40,7 +40,7 @@ class RunLogger:
         self._begin(**NOTHING_YET | (running or {}))  # earlier versions kept fewer of these
         self._open(folder)
         self.started = time.perf_counter()
-        self.bar: tqdm | None = None
+        self.bar = tqdm(disable=True)
 
     @main_only
     def _open(self, folder: Path) -> None:
@@ -186,8 +186,7 @@ class RunLogger:
 
     @main_only
     def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
+        self.bar.close()
         self.writer.close()
 
 

@@ -9,6 +9,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dbnet.settings import OptimConfig
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 def build_optimizer(
     model: nn.Module,
@@ -48,7 +50,7 @@ def build_ema(model: nn.Module, decay: float) -> AveragedModel | None:
     if decay == 0:
         return None
 
-    def update(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
+    def update(averaged: Tensors, current: Tensors, updates: Tensor | int) -> None:
         warm = (1 + int(updates)) / (10 + int(updates))
         get_ema_multi_avg_fn(min(decay, warm))(averaged, current, updates)
 

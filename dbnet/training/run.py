@@ -1,254 +1,251 @@
-"""The folder of a new run, and going on with a stopped one: what may change, how to say it."""
+"""A run in progress: its folder, its log, its checkpoints, and how it stops."""
 
 import dataclasses
-import fcntl
-import json
-import shlex
-import signal
+import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
 
-from dbnet.errors import InputError, NonFiniteError, one_line
-from dbnet.runtime import torchrun
-from dbnet.section import flat, from_stored, to_dict
+import numpy as np
+import torch
 
-Config = Any  # the settings of train.py, a dataclass with its sections
-
-# What may change when a run goes on: how long it is, and what does not touch its weights.
-# Not data.cache: cached threshold maps are rounded by up to 1/510 of their range, so that weights
-# trained with and without it differ. Where the cache lies makes no difference.
-RESUME_MAY_CHANGE = {
-    "data.root",
-    "data.images.train",
-    "data.images.val",
-    "data.annotations.train",
-    "data.annotations.val",
-    "data.follow_links",
-    "data.drawn_dir",
-    "data.drawn_backgrounds",
-    "data.drawn_textures",
-    "data.cache_dir",
-    "data.fill_cache",
-    "data.check_only",
-    "data.num_workers",
-    "data.prefetch_factor",
-    "data.persistent_workers",
-    "data.scoring_workers",
-    "data.pin_memory",
-    "train.epochs",
-    "train.save_minutes",
-    "train.val_every",
-    "train.device",
-    "train.recompute_encoder",
-    "train.resume",
-}
-
-_LOCK = ".lock"  # its name in a run's folder
+from dbnet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from dbnet.errors import InputError, Stopped
+from dbnet.header import read_header
+from dbnet.reporting.tables import write_json
+from dbnet.runtime import distributed, torchrun
+from dbnet.runtime.device import memory_figures, seed_other_ranks
+from dbnet.runtime.files import check_writable, remove_leftovers
+from dbnet.section import flat, to_dict
+from dbnet.training.engine import StepReport
+from dbnet.training.folder import (
+    BEST,
+    CONFIG,
+    LAST,
+    Config,
+    StoredRun,
+    claim,
+    described,
+    new_folder_of,
+    resumable,
+    where_it_stands,
+)
+from dbnet.training.logger import RunLogger
+from dbnet.training.resume import refuse_other_run
+from dbnet.training.signals import StopSignals
+from dbnet.training.state import TrainState
 
 
-def read_run_config(folder: Path, cls: type[Any]) -> Config:
-    """Settings of an earlier run.
-
-    Raises:
-        InputError: the folder holds no run, or its config.json cannot be read.
-    """
-    if folder.is_file():
-        raise InputError(f"{folder}: is a file; give the run's folder, {folder.parent}")
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: not there; give a run folder made by train.py") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
-    if isinstance(values, dict):
-        values.pop("built", None)
-    return from_stored(cls, values, path)
+def load_last(cfg: Config) -> Checkpoint | None:
+    """last.pt of the run to go on with, --train.resume; None for a new run."""
+    return load_checkpoint(cfg.train.resume / LAST) if cfg.train.resume else None
 
 
-def new_run_folder(cfg: Config, *, restarts: int) -> Path:
-    """Make the folder; an existing one is never written into.
-
-    It may be that of the same run, which torchrun has started again before its first checkpoint.
-    `restarts` as for `after_restart`.
-
-    Raises:
-        ValueError: it exists, or cannot be made.
-    """
-    folder = cfg.train.out / (cfg.train.name or time.strftime("%Y%m%d-%H%M%S"))
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        if restarts and _is_of_this_launch(folder):
-            return folder
-        go_on = f"go on with --train.resume {folder}"
-        if not (folder / "last.pt").exists():
-            go_on = "delete it, it holds no checkpoint"
-        if (folder / _LOCK).exists():
-            claim(folder).close()
-        raise InputError(f"{folder}: exists; choose another --train.name, or {go_on}") from None
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror})") from None
-    return folder
-
-
-def claim(folder: Path) -> IO[str]:
-    """Let no other process train in the folder until this is closed, or this process ends.
-
-    Raises:
-        ValueError: another one does.
-    """
-    file = (folder / _LOCK).open("a")
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # forked workers do not share it
-    except (BlockingIOError, PermissionError):
-        file.close()
-        raise InputError(f"{folder}: another process is training it") from None
-    except OSError:  # a file system without locks
-        pass
-    return file
-
-
-def after_restart(cfg: Config, *, restarts: int) -> Config:
-    """Where torchrun has started the ranks again (--max-restarts): go on with their run.
+class Run:
+    """Every rank has one; rank 0 writes. All of them count, so that all know where the run stands.
 
     Args:
-        restarts: the most that a rank knows of; the machines that lost none count none.
+        cfg: the settings, with --train.resume to go on with a run.
+        state: of the training; takes over that of the run to go on with.
+        last, earlier: last.pt and config.json of that run; None for a new one.
+        weights: what the network starts from, for config.json.
+        images: in each split.
 
     Raises:
-        ValueError: the run has no fixed name, so that its folder cannot be known.
+        InputError: the run cannot be resumed so, its folder exists or cannot be written, another
+            process trains in it, or the disk has too little room.
     """
-    if not restarts or cfg.train.resume:
-        return cfg
-    if not cfg.train.name:
-        raise InputError("torchrun --max-restarts: needs --train.name, to find the run again")
-    folder = cfg.train.out / cfg.train.name
-    if not (folder / "last.pt").exists() or not _is_of_this_launch(folder):
-        return cfg
-    print(f"{folder}: torchrun has started the ranks again", flush=True)
-    return dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, resume=folder))
 
-
-def _is_of_this_launch(folder: Path) -> bool:
-    """Whether this very call of torchrun has begun or resumed the run before.
-
-    A folder that was refused at first must not be taken after a restart.
-    """
-    path = folder / "config.json"
-    return path.exists() and read_built(folder).get("launch") == torchrun.launch()
-
-
-def read_built(folder: Path) -> dict[str, Any]:
-    """What config.json says of what was built.
-
-    Raises:
-        ValueError: it says nothing of that.
-    """
-    path = folder / "config.json"
-    built = json.loads(path.read_text(encoding="utf-8")).get("built")
-    if built is None:
-        raise InputError(f"{path}: lacks what was built; use a folder that train.py made")
-    return built
-
-
-def refuse_other_run(
-    cfg: Config, earlier: Config, *, epochs_done: int, images: dict[str, int], ranks: int
-) -> dict[str, Any]:
-    """Refuse what would make `cfg.train.resume` another run; returns what was built for it.
-
-    Raises:
-        ValueError: it has all its epochs already, or had other settings or images.
-    """
-    folder = cfg.train.resume
-    built = read_built(folder)
-    refuse_other_settings(cfg, earlier, ranks=ranks, earlier_ranks=built.get("ranks", 1))
-    if epochs_done >= cfg.train.epochs:
-        raise InputError(
-            f"{folder}: has its {epochs_done} epochs already; give a larger --train.epochs"
+    def __init__(
+        self,
+        cfg: Config,
+        state: TrainState,
+        last: Checkpoint | None,
+        earlier: StoredRun | None,
+        *,
+        weights: str,
+        images: dict[str, int],
+    ) -> None:
+        self.state, self.images = state, images
+        step, running = 0, None
+        if last and earlier:
+            self.folder: Path = cfg.train.resume
+            built = earlier.built
+            with distributed.main_first():
+                self._take_over(cfg, last, earlier)
+            step = last["step"]
+            running = last.get("running")  # earlier versions saved it at the ends of epochs only
+            cfg = dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, resume=None))
+        else:
+            with distributed.main_first():
+                check_room(cfg.train.out, state)
+            restarts = distributed.all_reduce_max(torchrun.restarts())
+            self.folder = distributed.on_main(partial(new_folder_of, cfg, restarts=restarts))
+            parameters = sum(p.numel() for p in state.model.parameters())
+            built = {"weights": weights, "parameters": parameters, "images": images}
+            built["torch"] = torch.__version__
+        with distributed.main_first():
+            self._claimed = claim(self.folder) if distributed.is_main() else nullcontext()
+        built = built | {"ranks": distributed.world(), "launch": torchrun.launch()}
+        distributed.main_only(write_json)(self.folder / CONFIG, described(cfg, built))
+        _print_settings(cfg, built)
+        seed_other_ranks(cfg.train.seed, step)
+        self.cfg = cfg
+        self.log = RunLogger(
+            folder=self.folder,
+            epochs=cfg.train.epochs,
+            epoch=state.epoch,
+            step=step,
+            running=running,
         )
-    if built["images"] != images:
-        raise InputError(
-            f"{folder}: was trained on {built['images']} images, this data set has {images}; "
-            "start a new run with --model.weights instead"
+        self.is_new = step == 0
+        self.stop = StopSignals()
+        self._saved = time.monotonic()
+        self._tell_start()
+
+    def _take_over(self, cfg: Config, last: Checkpoint, earlier: StoredRun) -> None:
+        refuse_other_run(
+            cfg,
+            earlier,
+            epochs_done=last["epoch"],
+            images=self.images,
+            ranks=distributed.world(),
         )
-    return built
+        check_room(self.folder, self.state)
+        self.state.load_state_dict(last)
+        path = self.folder / BEST
+        if path.exists():  # after a kill it may be newer than last.pt
+            header = read_header(path)  # None: by an earlier version
+            known = header.best if header else load_checkpoint(path)["best"]
+            if known is not None:
+                self.state.best = max(self.state.best, known)
+
+    def _tell_start(self) -> None:
+        train = self.cfg.train
+        done = f", {self.log.images} images of the first one are done" if self.log.images else ""
+        epochs = f"epochs {self.state.epoch + 1} to {train.epochs}"
+        where = f"on {train.device} in {train.precision}"
+        print(f"{self.folder}: {epochs} {where}{done}", flush=True)
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Around the epochs: the folder is locked, signals stop in order, errors are told."""
+        with self._claimed, resumable(self.folder), closing(self.log), self.stop:
+            yield
+
+    def is_over(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.state.epoch >= self.cfg.train.epochs
+
+    def is_validated(self) -> bool:
+        """Whether a validation follows the epoch in hand."""
+        done = self.state.epoch + 1
+        return done % self.cfg.train.val_every == 0 or done == self.cfg.train.epochs
+
+    def on_step(self, report: StepReport) -> None:
+        """For `train_one_epoch`: log; after an optimizer step also stop or save where due."""
+        self.log.on_step(report)
+        if report.grad_norm is None:
+            return  # gradients of half a step are in hand
+        self.stop_if_asked()
+        if time.monotonic() - self._saved >= 60 * self.cfg.train.save_minutes:
+            self.save()
+
+    def stop_if_asked(self) -> None:
+        """Save and raise Stopped where a signal has reached a rank and something is left to do."""
+        if self.is_over():
+            return
+        number = distributed.all_reduce_max(self.stop.received or 0)
+        if number:
+            self.save()
+            distributed.barrier()  # once a rank has left, torchrun ends the others
+            place = (self.state.epoch, self.log.images, self.images["train"])
+            raise Stopped(number, where_it_stands(self.folder, number, *place))
+
+    def end_epoch(self, record: dict[str, float]) -> None:
+        """Keep the figures of an epoch, and what they are the figures of.
+
+        best.pt is written first, then the log, then last.pt: where a kill comes between them, the
+        resumed run does the epoch's end again.
+        """
+        hmean = record.get("val/cleval/hmean", -1.0)
+        if hmean > self.state.best:
+            self.state.best = hmean
+            self._save_best()
+        memory = memory_figures(torch.device(self.cfg.train.device))
+        self.log.end_epoch(record | {f"memory/{name}": value for name, value in memory.items()})
+        self.state.epoch += 1
+        self.save()
+
+    @distributed.main_only
+    def save(self) -> None:
+        """Write last.pt."""
+        position: Checkpoint = {
+            "seen": self.log.images,
+            "step": self.log.step,
+            "running": self.log.running(),
+        }
+        self.log.flush()  # what the resumed run will not log again
+        remove_leftovers(self.folder)
+        state = self.state.state_dict()
+        save_checkpoint(self.folder / LAST, self._described() | position | state)
+        self._saved = time.monotonic()
+
+    @distributed.main_only
+    def _save_best(self) -> None:
+        weights: Checkpoint = {
+            "model": self.state.averaged.state_dict(),
+            "ema": None,
+            "epoch": self.state.epoch + 1,
+            "best": self.state.best,
+        }
+        save_checkpoint(self.folder / BEST, self._described() | weights)
+
+    def _described(self) -> Checkpoint:
+        network = self.cfg.model
+        return {
+            "model_args": {"encoder": network.encoder, "fpn_channels": network.fpn_channels},
+            "config": to_dict(self.cfg),
+        }
+
+    @distributed.main_only
+    def draw(self, name: str, make: Callable[[], np.ndarray]) -> None:
+        """Rank 0 makes a picture, uint8 (H, W, 3), for TensorBoard and as NAME.jpg."""
+        self.log.image(name, make())
 
 
-def refuse_other_settings(cfg: Config, earlier: Config, *, ranks: int, earlier_ranks: int) -> None:
-    """Print the changes a resumed run takes on; raise ValueError for those it cannot.
+def check_room(folder: Path, state: TrainState) -> None:
+    """See that last.pt, best.pt and a temporary copy can be written to `folder`, made or not.
 
-    --data.batch-size and --train.accumulate may change together, so that a step is over as many
-    images as before: with another number of ranks, or where memory was too little.
-    """
-    now, before = flat(to_dict(cfg)), flat(to_dict(earlier))
-    changed = {name for name in now if now[name] != before[name]}
-    allowed = set(RESUME_MAY_CHANGE)
-    if earlier.optim.schedule == "cosine":
-        allowed.remove("train.epochs")  # the whole curve depends on it
-    of_step = ranks * cfg.data.batch_size * cfg.train.accumulate
-    as_before = earlier_ranks * earlier.data.batch_size * earlier.train.accumulate
-    if of_step == as_before:
-        allowed |= {"data.batch_size", "train.accumulate"}
-    if ranks != earlier_ranks:
-        if of_step != as_before:
-            raise InputError(
-                f"{cfg.train.resume}: an optimizer step was over {as_before} images, now it is "
-                f"{ranks} ranks x {cfg.data.batch_size} x {cfg.train.accumulate} = {of_step}; "
-                "give --data.batch-size or --train.accumulate that make it the same"
-            )
-        print(f"resumed with ranks: {earlier_ranks} -> {ranks}")
-    refused = sorted(changed - allowed)
-    if refused:
-        listed = ", ".join(f"{name}: {before[name]} -> {now[name]}" for name in refused)
-        if "train.epochs" in refused:
-            listed += " (the cosine schedule spans all epochs)"
-        raise InputError(
-            f"{cfg.train.resume}: a resumed run keeps its settings, but {listed}; "
-            "start a new run with --model.weights instead"
-        )
-    for name in sorted(changed - {"train.resume"}):
-        print(f"resumed with {name}: {before[name]} -> {now[name]}")
-
-
-@contextmanager
-def resumable(folder: Path) -> Iterator[None]:
-    """What ends a run from outside becomes one line that says how to go on: bad files, a full
-    disk, killed workers, a loss that is no number. Other errors pass as they are.
+    The optimizer is taken to keep two values per weight, as AdamW does from its first step on.
 
     Raises:
-        InputError, NonFiniteError: with that line.
+        InputError: too little disk space, or the folder cannot be written.
     """
-    try:
-        yield
-    except Exception as error:
-        line = one_line(error)
-        if line is None:
-            raise
-        if not (folder / "last.pt").exists():
-            raise InputError(f"{line}; no checkpoint was due yet: delete {folder}") from error
-        if isinstance(error, NonFiniteError):
-            raise NonFiniteError(
-                f"{line}; resuming meets it again: start a new run with a lower --optim.lr and "
-                f"--model.weights {folder / 'last.pt'}"
-            ) from error
-        raise InputError(f"{line}; that mended, go on with: {command(folder)}") from error
+    weights = sum(tensor.nbytes for tensor in state.model.state_dict().values())
+    moments = 2 * sum(parameter.nbytes for parameter in state.model.parameters())
+    last = weights * (1 if state.ema is None else 2) + moments
+    needed = 2 * last + weights
+    files = [folder / name for name in (LAST, BEST) if (folder / name).is_file()]
+    held = sum(file.stat().st_size for file in files)  # will be replaced
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    elsewhere = "" if files else ", or choose another --train.out"  # a run stays where it is
+    if free + held < needed:
+        raise InputError(
+            f"{folder}: {free / 1e6:.0f} MB are free on this disk, but the checkpoints need "
+            f"{(needed - held) / 1e6:.0f} MB; make room{elsewhere}"
+        )
+    check_writable(folder, f"make it writable{elsewhere}")
 
 
-def where_it_stands(folder: Path, number: int, epoch: int, seen: int, images: int) -> str:
-    """One line for those who stopped a run, with the command to go on.
-
-    Args:
-        number: of the signal.
-        epoch, seen: done epochs, and images of the next one.
-        images: in an epoch.
-    """
-    where = f"{seen} of {images} images of epoch {epoch + 1}" if seen else f"epoch {epoch}"
-    return f"stopped by {signal.Signals(number).name} after {where}; go on with: {command(folder)}"
-
-
-def command(folder: Path) -> str:
-    """To go on with the run in `folder`."""
-    return f"{torchrun.launcher()} train.py --train.resume {shlex.quote(str(folder))}"
+def _print_settings(cfg: Config, built: dict[str, object]) -> None:
+    """What differs from the defaults, a line each; all of it is in config.json."""
+    defaults = flat(to_dict(type(cfg)()))
+    for name, value in flat(to_dict(cfg)).items():
+        if value != defaults[name]:
+            print(f"{name:24s}{value}")
+    for name, value in built.items():
+        print(f"{name:24s}{value}")

@@ -38,6 +38,10 @@ class StopSignals:
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
 
+    def is_asked(self) -> bool:
+        """Whether a signal has been received."""
+        return self.received is not None
+
     def _receive(self, number: int, _: FrameType | None) -> None:
         if os.getpid() != self._process:
             return  # a loader's worker, forked a moment ago: it ends with its parent

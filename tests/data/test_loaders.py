@@ -15,7 +15,7 @@ from dbnet.data.annotations import scan as annotations
 from dbnet.errors import InputError
 from dbnet.settings import AugmentConfig, DataConfig, LossConfig, SplitPaths, TargetsConfig
 from dbnet.structures import Batch, DBOutputs
-from dbnet.training import run as resume
+from dbnet.training import resume
 from dbnet.training.engine import StepReport
 from dbnet.training.logger import NOTHING_YET, RunLogger
 from dbnet.training.losses import DBLoss

@@ -82,7 +82,7 @@ def _run(words: tuple[str, ...], output: Path) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["train.py", *words]
     with cli.errors_as_lines():
-        train.main(train.parse())
+        train.main(*train.parse())
 
 
 def living(group: int) -> list[int]:

@@ -20,6 +20,7 @@ import train
 from dbnet.checkpoint import load_checkpoint
 from dbnet.model import backbone
 from dbnet.model.backbone import Encoder
+from dbnet.training import network
 from tests.faults.runs import same, small
 
 OPTIONS = {
@@ -81,7 +82,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     monkeypatch.setattr(nn.SyncBatchNorm, "forward", norm_without_collectives)
     sync = lambda model, device: backbone.convert_sync_batchnorm(model)  # noqa: E731
-    monkeypatch.setattr(train, "sync_batchnorm", sync)
+    monkeypatch.setattr(network, "sync_batchnorm", sync)
     monkeypatch.setattr(DistributedDataParallel, "_passing_sync_batchnorm_handle", lambda *_: None)
     yield
     torch._dynamo.reset()

@@ -12,6 +12,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 import train
 from dbnet.checkpoint import load_checkpoint
 from dbnet.errors import InputError, Stopped
+from dbnet.training import validation
 from dbnet.training.logger import RunLogger
 from tests.faults.runs import PAGES, assert_equal_runs, scalars_of, signal_after, small
 
@@ -98,7 +99,7 @@ def test_what_a_checkpoint_covers_is_logged_on_disk_before(pages, tmp_path, monk
 @pytest.mark.faults("Ctrl-C during validation", "the trained epoch is kept, resuming validates")
 def test_a_stop_during_validation_keeps_the_trained_epoch(pages, tmp_path, monkeypatch):
     whole = train.main(small(pages, tmp_path / "whole", epochs=1))
-    evaluate, on_step = train.evaluate, RunLogger.on_step
+    evaluate, on_step = validation.evaluate, RunLogger.on_step
     validated, trained = [], []
 
     def stopped(*args, is_stopped, **kwargs):
@@ -111,7 +112,7 @@ def test_a_stop_during_validation_keeps_the_trained_epoch(pages, tmp_path, monke
 
     part = tmp_path / "part" / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(train, "evaluate", stopped)
+        patch.setattr(validation, "evaluate", stopped)
         with pytest.raises(Stopped, match=f"after {PAGES} of {PAGES} images of epoch 1"):
             train.main(small(pages, tmp_path / "part", epochs=1))
     assert validated and (part / "metrics.jsonl").read_text() == ""

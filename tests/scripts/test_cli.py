@@ -139,8 +139,9 @@ def test_resume_takes_the_run_s_own_settings(tmp_path, monkeypatch):
     write_json(tmp_path / "config.json", to_dict(Config()) | {"data": {"batch_size": 5}})
     words = ["train.py", "--train.resume", str(tmp_path), "--train.epochs", "7"]
     monkeypatch.setattr(sys, "argv", words)
-    cfg = train.parse()
+    cfg, earlier = train.parse()
     assert (cfg.data.batch_size, cfg.train.epochs, cfg.train.resume) == (5, 7, tmp_path)
+    assert (earlier.config.data.batch_size, earlier.config.train.epochs) == (5, 200)
 
 
 def test_resume_wants_the_folder(tmp_path, monkeypatch):

@@ -1,0 +1,177 @@
+"""The folder of a run: its files' names, its settings, its lock, and how to go on with it.
+
+Standard library only: train.py reads a run's settings before it imports PyTorch.
+"""
+
+import fcntl
+import json
+import shlex
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from dbnet.errors import InputError, NonFiniteError, one_line
+from dbnet.header import read_header
+from dbnet.runtime import torchrun
+from dbnet.section import from_stored, to_dict
+
+Config = Any  # the settings of train.py, a dataclass with its sections
+
+LAST = "last.pt"  # the state of the training
+BEST = "best.pt"  # the weights with the best CLEval hmean on the validation images
+CONFIG = "config.json"  # the settings, and what was built
+_LOCK = ".lock"
+
+
+class StoredRun(NamedTuple):
+    """The content of a run's config.json."""
+
+    config: Config
+    built: dict[str, Any]  # weights, images, ranks, launch, ...; empty in the earliest versions
+
+
+def read_run(folder: Path, cls: type[Any]) -> StoredRun:
+    """The settings of an earlier run.
+
+    Args:
+        cls: of the settings.
+
+    Raises:
+        InputError: the folder holds no run, or its config.json cannot be read.
+    """
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file; give the run's folder, {folder.parent}")
+    path = folder / CONFIG
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: not there; give a run folder made by train.py") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    built = values.pop("built", {}) if isinstance(values, dict) else {}
+    return StoredRun(from_stored(cls, values, path), built)
+
+
+def refuse_early(cfg: Config) -> None:
+    """Refuse what the file system alone shows to be wrong, before PyTorch is imported.
+
+    Under torchrun nothing is refused here: of several ranks only rank 0 tells what is wrong, later.
+
+    Raises:
+        InputError: --model.weights is no checkpoint, or the folder of a new run exists.
+    """
+    if cfg.train.resume is not None or torchrun.is_started_by_torchrun():
+        return
+    if cfg.model.weights is not None:
+        read_header(cfg.model.weights)
+    named = cfg.train.out / (cfg.train.name or "")
+    if cfg.train.name and named.exists():
+        raise InputError(
+            f"{named}: exists; choose another --train.name, or go on with --train.resume {named}"
+        )
+
+
+def described(cfg: Config, built: dict[str, Any]) -> dict[str, Any]:
+    """What config.json is to hold, as plain values; the inverse of `read_run`."""
+    return to_dict(cfg) | {"built": built}
+
+
+def new_folder_of(cfg: Config, *, restarts: int) -> Path:
+    """Make the folder of a new run; an existing one is never written into.
+
+    It may be that of the same run, which torchrun has started again before its first checkpoint.
+
+    Args:
+        restarts: of torchrun, the most that a rank knows of.
+
+    Raises:
+        InputError: it exists, or cannot be made.
+    """
+    folder: Path = cfg.train.out / (cfg.train.name or time.strftime("%Y%m%d-%H%M%S"))
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        if restarts and is_of_this_launch(folder, type(cfg)):
+            return folder
+        go_on = f"go on with --train.resume {folder}"
+        if not (folder / LAST).exists():
+            go_on = "delete it, it holds no checkpoint"
+        if (folder / _LOCK).exists():
+            claim(folder).close()
+        raise InputError(f"{folder}: exists; choose another --train.name, or {go_on}") from None
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror})") from None
+    return folder
+
+
+def is_of_this_launch(folder: Path, cls: type[Any]) -> bool:
+    """Whether this call of torchrun has begun or resumed the run in `folder` before.
+
+    Without this question, a restart would resume the run whose name was refused at first.
+    """
+    if not (folder / CONFIG).exists():
+        return False
+    return read_run(folder, cls).built.get("launch") == torchrun.launch()
+
+
+def claim(folder: Path) -> IO[str]:
+    """Let no other process train in the folder until this is closed, or this process ends.
+
+    Raises:
+        InputError: another process trains in it.
+    """
+    file = (folder / _LOCK).open("a")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # forked workers do not share it
+    except (BlockingIOError, PermissionError):
+        file.close()
+        raise InputError(f"{folder}: another process is training it") from None
+    except OSError:  # a file system without locks
+        pass
+    return file
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Errors that the user can mend become one line that says how to go on with the run.
+
+    These are bad files, a full disk, killed workers, a loss that is not finite. Other errors pass
+    as they are.
+
+    Raises:
+        InputError, NonFiniteError: with that line.
+    """
+    try:
+        yield
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        if not (folder / LAST).exists():
+            raise InputError(f"{line}; no checkpoint was due yet: delete {folder}") from error
+        if isinstance(error, NonFiniteError):
+            raise NonFiniteError(
+                f"{line}; resuming meets it again: start a new run with a lower --optim.lr and "
+                f"--model.weights {folder / LAST}"
+            ) from error
+        raise InputError(f"{line}; that mended, go on with: {command(folder)}") from error
+
+
+def where_it_stands(folder: Path, number: int, epoch: int, seen: int, images: int) -> str:
+    """One line for those who stopped a run, with the command to go on.
+
+    Args:
+        number: of the signal.
+        epoch, seen: epochs done, and images of the next one.
+        images: in an epoch.
+    """
+    where = f"{seen} of {images} images of epoch {epoch + 1}" if seen else f"epoch {epoch}"
+    return f"stopped by {signal.Signals(number).name} after {where}; go on with: {command(folder)}"
+
+
+def command(folder: Path) -> str:
+    """The command line that goes on with the run in `folder`."""
+    return f"{torchrun.launcher()} train.py --train.resume {shlex.quote(str(folder))}"

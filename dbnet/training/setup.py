@@ -1,0 +1,68 @@
+"""The start of a training, before anything is built: device, precision, seeds, data."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+
+from dbnet.data import loaders, splits
+from dbnet.runtime import distributed, torchrun
+from dbnet.runtime.device import (
+    autocast_dtype,
+    resolve_device,
+    resolve_precision,
+    seed_everything,
+)
+from dbnet.runtime.memory import keep_freed_memory
+from dbnet.structures import Record
+from dbnet.training.folder import StoredRun
+from dbnet.training.resume import run_to_resume
+
+
+class Start(NamedTuple):
+    """What is settled first."""
+
+    cfg: Any  # settings of train.py, with the device and the precision that are used
+    earlier: StoredRun | None  # of the run to go on with
+    device: torch.device
+    dtype: torch.dtype | None  # of autocast; None for full float32
+
+
+def set_up(cfg: Any, earlier: StoredRun | None) -> Start:
+    """Choose the device and the precision, and seed torch.
+
+    Args:
+        cfg: settings of train.py.
+        earlier: those of --train.resume, where they are read already.
+
+    Raises:
+        InputError: the device is not usable, or the run to go on with cannot be read.
+    """
+    keep_freed_memory()
+    restarts = distributed.all_reduce_max(torchrun.restarts())
+    cfg, earlier = distributed.on_main(partial(run_to_resume, cfg, earlier, restarts=restarts))
+    with distributed.main_first():
+        device = resolve_device(cfg.train.device)
+    precision = resolve_precision(cfg.train.precision, device)
+    train = dataclasses.replace(cfg.train, device=str(device), precision=precision)
+    seed_everything(train.seed, deterministic=train.deterministic)
+    return Start(dataclasses.replace(cfg, train=train), earlier, device, autocast_dtype(precision))
+
+
+def load_records(cfg: Any) -> dict[str, Sequence[Record]]:
+    """The records of "train" and "val".
+
+    Raises:
+        InputError: as `splits.load_records`.
+        SystemExit: --data.check-only or --data.fill-cache was asked for, and is done.
+    """
+    if cfg.data.check_only:
+        sys.exit(distributed.on_main(partial(splits.check, cfg.data, ["train", "val"])))
+    with distributed.main_first():
+        records = splits.load_records(cfg.data, ["train", "val"])
+    if cfg.data.fill_cache:
+        sys.exit(loaders.fill_cache(records, cfg.data, cfg.augment, cfg.targets))
+    return records

@@ -1,0 +1,67 @@
+"""What changes with the steps of a training; last.pt holds it."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
+
+from dbnet.checkpoint import Checkpoint, load_weights
+from dbnet.errors import InputError
+from dbnet.model.dbnet import DBNet
+from dbnet.runtime.device import rng_state, set_rng_state
+
+
+@dataclass
+class TrainState:
+    """The parts that a step changes, and how far the training is.
+
+    The place within an epoch is counted by `RunLogger`.
+    """
+
+    model: DBNet
+    optimizer: Optimizer
+    scheduler: LRScheduler  # stepped once per optimizer step
+    scaler: GradScaler
+    ema: AveragedModel | None
+    epoch: int = 0  # epochs done
+    best: float = -1.0  # best CLEval hmean on the validation images so far
+
+    @property
+    def averaged(self) -> DBNet:
+        """The network to validate and to keep as best."""
+        return self.model if self.ema is None else cast(DBNet, self.ema.module)
+
+    def state_dict(self) -> Checkpoint:
+        """Keys of a `Checkpoint`; torch's random state is included."""
+        return {
+            "epoch": self.epoch,
+            "best": self.best,
+            "model": self.model.state_dict(),
+            "ema": None if self.ema is None else self.ema.module.state_dict(),
+            "ema_updates": 0 if self.ema is None else int(self.ema.n_averaged),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "rng": rng_state(),
+        }
+
+    def load_state_dict(self, state: Checkpoint) -> None:
+        """Take over what `state_dict` gave, within a checkpoint.
+
+        Raises:
+            InputError: the checkpoint holds weights only, or those of another architecture.
+        """
+        if "optimizer" not in state:
+            raise InputError("last.pt holds weights only; start a new run with --model.weights")
+        load_weights(self.model, {**state, "ema": None})
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.ema is not None:
+            self.ema.module.load_state_dict(state["ema"] or {})
+            self.ema.n_averaged.fill_(state["ema_updates"])
+        self.epoch, self.best = state["epoch"], state["best"]
+        set_rng_state(state["rng"])

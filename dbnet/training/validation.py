@@ -1,0 +1,99 @@
+"""Validation of the network in training."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from dbnet.data.loaders import first_samples
+from dbnet.data.workers import Loader
+from dbnet.inference.torch_network import predict_batch
+from dbnet.metrics import build_metrics
+from dbnet.model.dbnet import DBNet
+from dbnet.postprocess.postprocessor import DBPostprocessor
+from dbnet.reporting.pictures import draw_predictions
+from dbnet.runtime.profiler import StageTimer
+from dbnet.training.engine import evaluate
+from dbnet.training.scoring_pool import open_pool
+
+
+class Validation:
+    """Measures a network, as it stands at each call, on the validation images.
+
+    Use it in a `with` block: its scoring workers live that long.
+
+    Args:
+        model: the network whose weights change between calls; the averaged one where there is one.
+        loader: of the validation images.
+        cfg: settings of train.py.
+        dtype: of autocast; None for full float32.
+    """
+
+    def __init__(
+        self,
+        model: DBNet,
+        criterion: nn.Module,
+        loader: Loader,
+        cfg: Any,
+        *,
+        device: torch.device,
+        dtype: torch.dtype | None,
+    ) -> None:
+        self.model, self.criterion, self.loader = model, criterion, loader
+        self.postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.targets.shrink_ratio)
+        self.metrics = build_metrics(cfg.metric)
+        self.device, self.dtype = device, dtype
+        self._scoring_workers = cfg.data.scoring_workers
+        self._open = ExitStack()
+
+    def __enter__(self) -> "Validation":
+        pool = open_pool(self._scoring_workers, self.postprocess, self.metrics, self.device)
+        self._pool = self._open.enter_context(pool)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.__exit__(*error)
+
+    def figures(self, is_stopped: Callable[[], bool]) -> dict[str, float]:
+        """Losses, metrics and times over all images of all ranks.
+
+        Args:
+            is_stopped: asked after every batch; the pass ends where it says so on one rank.
+
+        Returns:
+            {"val/cleval/hmean": ..., "val/seconds": ..., "time_val/forward": ...}; the times
+            alone where it was stopped.
+        """
+        timer = StageTimer(synchronize=None)
+        started = time.perf_counter()
+        figures = evaluate(
+            self.model,
+            self.criterion,
+            self.loader,
+            self.postprocess,
+            self.metrics,
+            device=self.device,
+            dtype=self.dtype,
+            timer=timer,
+            pool=self._pool,
+            is_stopped=is_stopped,
+        )
+        record = {"val/seconds": time.perf_counter() - started}
+        record |= {f"val/{name}": value for name, value in figures.items()}
+        return record | {f"time_val/{name}": value for name, value in timer.totals().items()}
+
+    def draw_examples(self) -> np.ndarray:
+        """The first images with their detections, uint8 (H, W, 3)."""
+        examples = first_samples(self.loader, 4)
+        maps, found = predict_batch(
+            self.model,
+            examples,
+            postprocess=self.postprocess,
+            device=self.device,
+            dtype=self.dtype,
+        )
+        return draw_predictions(examples, maps, found)
