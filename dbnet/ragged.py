@@ -35,6 +35,11 @@ class RaggedPolygons:
         borders = self.offsets.tolist()
         return [self.points[start:end] for start, end in pairwise(borders)]
 
+    def select(self, index: np.ndarray) -> list[np.ndarray]:
+        """Views (P, 2) of the polygons at (k,) indices."""
+        starts, ends = self.offsets[index].tolist(), self.offsets[index + 1].tolist()
+        return [self.points[start:end] for start, end in zip(starts, ends, strict=True)]
+
     def with_points(self, points: np.ndarray) -> "RaggedPolygons":
         """Polygons of the same numbers of corners at other (M, 2) points."""
         return RaggedPolygons(points, self.offsets)

@@ -1,4 +1,4 @@
-"""Pseudo-characters: what CLEval knows of the texts of one image before it sees a detection.
+"""Pseudo-characters: what CLEval knows of the texts of an image before it sees a detection.
 
 Annotations rarely say where the characters are. CLEval (Baek et al., 2020, section 3.1) spreads
 as many centres as the text has characters evenly along the text's axis. Every number follows
@@ -7,6 +7,7 @@ the authors' package (cleval 0.1.1) in value and rounding.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import cv2
@@ -15,28 +16,31 @@ import shapely
 
 from dbnet.geometry import min_area_quads
 from dbnet.metrics.overlap import boxes_meet, overlap_areas
-from dbnet.metrics.polygons import Polygons, pack
+from dbnet.metrics.polygons import Polygons, measure, pack
+from dbnet.ragged import RaggedPolygons
 
 _MAX_GUESSED = 10  # longest text that is guessed from an aspect ratio
 
 
 class SizeView(NamedTuple):
-    """The texts of one image as one range of text sizes sees them."""
+    """The texts of some images as one range of text sizes sees them."""
 
     dc: np.ndarray  # bool (G,), don't care: ignored or outside the range
-    dc_order: np.ndarray  # their indices, in the order the package adds them up
+    dc_order: np.ndarray  # their indices, in the order the package adds them up, by image
     cut: np.ndarray  # those that overlap texts, which are cut out of them
     cut_regions: np.ndarray  # Shapely geometries, what is left of `cut`
 
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """G texts with C pseudo-characters, computed from the annotation alone."""
+    """G texts of N images with C pseudo-characters, computed from the annotation alone."""
 
     polygons: Polygons  # G
+    offsets: list[int]  # N + 1, where the texts of each image start
     lengths: np.ndarray  # (G,), characters per text
     owners: np.ndarray  # (C,), text of each character
-    centres: np.ndarray  # float64 (2, C), x and y, sorted by y
+    centres: np.ndarray  # float64 (2, C), x and y, those of each image sorted by y
+    centre_offsets: list[int]  # N + 1, where the characters of each image start
     views: list[SizeView]  # all sizes first, then one per range
 
 
@@ -49,7 +53,7 @@ def ground_truth(
     longest_side: int,
     size_ranges: Sequence[tuple[float, float]],
 ) -> GroundTruth:
-    """Prepare G float32 (P, 2) polygons; bool `ignored` and the text `lengths` are (G,).
+    """Prepare one image, G float32 (P, 2) polygons; bool `ignored` and text `lengths` are (G,).
 
     Don't-care regions, and texts of length 0, get their length from the aspect ratio.
     size_ranges: text heights over `longest_side`; texts outside a range are don't care in it.
@@ -69,19 +73,49 @@ def ground_truth(
         dcs += [ignored | ~((low <= sizes) & (sizes <= high)) for low, high in size_ranges]
     return GroundTruth(
         polygons=packed,
+        offsets=[0, len(lengths)],
         lengths=lengths,
         owners=owners[order],
         centres=centres[:, order],
+        centre_offsets=[0, len(order)],
         views=[_size_view(packed, dc) for dc in dcs],
     )
 
 
-def false_characters(polygons: Sequence[np.ndarray]) -> int:
-    """Characters claimed by detections that match nothing: one each, more for upright ones."""
-    if not polygons:
-        return 0
-    ratios = _aspect_ratios(_axis_quads(polygons))
-    return int(_rounded_length(1 / (1e-5 + ratios)).sum())
+def joined(truths: Sequence[GroundTruth], polygons: RaggedPolygons) -> GroundTruth:
+    """Ground truths of one image each, at least one, as one; with the polygons of all of them."""
+    offsets = list(accumulate((len(truth.lengths) for truth in truths), initial=0))
+    columns = zip(*(truth.views for truth in truths), strict=True)
+    return GroundTruth(
+        polygons=measure(polygons, truncated=True),
+        offsets=offsets,
+        lengths=np.concatenate([truth.lengths for truth in truths]),
+        owners=_shifted([truth.owners for truth in truths], offsets),
+        centres=np.concatenate([truth.centres for truth in truths], axis=1),
+        centre_offsets=list(accumulate((len(truth.owners) for truth in truths), initial=0)),
+        views=[
+            SizeView(
+                dc=np.concatenate([view.dc for view in views]),
+                dc_order=_shifted([view.dc_order for view in views], offsets),
+                cut=_shifted([view.cut for view in views], offsets),
+                cut_regions=np.concatenate([view.cut_regions for view in views]),
+            )
+            for views in columns
+        ],
+    )
+
+
+def _shifted(indices: list[np.ndarray], offsets: list[int]) -> np.ndarray:
+    """Indices into the texts of each image as indices into those of all."""
+    return np.concatenate([index + first for index, first in zip(indices, offsets, strict=False)])
+
+
+def false_characters(polygons: Sequence[np.ndarray]) -> np.ndarray:
+    """Characters that each of n detections claims if it matches no text, (n,).
+
+    One, and more for an upright one.
+    """
+    return _rounded_length(1 / (1e-5 + _aspect_ratios(_axis_quads(polygons))))
 
 
 def _rounded_length(ratios: np.ndarray) -> np.ndarray:
@@ -125,8 +159,9 @@ def _text_height(quad: np.ndarray) -> np.float32:
 
 def _size_view(polygons: Polygons, dc: np.ndarray) -> SizeView:
     """Texts inside don't-care regions are texts: their area is cut out of the regions."""
-    near = boxes_meet(polygons, polygons) if dc.any() else np.zeros((len(dc), len(dc)), bool)
-    dc_index, text_index = np.nonzero(near & dc[:, None] & ~dc)
+    dc_index, text_index = boxes_meet(polygons, [0, len(dc)], polygons, [0, len(dc)])
+    cuts = dc[dc_index] & ~dc[text_index]
+    dc_index, text_index = dc_index[cuts], text_index[cuts]
     shared = overlap_areas(polygons, dc_index, polygons, text_index) > 0
     dc_index, text_index = dc_index[shared], text_index[shared]
     cut = np.unique(dc_index)

@@ -6,18 +6,19 @@ included: areas and insides are those of corners truncated to whole pixels, cent
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import shapely
 
 from dbnet.metrics.batches import BatchMetric
-from dbnet.metrics.characters import GroundTruth, SizeView, false_characters, ground_truth
+from dbnet.metrics.characters import GroundTruth, false_characters, ground_truth, joined
 from dbnet.metrics.content_cache import ContentCache
-from dbnet.metrics.overlap import boxes_meet, overlap_areas, points_inside
-from dbnet.metrics.polygons import Polygons, checked, pack_each
+from dbnet.metrics.matching import area_precision, find_pairs, is_dont_care, match
+from dbnet.metrics.polygons import checked, measure
 from dbnet.metrics.rates import RATES, counted, named
+from dbnet.ragged import RaggedPolygons
 from dbnet.settings import CLEvalConfig
 
 
@@ -93,18 +94,19 @@ class CLEval(BatchMetric):
         With no character to find and none claimed, all rates are 1 (0 in the package).
         Raises ValueError for shapes, lengths or numbers that cannot be; no image is added then.
         """
-        detections = [checked(found[: self.cfg.max_polygons], "detected") for found in det_polygons]
-        annotations = zip(gt_polygons, ignored, texts, image_sizes, strict=True)
-        truths = [self._ground_truth(*annotation) for annotation in annotations]
-        packed = pack_each(detections, truncated=True)
+        considered = [found[: self.cfg.max_polygons] for found in det_polygons]
+        detections, offsets = checked(considered, "detected")
+        if not considered:
+            return []
+        truth = self._ground_truth(gt_polygons, ignored, texts, image_sizes)
+        capped = [len(found) - self.cfg.max_polygons for found in det_polygons]
+        counts = self._evaluate(detections, offsets, truth, np.maximum(capped, 0))
         results = []
-        for found, considered, outlines, truth in zip(
-            det_polygons, detections, packed, truths, strict=True
-        ):
-            counts = self._evaluate(considered, outlines, truth, len(found) - len(considered))
-            rates = [self._rates(row) for row in counts]
-            self._totals += np.hstack([counts, rates])
-            results.append(named(rates[0]) | counted(counts[0]))
+        for image in counts.tolist():
+            rows = [Counts(*row) for row in image]
+            rates = [self._rates(row) for row in rows]
+            self._totals += np.hstack([image, rates])
+            results.append(named(rates[0]) | counted(rows[0]))
         return results
 
     def compute(self) -> dict[str, float]:
@@ -136,123 +138,104 @@ class CLEval(BatchMetric):
 
     def _ground_truth(
         self,
-        polygons: Sequence[np.ndarray],
-        ignored: Sequence[bool],
-        texts: Sequence[str] | None,
-        image_size: tuple[int, int] | None,
+        polygons: Sequence[Sequence[np.ndarray]],
+        ignored: Sequence[Sequence[bool]],
+        texts: Sequence[Sequence[str] | None],
+        image_sizes: Sequence[tuple[int, int] | None],
     ) -> GroundTruth:
-        """The prepared annotation, from an earlier call with the same content if there was one."""
-        polygons = checked(polygons, "ground truth")
-        flags = np.asarray(ignored, bool).reshape(-1)
-        texts = [""] * len(polygons) if texts is None else texts
-        if not len(polygons) == len(flags) == len(texts):
-            raise ValueError(
-                f"{len(polygons)} ground truth polygons, {len(flags)} ignored flags and "
-                f"{len(texts)} texts: give one of each per text"
-            )
-        if self._bins and image_size is None:
+        """The prepared annotations, from an earlier call with the same content if there was one."""
+        ragged, offsets = checked(polygons, "ground truth")
+        counts = np.diff(offsets)
+        flags = [np.asarray(image, bool).reshape(-1) for image in ignored]
+        lengths = [
+            np.zeros(count, np.int64) if image is None else np.array([*map(len, image)], np.int64)
+            for image, count in zip(texts, counts, strict=True)
+        ]
+        for count, image_flags, image_lengths in zip(counts, flags, lengths, strict=True):
+            if not count == len(image_flags) == len(image_lengths):
+                raise ValueError(
+                    f"{count} ground truth polygons, {len(image_flags)} ignored flags and "
+                    f"{len(image_lengths)} texts: give one of each per text"
+                )
+        if self._bins and any(size is None for size in image_sizes):
             raise ValueError("scale-wise results need update(..., image_size=(height, width))")
-        longest_side = max(image_size) if self._bins and image_size else 0
-        corners = np.fromiter(map(len, polygons), np.int64, len(polygons))
-        lengths = np.fromiter(map(len, texts), np.int64, len(polygons))
-        header = np.array([len(polygons), longest_side])
-        return self._ground_truths.get(
-            [header, corners, lengths, flags, *polygons],
-            lambda: ground_truth(
-                polygons,
-                flags,
-                lengths,
-                vertical_aspect_ratio_thresh=self.cfg.vertical_aspect_ratio_thresh,
-                longest_side=longest_side,
-                size_ranges=self._bins,
-            ),
-        )
+        sides = [max(size) if self._bins and size else 0 for size in image_sizes]
+
+        def make() -> GroundTruth:
+            outlines = ragged.split()
+            truths = [
+                ground_truth(
+                    outlines[first:last],
+                    *annotation,
+                    vertical_aspect_ratio_thresh=self.cfg.vertical_aspect_ratio_thresh,
+                    longest_side=side,
+                    size_ranges=self._bins,
+                )
+                for (first, last), side, *annotation in zip(
+                    pairwise(offsets), sides, flags, lengths, strict=True
+                )
+            ]
+            return joined(truths, ragged)
+
+        header = np.array([len(offsets), *offsets, *sides])
+        content = [header, ragged.offsets, *lengths, *flags, ragged.points]
+        return self._ground_truths.get(content, make, len(polygons))
 
     def _evaluate(
-        self, detections: list[np.ndarray], packed: Polygons, truth: GroundTruth, capped: int
-    ) -> list[Counts]:
-        """Counts of one image: all sizes, then one per bin. G texts, D detections, C characters."""
-        shape = (len(truth.lengths), len(detections))
-        det_index, char_index = points_inside(packed, truth.centres)
-        gt_index = truth.owners[char_index]
-        found = np.zeros(shape, bool)  # a character of the text lies inside the detection
-        found[gt_index, det_index] = True
+        self,
+        detections: RaggedPolygons,
+        offsets: list[int],
+        truth: GroundTruth,
+        capped: np.ndarray,
+    ) -> np.ndarray:
+        """`Counts` of N images: all sizes, then one per bin, (N, 1 + bins, len(Counts)).
 
-        # Shared areas matter where characters are found, and on don't-care regions.
-        needed = found
-        dc = np.any([view.dc for view in truth.views], axis=0)
-        if dc.any():
-            needed = found | (dc[:, None] & boxes_meet(truth.polygons, packed))
-        areas = np.zeros(shape)
-        pairs = np.nonzero(needed)
-        areas[pairs] = overlap_areas(truth.polygons, pairs[0], packed, pairs[1])
-
+        G texts, D detections, C characters of all images in a row. offsets: N + 1, where the
+        detections of each image start.
+        """
+        packed = measure(detections, truncated=True)
+        pairs = find_pairs(truth, packed, offsets)
+        images, gt_images = _images(offsets), _images(truth.offsets)
+        least = self.cfg.ap_constraint
         results = []
         for view in truth.views:
-            precision = self._area_precision(areas, needed, packed, view)
-            match, det_dc = self._match(found, precision, view)
-            per_gt, per_det = match.sum(axis=1), match.sum(axis=0)
-            claimed = match[gt_index, det_index]
-            num_claimed = int(np.count_nonzero(claimed))
-            num_found = int(np.count_nonzero(np.bincount(char_index[claimed])))
+            precision = area_precision(pairs, packed, view)
+            det_dc = is_dont_care(pairs, precision, images, gt_images, view, least)
+            matched = match(pairs, precision, det_dc, view, least)
+            per_gt = np.bincount(pairs.gt[matched], minlength=len(gt_images))
+            per_det = np.bincount(pairs.det[matched], minlength=len(images))
+            claimed = pairs.characters[matched[pairs.hits]]
+            times = np.bincount(claimed, minlength=len(truth.owners))  # each character is found
+
+            by_text, by_det, by_character = (
+                partial(_sums, image_of, count=len(offsets) - 1)
+                for image_of in (gt_images, images, gt_images[truth.owners])
+            )
+            false = np.zeros(len(images))
             unmatched = np.flatnonzero((per_det == 0) & ~det_dc)
-            num_false = false_characters([detections[i] for i in unmatched])
+            false[unmatched] = false_characters(detections.select(unmatched))
+            num_found, num_claimed = by_character(times > 0), by_character(times)
+            num_false = by_det(false)
             results.append(
                 Counts(
-                    num_images=1,
-                    num_gt=shape[0],
-                    num_gt_dc=int(np.count_nonzero(view.dc)),
-                    num_det=shape[1],
-                    num_det_dc=int(np.count_nonzero(det_dc)),
+                    num_images=np.ones(len(offsets) - 1),
+                    num_gt=np.diff(truth.offsets),
+                    num_gt_dc=by_text(view.dc),
+                    num_det=np.diff(offsets),
+                    num_det_dc=by_det(det_dc),
                     num_det_capped=capped,
-                    num_splitted=int(np.count_nonzero(per_gt > 1)),
-                    num_merged=int(np.count_nonzero(per_det > 1)),
+                    num_splitted=by_text(per_gt > 1),
+                    num_merged=by_det(per_det > 1),
                     num_char_overlapped=num_claimed - num_found,
-                    num_char_gt=truth.lengths[~view.dc].sum(),
+                    num_char_gt=by_text(truth.lengths * ~view.dc),
                     num_char_det=num_claimed + num_false,
                     num_char_tp=num_found,
                     num_char_fp=num_false,
-                    gran_score_recall=np.maximum(per_gt - 1, 0).sum(),
-                    gran_score_precision=np.maximum(per_det - 1, 0).sum(),
+                    gran_score_recall=by_text(np.maximum(per_gt - 1, 0)),
+                    gran_score_precision=by_det(np.maximum(per_det - 1, 0)),
                 )
             )
-        return results
-
-    @staticmethod
-    def _area_precision(
-        areas: np.ndarray, needed: np.ndarray, detections: Polygons, view: SizeView
-    ) -> np.ndarray:
-        """Share of each detection's area that lies on each text, float32 (G, D)."""
-        if len(view.cut):
-            areas = areas.copy()
-            row, det_index = np.nonzero(needed[view.cut])
-            areas[view.cut[row], det_index] = shapely.area(
-                shapely.intersection(view.cut_regions[row], detections.regions[det_index])
-            )
-        det_areas = detections.areas
-        shares = np.divide(areas, det_areas, out=np.zeros_like(areas), where=det_areas > 0)
-        return shares.astype(np.float32)
-
-    def _match(
-        self, found: np.ndarray, precision: np.ndarray, view: SizeView
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Which texts match which detections, bool (G, D), and the don't-care detections, (D,)."""
-        least = np.float32(self.cfg.ap_constraint)
-        precise = precision >= least
-        det_dc = np.zeros(found.shape[1], bool)
-        if len(view.dc_order):
-            parts = np.where(found, precision, np.float32(0))[view.dc_order]
-            det_dc = precise[view.dc].any(axis=0) | (np.cumsum(parts, axis=0)[-1] >= least)
-
-        valid = ~view.dc[:, None] & ~det_dc
-        close = found & precise
-        alone = (close.sum(axis=1) == 1)[:, None] & (close.sum(axis=0) == 1)
-        pieces = close & valid
-        split = (pieces.sum(axis=1) >= 2)[:, None]
-        members = found & valid
-        covered = np.where(members, precision, 0).sum(axis=0, dtype=np.float64)
-        merged = (members.sum(axis=0) >= 2) & (covered >= self.cfg.ap_constraint)
-        return (pieces & (alone | split)) | (members & merged), det_dc
+        return np.stack([np.stack(counts, axis=1) for counts in results], axis=1)
 
     def _rates(self, counts: Counts) -> tuple[float, float, float]:
         if counts.num_char_gt == 0 and counts.num_char_det == 0:
@@ -263,3 +246,13 @@ class CLEval(BatchMetric):
         recall = max(0.0, counts.num_char_tp - splits) / max(counts.num_char_gt, 1)
         total = precision + recall
         return precision, recall, 2 * precision * recall / total if total else 0.0
+
+
+def _images(offsets: list[int]) -> np.ndarray:
+    """The image of each text, or detection, of N images in a row."""
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
+def _sums(images: np.ndarray, values: np.ndarray, *, count: int) -> np.ndarray:
+    """Sums over each of `count` images of the values of its texts, detections or characters."""
+    return np.bincount(images, values, count)

@@ -5,14 +5,16 @@ script, which truncates corners to whole pixels; here they keep their fractions.
 """
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
 from dbnet.metrics.batches import BatchMetric
 from dbnet.metrics.content_cache import ContentCache
-from dbnet.metrics.overlap import overlap_areas
-from dbnet.metrics.polygons import Polygons, checked, pack, pack_each
+from dbnet.metrics.overlap import boxes_meet, overlap_areas
+from dbnet.metrics.polygons import Polygons, checked, measure, pack
 from dbnet.metrics.rates import RATES, counted, named
 from dbnet.settings import IoUConfig
 
@@ -30,6 +32,13 @@ class IoUCounts(NamedTuple):
     num_matched: float
 
 
+class _GroundTruth(NamedTuple):
+    """G annotated polygons of N images."""
+
+    polygons: Polygons
+    offsets: list[int]  # N + 1, where the polygons of each image start
+
+
 class IoUMetric(BatchMetric):
     """Precision, recall and hmean of detections whose IoU with a text is above `iou_thresh`.
 
@@ -45,7 +54,7 @@ class IoUMetric(BatchMetric):
 
     def __init__(self, cfg: IoUConfig) -> None:
         self.cfg = cfg
-        self._ground_truths = ContentCache[Polygons]()
+        self._ground_truths = ContentCache[_GroundTruth]()
         self.reset()
 
     def reset(self) -> None:
@@ -70,11 +79,12 @@ class IoUMetric(BatchMetric):
         With no text to find, recall is 1, and so is precision if nothing was detected.
         Raises ValueError for shapes, lengths or numbers that cannot be; no image is added then.
         """
-        found = pack_each([checked(p, "detected") for p in det_polygons], truncated=False)
-        truths = list(map(self._ground_truth, gt_polygons, ignored))
+        detections, offsets = checked(det_polygons, "detected")
+        truth = self._ground_truth(gt_polygons, ignored)
+        flags = np.array(list(chain.from_iterable(ignored)), bool)
         results = []
-        for dets, gts, flags in zip(found, truths, ignored, strict=True):
-            counts = self._evaluate(dets, gts, np.asarray(flags, bool))
+        for row in self._evaluate(measure(detections, truncated=False), offsets, truth, flags):
+            counts = IoUCounts(*row)
             rates = _rates(counts)
             self._totals += [*counts, *rates]
             results.append(named(rates) | counted(counts))
@@ -97,64 +107,82 @@ class IoUMetric(BatchMetric):
             raise ValueError(f"IoU state has shape {state.shape}, not {self._totals.shape}")
         self._totals = state
 
-    def _ground_truth(self, polygons: Sequence[np.ndarray], ignored: Sequence[bool]) -> Polygons:
-        """The measured annotation, from an earlier call with the same content if there was one."""
-        polygons = checked(polygons, "ground truth")
-        if len(ignored) != len(polygons):
-            raise ValueError(f"{len(polygons)} ground truth polygons, {len(ignored)} ignored flags")
-        header = np.array([len(polygons), *map(len, polygons)])
-        return self._ground_truths.get([header, *polygons], lambda: pack(polygons, truncated=False))
-
-    def _evaluate(self, dets: Polygons, gts: Polygons, ignored: np.ndarray) -> IoUCounts:
-        gt_areas, det_areas = gts.region_areas, dets.region_areas
-        dc, wanted = np.flatnonzero(ignored), np.flatnonzero(~ignored)
-        valid = np.arange(len(det_areas))
-        if len(dc):
-            least = _DC_SHARE * np.broadcast_to(det_areas, (len(dc), len(valid)))
-            _, on_dc, shared = _overlaps(gts, dc, dets, valid, least)
-            valid = np.setdiff1d(valid, on_dc[shared / det_areas[on_dc] > _DC_SHARE])
-
-        total = gt_areas[wanted, None] + det_areas[valid]
-        least = total * self.cfg.iou_thresh / (1 + self.cfg.iou_thresh)
-        gt_index, det_index, shared = _overlaps(gts, wanted, dets, valid, least)
-        iou = shared / (gt_areas[gt_index] + det_areas[det_index] - shared)
-        good = iou > self.cfg.iou_thresh
-        return IoUCounts(
-            num_images=1,
-            num_gt=len(wanted),
-            num_gt_dc=len(dc),
-            num_det=len(valid),
-            num_det_dc=len(det_areas) - len(valid),
-            num_matched=_greedy(gt_index[good], det_index[good]),
+    def _ground_truth(
+        self, polygons: Sequence[Sequence[np.ndarray]], ignored: Sequence[Sequence[bool]]
+    ) -> _GroundTruth:
+        """The measured annotations, from an earlier call with the same content if there was one."""
+        ragged, offsets = checked(polygons, "ground truth")
+        for image, flags in zip(polygons, ignored, strict=True):
+            if len(flags) != len(image):
+                raise ValueError(f"{len(image)} ground truth polygons, {len(flags)} ignored flags")
+        return self._ground_truths.get(
+            [np.array([len(offsets), *offsets]), ragged.offsets, ragged.points],
+            lambda: _GroundTruth(pack(ragged.split(), truncated=False), offsets),
+            len(polygons),
         )
+
+    def _evaluate(
+        self, dets: Polygons, det_offsets: list[int], truth: _GroundTruth, ignored: np.ndarray
+    ) -> list[list[int]]:
+        """`IoUCounts` of N images. D detections, det_offsets: N + 1; `ignored` is (G,)."""
+        gts = truth.polygons
+        gt_areas, det_areas = gts.region_areas, dets.region_areas
+        gt, det = boxes_meet(gts, truth.offsets, dets, det_offsets)
+
+        valid = np.ones(len(det_areas), bool)
+        on_dc = ignored[gt]
+        if on_dc.any():
+            least = _DC_SHARE * det_areas[det[on_dc]]
+            _, found, shared = _overlaps(gts, gt[on_dc], dets, det[on_dc], least)
+            valid[found[shared / det_areas[found] > _DC_SHARE]] = False
+
+        counts = ~on_dc & valid[det]
+        gt, det = gt[counts], det[counts]
+        least = (gt_areas[gt] + det_areas[det]) * self.cfg.iou_thresh / (1 + self.cfg.iou_thresh)
+        gt, det, shared = _overlaps(gts, gt, dets, det, least)
+        iou = shared / (gt_areas[gt] + det_areas[det] - shared)
+        good = iou > self.cfg.iou_thresh
+        matched = np.zeros(len(gt_areas), bool)
+        matched[_greedy(gt[good], det[good])] = True
+
+        by_text = partial(_sums, offsets=truth.offsets)
+        columns = IoUCounts(
+            num_images=np.ones(len(det_offsets) - 1, int),
+            num_gt=by_text(~ignored),
+            num_gt_dc=by_text(ignored),
+            num_det=_sums(valid, det_offsets),
+            num_det_dc=_sums(~valid, det_offsets),
+            num_matched=by_text(matched),
+        )
+        return np.stack(columns, axis=1).tolist()
+
+
+def _sums(flags: np.ndarray, offsets: list[int]) -> np.ndarray:
+    """How many flags are set in each of N images, (N,)."""
+    return np.diff(np.append(0, np.cumsum(flags))[offsets])
 
 
 def _overlaps(
     a: Polygons, a_index: np.ndarray, b: Polygons, b_index: np.ndarray, least: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs (i, j) of those named that share more than `least` by their boxes, and how much.
-
-    least: (len(a_index), len(b_index)). Pairs come in the order of `a_index`, then `b_index`.
-    """
-    (left, top), (right, bottom) = a.low[:, a_index, None], a.high[:, a_index, None]
-    b_low, b_high = b.low[:, b_index], b.high[:, b_index]
-    width = np.minimum(right, b_high[0]) - np.maximum(left, b_low[0])
-    height = np.minimum(bottom, b_high[1]) - np.maximum(top, b_low[1])
-    box = width.clip(0) * height.clip(0)
-    row, column = np.nonzero((box > 0) & (box >= least * (1 - 1e-9)))  # nothing lost to rounding
-    i, j = a_index[row], b_index[column]
+    """Of (K,) pairs, those whose boxes share at least `least` (K,), and how much they share."""
+    low = np.maximum(a.low[:, a_index], b.low[:, b_index])
+    width, height = np.minimum(a.high[:, a_index], b.high[:, b_index]) - low
+    box = width * height  # not below 0: these boxes meet
+    near = (box > 0) & (box >= least * (1 - 1e-9))  # nothing lost to rounding
+    i, j = a_index[near], b_index[near]
     return i, j, overlap_areas(a, i, b, j)
 
 
-def _greedy(gt_index: np.ndarray, det_index: np.ndarray) -> int:
-    """Matches made when every pair, in the order given, is taken if both sides are free."""
+def _greedy(gt_index: np.ndarray, det_index: np.ndarray) -> list[int]:
+    """Texts matched when every pair, in the order given, is taken if both sides are free."""
     gt_used: set[int] = set()
     det_used: set[int] = set()
     for gt, det in zip(gt_index.tolist(), det_index.tolist(), strict=True):
         if gt not in gt_used and det not in det_used:
             gt_used.add(gt)
             det_used.add(det)
-    return len(gt_used)
+    return list(gt_used)
 
 
 def _rates(counts: IoUCounts) -> tuple[float, float, float]:

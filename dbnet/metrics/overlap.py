@@ -1,5 +1,8 @@
 """How polygons overlap, many pairs at once: the geometry the metrics share."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 import shapely
 
@@ -7,10 +10,13 @@ from dbnet.metrics.polygons import NEXT, Polygons, four_corners, sides, spans
 from dbnet.ragged import cross, ranges
 
 
-def points_inside(polygons: Polygons, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def points_inside(
+    polygons: Polygons,
+    points: np.ndarray,
+    polygon_offsets: Sequence[int] | None = None,
+    point_offsets: Sequence[int] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """All pairs (polygon, point) with the point inside by the even-odd rule, two (K,) indices.
-
-    points: float64 (2, C), sorted by y. Borders on the left and on top belong to a polygon.
 
     A ray from the point to the right crosses the outline an odd number of times (Shimrat, 1962).
 
@@ -18,12 +24,25 @@ def points_inside(polygons: Polygons, points: np.ndarray) -> tuple[np.ndarray, n
        height of an edge are a range, found by a search for its two ends.
     2. Of these, the edge is crossed by the rays of the points on its left.
     3. Pairs of polygon and point that come up an odd number of times are inside.
+
+    Args:
+        points: float64 (2, C), those of each image sorted by y. Borders on the left and on top
+            belong to a polygon.
+        polygon_offsets, point_offsets: N + 1, where in the rows those of each of N images
+            start; only pairs of one image are looked for. None: there is one image.
     """
+    polygon_offsets = polygon_offsets or [0, len(polygons.convex)]
+    point_offsets = point_offsets or [0, points.shape[1]]
+
     # 1.
     x, y = points
-    above = np.searchsorted(y, polygons.corners[1])  # points above each corner
-    start, end = above, above[polygons.next]
-    edge, point = ranges(np.minimum(start, end), np.maximum(start, end))
+    heights = polygons.corners[1]
+    above = np.zeros(len(heights), np.intp)  # points above each corner, those of other images too
+    images = zip(pairwise(polygons.offsets[polygon_offsets]), pairwise(point_offsets), strict=True)
+    for (first, last), (start, end) in images:
+        above[first:last] = start + np.searchsorted(y[start:end], heights[first:last])
+    below = above[polygons.next]
+    edge, point = ranges(np.minimum(above, below), np.maximum(above, below))
 
     # 2.
     x1, y1 = polygons.corners[:, edge]
@@ -36,10 +55,28 @@ def points_inside(polygons: Polygons, points: np.ndarray) -> tuple[np.ndarray, n
     return np.divmod(pairs[times % 2 == 1], max(len(x), 1))
 
 
-def boxes_meet(a: Polygons, b: Polygons) -> np.ndarray:
-    """Which bounding boxes share more than an edge, bool (len(a), len(b))."""
-    (left, top), (right, bottom) = a.low[..., None], a.high[..., None]
-    return (left < b.high[0]) & (right > b.low[0]) & (top < b.high[1]) & (bottom > b.low[1])
+def boxes_meet(
+    a: Polygons, a_offsets: Sequence[int], b: Polygons, b_offsets: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of one image whose bounding boxes share more than an edge, two (K,) indices.
+
+    a_offsets, b_offsets: N + 1, where the polygons of each of N images start. Pairs come in the
+    order of `a`, then of `b`.
+    """
+    a_index, b_index = [np.zeros(0, np.intp)], [np.zeros(0, np.intp)]
+    for (first, last), (b_first, b_last) in zip(
+        pairwise(a_offsets), pairwise(b_offsets), strict=True
+    ):
+        left, top = a.low[:, first:last, None]
+        right, bottom = a.high[:, first:last, None]
+        b_left, b_top = b.low[:, b_first:b_last]
+        b_right, b_bottom = b.high[:, b_first:b_last]
+        meet = (left < b_right) & (right > b_left) & (top < b_bottom) & (bottom > b_top)
+        place = np.flatnonzero(meet)
+        row, column = np.divmod(place, max(b_last - b_first, 1))
+        a_index.append(first + row)
+        b_index.append(b_first + column)
+    return np.concatenate(a_index), np.concatenate(b_index)
 
 
 def overlap_areas(a: Polygons, a_index: np.ndarray, b: Polygons, b_index: np.ndarray) -> np.ndarray:

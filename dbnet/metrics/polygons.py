@@ -1,4 +1,4 @@
-"""Polygons of one image, all in a row and measured: what the metrics start from.
+"""Polygons of one image or of several, all in a row and measured: what the metrics start from.
 
 Coordinates are (2, ...), x and y first, so that numpy works on long rows.
 """
@@ -6,7 +6,7 @@ Coordinates are (2, ...), x and y first, so that numpy works on long rows.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain
 from typing import NamedTuple
 
 import numpy as np
@@ -93,23 +93,6 @@ class Polygons:
             sign=np.sign(way[0]),
         )
 
-    def part(self, first: int, last: int) -> "Polygons":
-        """The outlines first..last - 1. What takes long is found for all parts in one go."""
-        start, end = self.offsets[[first, last]]
-        part = Polygons(
-            corners=self.corners[:, start:end],
-            next=self.next[start:end] - start,
-            ends=self.ends[:, start:end],
-            offsets=self.offsets[first : last + 1] - start,
-            low=self.low[:, first:last],
-            high=self.high[:, first:last],
-            signed_areas=self.signed_areas[first:last],
-            convex=self.convex[first:last],
-            whole=self.whole,
-        )
-        vars(part).update(simple=self.simple[first:last], lines=self.lines.part(first, last))
-        return part
-
     def _once_across(self) -> np.ndarray:
         """Which outlines run over each x once to the right, and on one side of it back, (n,).
 
@@ -165,30 +148,43 @@ class _Lines(NamedTuple):
     slope: np.ndarray  # (L,)
     sign: np.ndarray  # (L,), 1 to the right, -1 to the left
 
-    def part(self, first: int, last: int) -> "_Lines":
-        start, end = self.offsets[[first, last]]
-        return _Lines(
-            self.offsets[first : last + 1] - start, *(values[start:end] for values in self[1:])
-        )
-
     def at(self, line: np.ndarray, x: np.ndarray) -> np.ndarray:
         return self.y[line] + self.slope[line] * (x - self.left[line])
 
 
-def checked(polygons: Sequence[np.ndarray], name: str) -> list[np.ndarray]:
-    """The polygons as float32 (P, 2) arrays; ValueError says which `name` polygon is none."""
-    arrays = [np.asarray(polygon, np.float32) for polygon in polygons]
-    for index, array in enumerate(arrays):
+def checked(images: Sequence[Sequence[np.ndarray]], name: str) -> tuple[RaggedPolygons, list[int]]:
+    """The polygons of N images in a row, float32, and where those of each image start, N + 1.
+
+    Raises ValueError that says which `name` polygon is none.
+    """
+    arrays = [[np.asarray(polygon, np.float32) for polygon in image] for image in images]
+    offsets = list(accumulate(map(len, arrays), initial=0))
+    together = list(chain.from_iterable(arrays))
+    if all(array.ndim == 2 and array.shape[1] == 2 for array in together):
+        ragged = RaggedPolygons.pack(together)
+        if (ragged.counts >= 3).all() and np.isfinite(ragged.points).all():
+            return ragged, offsets
+    raise ValueError(next(filter(None, (_fault(image, name) for image in arrays))))
+
+
+def _fault(polygons: Sequence[np.ndarray], name: str) -> str | None:
+    """What is wrong with the first polygon that is none."""
+    for index, array in enumerate(polygons):
         if array.ndim != 2 or array.shape[1] != 2 or len(array) < 3:
-            raise ValueError(f"{name} polygon {index} has shape {array.shape}: need (P >= 3, 2)")
-    if arrays and not np.isfinite(np.concatenate(arrays)).all():
-        index = next(i for i, array in enumerate(arrays) if not np.isfinite(array).all())
-        raise ValueError(f"{name} polygon {index} has a coordinate that is not finite")
-    return arrays
+            return f"{name} polygon {index} has shape {array.shape}: need (P >= 3, 2)"
+    for index, array in enumerate(polygons):
+        if not np.isfinite(array).all():
+            return f"{name} polygon {index} has a coordinate that is not finite"
+    return None
 
 
 def pack(polygons: Sequence[np.ndarray], *, truncated: bool) -> Polygons:
-    """n (P, 2) arrays in a row and measured, `truncated` to whole pixels or as they are.
+    """n (P, 2) arrays in a row and measured, see `measure`."""
+    return measure(RaggedPolygons.pack(polygons), truncated=truncated)
+
+
+def measure(ragged: RaggedPolygons, *, truncated: bool) -> Polygons:
+    """n polygons measured, with corners `truncated` to whole pixels or as they are.
 
     1. Corners as (2, M), float64: whole pixels and their products are exact in it.
     2. Areas by the shoelace formula.
@@ -196,7 +192,6 @@ def pack(polygons: Sequence[np.ndarray], *, truncated: bool) -> Polygons:
        corner is taken twice.
     """
     # 1.
-    ragged = RaggedPolygons.pack(polygons)
     offsets, counts = ragged.offsets, ragged.counts
     corners = ragged.points.T.astype(np.float64, order="C")  # (2, M)
     corners = np.trunc(corners) if truncated else corners
@@ -223,13 +218,6 @@ def pack(polygons: Sequence[np.ndarray], *, truncated: bool) -> Polygons:
         convex=convex,
         whole=truncated,
     )
-
-
-def pack_each(groups: Sequence[Sequence[np.ndarray]], *, truncated: bool) -> list[Polygons]:
-    """`pack` for each image of several, faster: one has few outlines."""
-    packed = pack(list(chain.from_iterable(groups)), truncated=truncated)
-    borders = accumulate(map(len, groups), initial=0)
-    return [packed.part(first, last) for first, last in pairwise(borders)]
 
 
 def spans(offsets: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

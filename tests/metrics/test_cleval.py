@@ -1,7 +1,6 @@
 """CLEval equals the published package and a plain version of it, and keeps its books straight."""
 
 import copy
-import dataclasses
 import itertools
 
 import cv2
@@ -11,7 +10,7 @@ import shapely
 
 from dbnet.metrics import cleval, content_cache, overlap
 from dbnet.metrics.cleval import CLEval, Counts
-from dbnet.metrics.polygons import pack, pack_each
+from dbnet.metrics.polygons import pack
 from dbnet.reference import cleval as cleval_plain
 from dbnet.settings import CLEvalConfig
 from tests.published import cleval_pinned
@@ -454,16 +453,43 @@ def test_outlines_of_several_images_are_measured_in_one_go():
     outlines = [rng.uniform(0, 60, (count, 2)).astype(np.float32) for count in counts]
     outlines += [cv2.ellipse2Poly((30, 30), (20, 9), 15 * i, 0, 350, 30) for i in range(20)]
     outlines = [outlines[i] for i in rng.permutation(len(outlines))]
-    groups = [outlines[:30], [], outlines[30:33], outlines[33:]]
-    for group, part in zip(groups, pack_each(groups, truncated=False), strict=True):
-        alone = pack(group, truncated=False)
-        for field in dataclasses.fields(alone):
-            assert np.array_equal(getattr(part, field.name), getattr(alone, field.name))
-        assert np.array_equal(part.simple, alone.simple)
-        assert np.array_equal(part.region_areas, alone.region_areas)
-        for values, expected in zip(part.lines, alone.lines, strict=True):
-            assert np.array_equal(values, expected)
+    packed = pack(outlines, truncated=False)
+    for first, last in ((0, 30), (30, 30), (30, 33), (33, len(outlines))):
+        alone = pack(outlines[first:last], truncated=False)
+        start, end = packed.offsets[[first, last]]
+        for name in ("signed_areas", "convex", "simple", "region_areas", "low", "high"):
+            assert np.array_equal(getattr(packed, name)[..., first:last], getattr(alone, name))
+        for name in ("corners", "ends"):
+            assert np.array_equal(getattr(packed, name)[:, start:end], getattr(alone, name))
+        assert np.array_equal(packed.next[start:end] - start, alone.next)
+        edges = slice(*packed.lines.offsets[[first, last]])
+        for values, expected in zip(packed.lines[1:], alone.lines[1:], strict=True):
+            assert np.array_equal(values[edges], expected)
     assert 5 < pack(outlines, truncated=False).simple.sum() < 60
+
+
+def test_pairs_are_those_of_one_image():
+    rng = np.random.default_rng(4)
+    counts, point_counts = [7, 0, 9, 3], [40, 5, 0, 60]
+    polygons = [
+        [box(*rng.integers(0, 9, 2), *rng.integers(1, 9, 2)) for _ in range(count)]
+        for count in counts
+    ]
+    points = [rng.integers(0, 17, (2, count)) / 2 for count in point_counts]
+    points = [each[:, np.argsort(each[1], kind="stable")] for each in points]
+    first, start = (np.append(0, np.cumsum(each)).tolist() for each in (counts, point_counts))
+    packed = pack([polygon for image in polygons for polygon in image], truncated=True)
+    inside = overlap.points_inside(packed, np.concatenate(points, axis=1), first, start)
+    meet = overlap.boxes_meet(packed, first, packed, first)
+    expected_inside, expected_meet = [], []
+    for image, at, point, point_at in zip(polygons, first, points, start, strict=False):
+        alone = pack(image, truncated=True)
+        expected_inside.append(np.add(overlap.points_inside(alone, point), [[at], [point_at]]))
+        own = [0, len(image)]
+        expected_meet.append(np.add(overlap.boxes_meet(alone, own, alone, own), at))
+    assert np.array_equal(inside, np.concatenate(expected_inside, axis=1))
+    assert np.array_equal(meet, np.concatenate(expected_meet, axis=1))
+    assert len(inside[0]) > 20 and 20 < len(meet[0]) < 7 * 7 + 9 * 9 + 3 * 3
 
 
 def test_points_inside_equals_the_ray():
