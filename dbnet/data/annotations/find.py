@@ -71,7 +71,7 @@ def find_source(root: Path, split: str, format: str, where: Where = USUAL_PLACES
         raise InputError(f"annotation format {format!r}: must be auto, {', '.join(FORMATS)}")
     explicit = [root / place for place in (where.images, where.annotations) if place]
     bounds = () if where.follow_links else tuple(p.resolve() for p in (root, *explicit))
-    images = _image_folder(root, split, where)
+    images = image_folder(root, split, where)
     if not inside(images, bounds):
         raise InputError(f"{images}: leads out of {root}; {LINKS_HINT}")
     asked: tuple[str, ...] = () if format == "auto" else (format,)
@@ -84,7 +84,8 @@ def find_source(root: Path, split: str, format: str, where: Where = USUAL_PLACES
     return Source(root, images, name, root / chosen.place.path, bounds)
 
 
-def _image_folder(root: Path, split: str, where: Where) -> Path:
+def image_folder(root: Path, split: str, where: Where) -> Path:
+    """The folder of a split's images. Raises InputError where there is none."""
     if where.images:
         folder = root / where.images
         if not folder.is_dir():

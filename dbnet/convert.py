@@ -1,0 +1,133 @@
+"""Annotations of one format as another, images included.
+
+    python -m dbnet.convert LABELLED --to ufo --out receipts
+    python -m dbnet.convert LABELLED --to coco --out receipts --link
+    python -m dbnet.convert LABELLED --splits train --images scans --annotations Label.txt \\
+        --to icdar --out receipts
+
+The source is read with the checks of training: damaged outlines are repaired or become ignored
+texts. The same command with `python train.py --data.root receipts --data.check-only` shows them.
+"""
+
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tqdm import tqdm
+
+from dbnet.data.annotations.find import Where, image_folder
+from dbnet.data.annotations.report import Report
+from dbnet.data.annotations.scan import load_records
+from dbnet.data.annotations.writers import WRITERS, Sized
+from dbnet.data.images import image_size
+from dbnet.data.storage.records import Records
+from dbnet.errors import InputError, one_line
+
+SPLITS = ("train", "val", "test")
+
+
+def main(
+    source: Annotated[Path, tyro.conf.Positional],
+    *,
+    to: Literal["ufo", "coco", "icdar", "paddle"],
+    out: Path,
+    format: str = "auto",
+    splits: tuple[str, ...] = (),
+    images: Path | None = None,
+    annotations: Path | None = None,
+    link: bool = False,
+    follow_links: bool = False,
+    skip_missing: bool = False,
+) -> None:
+    """Write the data set SOURCE in another format to a new folder.
+
+    Args:
+        source: Folder with images and annotations, as --data.root of train.py.
+        to: Format to write.
+        out: Folder to make; it must not be there yet.
+        format: Format of the source; auto tells it by the content of the files.
+        splits: Splits to convert; those of train, val and test that are there, unless said.
+        images: Folder of images of the one split, below SOURCE or absolute.
+        annotations: File or folder of annotations of the one split, below SOURCE or absolute.
+        link: Make hard links to the images instead of copies; both must be on one disk.
+        follow_links: Links in SOURCE may lead out of it.
+        skip_missing: Leave out annotated images that are not there.
+    """
+    if out.exists():
+        raise InputError(f"{out}: is there already; delete it or choose another --out")
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder; it should hold images and annotations")
+    if (images or annotations) and len(splits) != 1:
+        raise InputError("--images and --annotations are of one split: name it with --splits")
+    where = Where(images, annotations, follow_links)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_name(f".{uuid.uuid4().hex}.tmp")
+    draft.mkdir()
+    try:
+        for split in splits or _splits(source, where):
+            records, report = load_records(
+                source, split, format=format, skip_missing=skip_missing, where=where
+            )
+            lost = WRITERS[to].write(draft, split, _copied(records, draft, split, link=link))
+            print(_line(split, report, to))
+            damage = {"repaired": report.repaired, "ignored": report.damaged}
+            for fate, reasons in (*damage.items(), ("dropped", report.dropped)):
+                lost.update({f"{fate}: {reason}": count for reason, count in reasons.items()})
+            for what, count in lost.items():
+                print(f"{split}: {count} texts: {what}")
+        draft.rename(out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    print(f"{out}: python train.py --data.root {out} --data.check-only")
+
+
+def _splits(source: Path, where: Where) -> list[str]:
+    """The splits that have a folder of images."""
+    found = []
+    for split in SPLITS:
+        with suppress(InputError):
+            image_folder(source, split, where)
+            found.append(split)
+    if not found:
+        raise InputError(
+            f"{source}: no images/train, images/val or images/test; for another place give "
+            "--splits NAME --images FOLDER --annotations FILE"
+        )
+    return found
+
+
+def _copied(records: Records, folder: Path, split: str, *, link: bool) -> Iterator[Sized]:
+    """The records in order; each image is put below `folder` before it is given."""
+    for record in tqdm(records, desc=split, unit="image", leave=False, disable=None):
+        target = folder / "images" / split / record.image_id
+        target.parent.mkdir(parents=True, exist_ok=True)
+        original = Path(record.image_path).resolve()  # of a link, what it leads to
+        if link:
+            try:
+                os.link(original, target)
+            except OSError as error:
+                raise InputError(
+                    f"{original}: cannot be linked to {folder.parent} ({error.strerror}); "
+                    "leave out --link"
+                ) from None
+        else:
+            shutil.copyfile(original, target)
+        yield Sized(record, *image_size(original))
+
+
+def _line(split: str, report: Report, to: str) -> str:
+    counts = f"{report.images} images, {report.texts} texts, {report.ignored} ignored"
+    return f"{split}: {report.format} -> {to}, {counts}"
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main, prog="python -m dbnet.convert", description=__doc__)
+    except (InputError, OSError) as error:
+        sys.exit(f"error: {one_line(error)}")

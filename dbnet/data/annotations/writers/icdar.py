@@ -1,0 +1,59 @@
+"""ICDAR: gts/{split}/gt_NAME.txt for each image. Ignored texts lose their transcription.
+
+A line is x1,y1,x2,y2,x3,y3,x4,y4,text. An outline of more or fewer corners, and a text that would
+be taken for more coordinates, are written as in Total-Text: all coordinates, then ,####text.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from dbnet.data.annotations.formats.icdar import parse_icdar_line
+from dbnet.data.annotations.writers.sized import ILLEGIBLE, Sized, numbers
+from dbnet.errors import InputError
+
+LOST = "transcriptions of ignored texts become ###"
+CHANGED = "line breaks and blanks around texts become one blank, or none"
+
+
+def write(folder: Path, split: str, images: Iterable[Sized]) -> Counter[str]:
+    """See the package.
+
+    Raises:
+        InputError: two images differ in their ending alone: they would share a file.
+    """
+    lost: Counter[str] = Counter()
+    owners: dict[Path, str] = {}
+    for record, _, _ in images:
+        name = PurePosixPath(record.image_id)
+        path = folder / "gts" / split / name.parent / f"gt_{name.stem}.txt"
+        if path in owners:
+            raise InputError(
+                f"{record.image_id} and {owners[path]}: ICDAR has one file, {path.name}, for both; "
+                "rename one image or choose another format"
+            )
+        owners[path] = record.image_id
+        lines = []
+        for polygon, ignored, text in zip(
+            record.polygons, record.ignored, record.texts, strict=True
+        ):
+            plain = " ".join(text.splitlines()).strip()
+            lost[CHANGED] += plain != text and not ignored
+            lost[LOST] += bool(ignored and text and text != ILLEGIBLE)
+            lines.append(_line(polygon, ILLEGIBLE if ignored else plain))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return +lost
+
+
+def _line(polygon: np.ndarray, text: str) -> str:
+    """The plain form where it is read as it was meant, else the one with a mark."""
+    coordinates = ",".join(f"{value:.9g}" for value in numbers(polygon))
+    plain = f"{coordinates},{text}"
+    if len(polygon) == 4:
+        points, read = parse_icdar_line(plain)
+        if len(points) == 4 and read == text:
+            return plain
+    return f"{coordinates},####{text}"
