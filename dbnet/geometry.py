@@ -51,19 +51,11 @@ def min_area_quads(polygons: Sequence[np.ndarray]) -> np.ndarray:
 def transform(polygons: list[np.ndarray], matrix: np.ndarray) -> list[np.ndarray]:
     """Apply a (3, 3) matrix (affine or projective) to all points: n x float32 (P, 2)."""
     ragged = RaggedPolygons.pack(polygons)
-    x, y = ragged.points.T.astype(np.float64)
+    return ragged.with_points(transform_points(ragged.points, matrix)).split()
+
+
+def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """The same for (M, 2) points in a row, float32."""
+    x, y = points.T.astype(np.float64)
     moved = matrix[:, :1] * x + matrix[:, 1:2] * y + matrix[:, 2:]  # (3, M)
-    return ragged.with_points((moved[:2] / moved[2]).T.astype(np.float32, order="C")).split()
-
-
-def clip(polygons: list[np.ndarray], height: int, width: int) -> list[np.ndarray]:
-    """Move all points to 0..width - 1, 0..height - 1: n x float32 (P, 2)."""
-    ragged = RaggedPolygons.pack(polygons)
-    limit = np.array([width - 1, height - 1], np.float32)
-    return ragged.with_points(np.minimum(np.maximum(ragged.points, 0), limit)).split()
-
-
-def extents(polygons: list[np.ndarray]) -> np.ndarray:
-    """Width and height of each one's upright bounding box, in pixels: (n, 2)."""
-    low, high = RaggedPolygons.pack(polygons).bounds
-    return high - low
+    return (moved[:2] / moved[2]).T.astype(np.float32, order="C")

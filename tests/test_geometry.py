@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from dbnet import geometry
+from dbnet.postprocess.frames import to_original
+from dbnet.ragged import RaggedPolygons
 from dbnet.reference.targets import perimeter, shrink_distance
+from dbnet.structures import Detections
 
 RECTANGLE = np.float32([[10, 20], [50, 20], [50, 30], [10, 30]])
 
@@ -32,9 +35,10 @@ def test_shrink_distance_is_the_paper_s_formula():
 def test_extents_are_those_of_the_bounding_boxes():
     polygons = [RECTANGLE, rotated(RECTANGLE, 17), RECTANGLE[:3] * (1, 0)]
     expected = [np.ptp(polygon, axis=0) for polygon in polygons]
-    assert np.array_equal(geometry.extents(polygons), expected)
+    low, high = RaggedPolygons.pack(polygons).bounds
+    assert np.array_equal(high - low, expected)
     assert expected[0].tolist() == [40, 10] and expected[2].tolist() == [40, 0]
-    assert geometry.extents([]).shape == (0, 2)
+    assert [side.shape for side in RaggedPolygons.pack([]).bounds] == [(0, 2), (0, 2)]
 
 
 def test_offset_inwards_keeps_corners_and_outwards_rounds_them():
@@ -89,8 +93,11 @@ def test_a_polygon_moves_alone_as_among_others():
 
 
 def test_clip_keeps_all_points_on_the_image():
-    first, second = geometry.clip([RECTANGLE, RECTANGLE[1:] - 25], 28, 41)
+    polygons = [RECTANGLE, RECTANGLE[1:] - 25]
+    found = Detections(polygons, np.ones(2, np.float32), 0)
+    first, second = to_original(found, np.eye(3), (28, 41)).polygons
     assert first.tolist() == [[10, 20], [40, 20], [40, 27], [10, 27]]
     assert second.tolist() == [[25, 0], [25, 5], [0, 5]]
     assert first.dtype == np.float32
-    assert geometry.clip([], 28, 41) == []
+    none = Detections([], np.ones(0, np.float32), 0)
+    assert to_original(none, np.eye(3), (28, 41)).polygons == []

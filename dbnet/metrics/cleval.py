@@ -217,7 +217,7 @@ class CLEval(BatchMetric):
             num_found, num_claimed = by_character(times > 0), by_character(times)
             num_false = by_det(false)
             results.append(
-                Counts(
+                dict(
                     num_images=np.ones(len(offsets) - 1),
                     num_gt=np.diff(truth.offsets),
                     num_gt_dc=by_text(view.dc),
@@ -235,7 +235,8 @@ class CLEval(BatchMetric):
                     gran_score_precision=by_det(np.maximum(per_det - 1, 0)),
                 )
             )
-        return np.stack([np.stack(counts, axis=1) for counts in results], axis=1)
+        columns = ([row[name] for name in Counts._fields] for row in results)
+        return np.stack([np.stack(row, axis=1) for row in columns], axis=1)
 
     def _rates(self, counts: Counts) -> tuple[float, float, float]:
         if counts.num_char_gt == 0 and counts.num_char_det == 0:

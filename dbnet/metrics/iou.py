@@ -146,7 +146,7 @@ class IoUMetric(BatchMetric):
         matched[_greedy(gt[good], det[good])] = True
 
         by_text = partial(_sums, offsets=truth.offsets)
-        columns = IoUCounts(
+        columns = dict(
             num_images=np.ones(len(det_offsets) - 1, int),
             num_gt=by_text(~ignored),
             num_gt_dc=by_text(ignored),
@@ -154,7 +154,7 @@ class IoUMetric(BatchMetric):
             num_det_dc=_sums(~valid, det_offsets),
             num_matched=by_text(matched),
         )
-        return np.stack(columns, axis=1).tolist()
+        return np.stack([columns[name] for name in IoUCounts._fields], axis=1).tolist()
 
 
 def _sums(flags: np.ndarray, offsets: list[int]) -> np.ndarray:

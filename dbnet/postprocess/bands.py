@@ -73,10 +73,10 @@ def fit_bands(regions: Regions) -> Bands:
     # 4.
     runs = np.diff(regions.offsets)
     run_cos, run_y = np.repeat(cos, runs), regions.rows * np.repeat(sin, runs)
-    ends = np.stack([regions.firsts * run_cos, regions.lasts * run_cos]) + run_y  # (2, R)
+    first, last = regions.firsts * run_cos + run_y, regions.lasts * run_cos + run_y  # (R,)
     centre = x * cos + y * sin
-    firsts = np.minimum.reduceat(ends.min(axis=0), regions.offsets[:-1]) - centre
-    lasts = np.maximum.reduceat(ends.max(axis=0), regions.offsets[:-1]) - centre
+    firsts = np.minimum.reduceat(np.minimum(first, last), regions.offsets[:-1]) - centre
+    lasts = np.maximum.reduceat(np.maximum(first, last), regions.offsets[:-1]) - centre
     pixels = regions.sums(regions.lasts - regions.firsts + 1)
     soft = (pixels - mass) / (2 * (lengths + thicknesses))
     slanted = _SLANTED * np.minimum(10 * np.abs(np.sin(2 * angles)), 1)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from dbnet import geometry
+from dbnet.ragged import RaggedPolygons
 from dbnet.structures import Detections
 
 
@@ -13,10 +14,14 @@ def to_original(
 
     What lies in the padding would become a line on the image's border: it is dropped.
     """
-    polygons = geometry.transform(detections.polygons, np.linalg.inv(matrix))
-    polygons = geometry.clip(polygons, *orig_size)
-    inside = np.all(geometry.extents(polygons), axis=1)
-    if not inside.all():
-        polygons = [polygons[i] for i in np.flatnonzero(inside)]
-        detections = detections._replace(scores=detections.scores[inside])
-    return detections._replace(polygons=polygons)
+    ragged = RaggedPolygons.pack(detections.polygons)
+    limit = np.array(orig_size[::-1], np.float32) - 1
+    points = geometry.transform_points(ragged.points, np.linalg.inv(matrix))
+    ragged = ragged.with_points(np.clip(points, 0, limit))
+    low, high = ragged.bounds
+    inside = (high > low).all(axis=1)
+    if inside.all():
+        return detections._replace(polygons=ragged.split())
+    return detections._replace(
+        polygons=ragged.select(np.flatnonzero(inside)), scores=detections.scores[inside]
+    )

@@ -1,12 +1,14 @@
 """Outlines of the texts that no rectangle describes: curved ones, and those that ran together."""
 
 from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.polynomial.legendre import legvander
 
-from dbnet.postprocess.regions import region_mask
+from dbnet.postprocess.regions import Pixels, region_mask
 from dbnet.postprocess.unclip import grow
 
 MAX_BEND = 0.2
@@ -34,64 +36,114 @@ _SPLINE_FIT = _spline_fit()
 _BASIS = legvander(np.linspace(-1, 1, _SAMPLES), _DEGREE)  # (_SAMPLES, _DEGREE + 1)
 
 
-def bent_outline(
-    x: np.ndarray,
-    y: np.ndarray,
-    weights: np.ndarray,
+class _Curves(NamedTuple):
+    """Centre lines of k regions: v(u), u along the region's angle and v across, in pixels."""
+
+    firsts: np.ndarray  # (k,), u of the first pixel
+    lasts: np.ndarray  # (k,)
+    masses: np.ndarray  # (k,), sums of the pixels' weights
+    lines: np.ndarray  # (k, _DEGREE + 1), coefficients of Legendre's polynomials of u from -1 to 1
+    is_band: np.ndarray  # bool (k,)
+    bends: np.ndarray  # (k,), how far the line leaves a straight one
+
+
+def bent_outlines(
+    pixels: Pixels,
     *,
-    angle: float,
-    overshoot: float,
-    height: float,
+    angles: np.ndarray,
+    overshoots: np.ndarray,
+    heights: np.ndarray,
     distance: Distance,
-) -> np.ndarray | None:
-    """Outline of the text whose kernel these (T,) pixels are, float32 (Q, 2); None: a rectangle.
+) -> list[np.ndarray | None]:
+    """Outline of each of k texts whose kernels these are, float32 (Q, 2); None: a rectangle.
 
     A curved text becomes a band of constant thickness around a curved centre line. A region that
     is no band, such as two lines that ran together, keeps its own shape.
 
-    1. In the frame of the rectangle, u along `angle` and v across, the centre line is the
-       polynomial v(u) that is closest to the pixels. Legendre's polynomials separate its straight
-       part, the first two, from its bend.
-    2. Mass over length of the centre line is the thickness. Both together give the distance.
-    3. The centre line grows at its ends, from which the `overshoot` is taken back. The sides of
-       the outline run at half a height from it.
+    Args:
+        angles, overshoots, heights: (k,), those of the rectangles; radians, pixels, pixels.
+    """
+    curves = _fit_curves(pixels, angles)
+    outlines: list[np.ndarray | None] = [None] * len(angles)
+    for index in np.flatnonzero(~curves.is_band | (curves.bends >= MAX_BEND * heights)).tolist():
+        outline = None
+        if curves.is_band[index]:
+            curve = _Curves(*(column[index] for column in curves))
+            outline = _curved_outline(curve, angles[index], overshoots[index], distance)
+        if outline is None:
+            outline = contour_outline(*pixels.of(index), distance=distance)
+        outlines[index] = outline
+    return outlines
 
-    `height` is that of the rectangle, in pixels.
+
+def _fit_curves(pixels: Pixels, angles: np.ndarray) -> _Curves:
+    """In the frame of each rectangle, the polynomial that is closest to the pixels.
+
+    Legendre's polynomials separate its straight part, the first two, from its bend. They are found
+    for all regions at once by their recurrence, (n + 1) P_(n+1) = (2n + 1) t P_n - n P_(n-1).
+    """
+    starts, counts = pixels.offsets[:-1], np.diff(pixels.offsets)
+    cos, sin = np.cos(angles), np.sin(angles)
+    pixel_cos, pixel_sin = np.repeat(cos, counts), np.repeat(sin, counts)
+    u = pixel_cos * pixels.x + pixel_sin * pixels.y  # (T,)
+    v = pixel_cos * pixels.y - pixel_sin * pixels.x
+    firsts, lasts = np.minimum.reduceat(u, starts), np.maximum.reduceat(u, starts)
+    masses = np.add.reduceat(pixels.weights, starts)
+
+    t = (u - np.repeat((firsts + lasts) / 2, counts)) * np.repeat(2 / (lasts - firsts), counts)
+    basis = np.ones((_DEGREE + 1, len(t)))
+    basis[1] = t
+    for n in range(1, _DEGREE):
+        basis[n + 1] = ((2 * n + 1) * t * basis[n] - n * basis[n - 1]) / (n + 1)
+    weighted = basis * pixels.weights
+    lines = np.empty((len(angles), _DEGREE + 1))
+    across = np.empty_like(t)
+    for index, (start, end) in enumerate(pairwise(pixels.offsets.tolist())):
+        own = np.s_[:, start:end]
+        normal = weighted[own] @ basis[own].T
+        lines[index] = np.linalg.lstsq(normal, weighted[own] @ v[start:end], rcond=None)[0]
+        across[start:end] = v[start:end] - lines[index] @ basis[own]
+
+    spreads = np.sqrt(12 * np.add.reduceat(pixels.weights * across * across, starts) / masses)
+    outline = np.maximum(np.abs(cos), np.abs(sin))  # kernels are drawn with it, see `fit_bands`
+    return _Curves(
+        firsts=firsts,
+        lasts=lasts,
+        masses=masses,
+        lines=lines,
+        is_band=spreads <= _MAX_SPREAD * masses / (lasts - firsts + outline),
+        bends=np.ptp(_BASIS[:, 2:] @ lines[:, 2:].T, axis=0),
+    )
+
+
+def _curved_outline(
+    curve: _Curves, angle: float, overshoot: float, distance: Distance
+) -> np.ndarray | None:
+    """Outline of one text, float32 (Q, 2); None: it bends more sharply than it is high.
+
+    1. Mass over length of the centre line is the thickness. Both together give the distance.
+    2. The centre line grows at its ends, from which the `overshoot` is taken back. The sides of
+       the outline run at half a height from it.
     """
     # 1.
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    u, v = turn @ [x, y]  # (T,)
-    first, last, mass = u.min(), u.max(), weights.sum()
-    basis = legvander((2 * u - first - last) / (last - first), _DEGREE)  # (T, _DEGREE + 1)
-    weighted = basis.T * weights
-    line = np.linalg.lstsq(weighted @ basis, weighted @ v, rcond=None)[0]
-    across = v - basis @ line
-    spread = np.sqrt(12 * (weights @ (across * across)) / mass)
-    pixel = np.abs(turn[0]).max()  # kernels are drawn with their outline, see `fit_bands`
-    if spread > _MAX_SPREAD * mass / (last - first + pixel):
-        return contour_outline(x, y, weights, distance=distance)
-    if np.ptp(_BASIS[:, 2:] @ line[2:]) < MAX_BEND * height:
-        return None
-
-    # 2.
-    centres = np.stack([np.linspace(first, last, _SAMPLES), _BASIS @ line], axis=1)
+    along = np.linspace(curve.firsts, curve.lasts, _SAMPLES)
+    centres = np.stack([along, _BASIS @ curve.lines], axis=1)
     steps = np.diff(centres, axis=0)
     lengths = np.hypot(*steps.T)
     length = lengths.sum()
     outline = np.abs(steps @ turn).max(axis=1).sum() / length
-    thickness = mass / (length + outline)
+    thickness = curve.masses / (length + outline)
     thickness = max(thickness - outline, thickness / 2)
     length -= 2 * overshoot
     reach = distance(length * thickness, 2 * (length + thickness))
 
-    # 3.
+    # 2.
     move = max(reach - overshoot, 0)
     centres[0] -= steps[0] / lengths[0] * move
     centres[-1] += steps[-1] / lengths[-1] * move
     sides = _sides(_polyline(centres), thickness / 2 + reach)
-    if sides is None:
-        return contour_outline(x, y, weights, distance=distance)
-    return (sides @ turn).astype(np.float32)
+    return None if sides is None else (sides @ turn).astype(np.float32)
 
 
 def _polyline(points: np.ndarray) -> np.ndarray:

@@ -1,15 +1,18 @@
 """Probability map to polygons (DBNet, section 3.4), all regions of an image at a time."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from dbnet.geometry import clip, min_area_quad
+from dbnet.geometry import min_area_quad
 from dbnet.postprocess.bands import Bands, fit_bands
-from dbnet.postprocess.outlines import MAX_BEND, bent_outline
+from dbnet.postprocess.outlines import MAX_BEND, bent_outlines
 from dbnet.postprocess.regions import Regions, find_regions
 from dbnet.postprocess.unclip import Size, classic_distance, exact_distance
 from dbnet.settings import PostprocessConfig
 from dbnet.structures import Detections
 
+_ONE = np.float32(1).view(np.uint32)
 _THIN = 0.47  # pixels between pixel centres: regions thinner than this are lines of one pixel
 
 
@@ -46,7 +49,7 @@ class DBPostprocessor:
         """
         if prob_map.ndim != 2 or prob_map.dtype != np.float32 or prob_map.size == 0:
             raise ValueError(f"prob_map is {prob_map.dtype} {prob_map.shape}: need float32 (H, W)")
-        if not (prob_map.min() >= 0 and prob_map.max() <= 1):  # false for NaN too
+        if not _are_probabilities(prob_map):
             raise ValueError("prob_map has values that are not in 0..1: apply the sigmoid first")
         regions = find_regions(prob_map, self.cfg.bin_thresh)
         bands = fit_bands(regions)
@@ -64,16 +67,15 @@ class DBPostprocessor:
         capped = max(len(kept) - self.cfg.max_candidates, 0)
         kept = kept[: self.cfg.max_candidates]
 
-        polygons = list(
-            _rectangles(
-                bands.centres[kept], bands.angles[kept], low[kept], high[kept], heights[kept]
-            )
+        limit = np.array(prob_map.shape[::-1], np.float32) - 1
+        rectangles = _rectangles(
+            bands.centres[kept], bands.angles[kept], low[kept], high[kept], heights[kept]
         )
-        for place in np.flatnonzero(bands.bends[kept] > MAX_BEND * heights[kept]).tolist():
-            outline = self._bent_outline(regions, bands, kept[place], heights[kept[place]])
-            if outline is not None:
-                polygons[place] = outline if self.cfg.use_polygon else min_area_quad(outline)
-        polygons = clip(polygons, *prob_map.shape)
+        polygons = list(np.clip(rectangles, 0, limit))
+        places = np.flatnonzero(bands.bends[kept] > MAX_BEND * heights[kept])
+        for place, outline in self._bent_outlines(regions, bands, kept, places, heights):
+            polygon = outline if self.cfg.use_polygon else min_area_quad(outline)
+            polygons[place] = np.clip(polygon, 0, limit)
         return Detections(polygons, regions.scores[kept].astype(np.float32), capped)
 
     def _distance(self, area: Size, perimeter: Size) -> Size:
@@ -82,16 +84,40 @@ class DBPostprocessor:
             return classic_distance(area, perimeter, self.cfg.unclip_ratio)
         return exact_distance(area, perimeter, self.shrink_ratio)
 
-    def _bent_outline(
-        self, regions: Regions, bands: Bands, index: int, height: float
-    ) -> np.ndarray | None:
-        return bent_outline(
-            *regions.pixels_of(index),
-            angle=bands.angles[index],
-            overshoot=bands.overshoots[index],
-            height=height,
+    def _bent_outlines(
+        self,
+        regions: Regions,
+        bands: Bands,
+        kept: np.ndarray,
+        places: np.ndarray,
+        heights: np.ndarray,
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Of the regions at some places of `kept`, those that are no rectangles: outlines."""
+        if not len(places):
+            return
+        index = kept[places]
+        outlines = bent_outlines(
+            regions.pixels_of(index),
+            angles=bands.angles[index],
+            overshoots=bands.overshoots[index],
+            heights=heights[index],
             distance=self._distance,
         )
+        for place, outline in zip(places.tolist(), outlines, strict=True):
+            if outline is not None:
+                yield place, outline
+
+
+def _are_probabilities(prob_map: np.ndarray) -> bool:
+    """Whether all float32 values lie in 0..1; false where there is a NaN.
+
+    Read as unsigned integers, floats from 0 on are in their order, and negative ones and NaN lie
+    above: one pass decides. Only -0.0 takes the comparison of floats.
+    """
+    highest = prob_map.view(np.uint32).max()
+    if highest <= _ONE:
+        return True
+    return bool(prob_map.min() >= 0 and prob_map.max() <= 1)
 
 
 def _rectangles(

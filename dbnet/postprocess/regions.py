@@ -29,19 +29,38 @@ class Regions(NamedTuple):
         """Sums of (R,) values over the runs of each region, (n,)."""
         return np.add.reduceat(values, self.offsets[:-1])
 
-    def pixels_of(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """x, y and weights of the pixels of one region, each (T,)."""
+    def pixels_of(self, index: np.ndarray) -> "Pixels":
+        """The pixels of the k regions at (k,) indices, region by region."""
+        owner, run = ranges(self.offsets[index], self.offsets[index + 1])
+        first, start = self.firsts[run], self.starts[run]
+        size = (self.lasts[run] - first + 1).astype(np.intp)
+        place, pixel = ranges(start, start + size)
+        return Pixels(
+            offsets=np.searchsorted(owner[place], np.arange(len(index) + 1)),
+            x=pixel + (first - start)[place],
+            y=self.rows[run][place],
+            weights=self.weights[pixel],
+        )
+
+
+class Pixels(NamedTuple):
+    """T pixels of k regions, region by region."""
+
+    offsets: np.ndarray  # (k + 1,), where the pixels of each region start, and T
+    x: np.ndarray  # float64 (T,)
+    y: np.ndarray  # float64 (T,)
+    weights: np.ndarray  # float64 (T,), see `Regions`
+
+    def of(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """x, y and weights of one region."""
         part = slice(self.offsets[index], self.offsets[index + 1])
-        first, start = self.firsts[part], self.starts[part]
-        size = (self.lasts[part] - first + 1).astype(np.intp)
-        run, pixel = ranges(start, start + size)
-        return pixel + (first - start)[run], self.rows[part][run], self.weights[pixel]
+        return self.x[part], self.y[part], self.weights[part]
 
 
 def find_regions(prob_map: np.ndarray, bin_thresh: float) -> Regions:
     """Regions of float32 (H, W) probabilities above `bin_thresh` that touch by a side or corner.
 
-    Pixels at the soft edge of a kernel belong to it in part, see `_coverage`. Pixels of holes
+    Pixels at the soft edge of a kernel belong to it in part, see `_score`. Pixels of holes
     belong to it wholly.
     """
     # 1. A window around all text. Its border is background: no run leaves its row.
@@ -59,8 +78,13 @@ def find_regions(prob_map: np.ndarray, bin_thresh: float) -> Regions:
     region, holed = _connect(start, end, stride)
 
     # 3. Their pixels.
-    prob = prob_map[inside][is_text[inside]].astype(np.float64)  # (T,)
-    scores, weights = _score(prob, region, end - start, bin_thresh)
+    size = end - start
+    row = start // stride
+    shift = (row + top - 1) * prob_map.shape[1] + left - 1 - row * stride  # window -> map
+    place = np.arange(size.sum())
+    place += np.repeat(start + shift - (np.cumsum(size) - size), size)  # (T,), in the flat map
+    prob = prob_map.ravel().take(place).astype(np.float64)
+    scores, weights = _score(prob, region, size, bin_thresh)
     if holed:
         hole_start, hole_end, hole_region = _holes(start, end, region, holed, stride)
         start, end = np.append(start, hole_start), np.append(end, hole_end)
@@ -104,13 +128,15 @@ def _connect(start: np.ndarray, end: np.ndarray, stride: int) -> tuple[np.ndarra
     one, other = above, below
     while len(one):
         np.minimum.at(root, np.maximum(root[one], root[other]), np.minimum(root[one], root[other]))
-        while not np.array_equal(root[root], root):
-            root = root[root]
+        while not np.array_equal(root, further := root[root]):
+            root = further
         apart = root[one] != root[other]
         one, other = one[apart], other[apart]
-    roots, region = np.unique(root, return_inverse=True)
+    is_root = root == np.arange(len(root))
+    region = (np.cumsum(is_root) - 1)[root]
     # With runs as nodes and touches as edges, loops = edges - nodes + 1. Each is a hole.
-    loops = np.bincount(region[above], minlength=len(roots)) - np.bincount(region) + 1
+    runs = np.bincount(region)
+    loops = np.bincount(region[above], minlength=len(runs)) - runs + 1
     return region, np.flatnonzero(loops > 0).tolist()
 
 

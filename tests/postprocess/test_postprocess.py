@@ -204,6 +204,14 @@ def test_a_white_map_is_one_text(use_polygon):
     assert {tuple(p) for p in text} == {(0, 0), (59, 0), (59, 39), (0, 39)}
 
 
+def test_negative_zeros_are_probabilities():
+    prob_map = page((10, 10, 40, 8, 0.9))
+    expected = detect(prob_map)
+    prob_map[prob_map == 0] = -0.0
+    assert len(expected.polygons) == 1
+    assert np.array_equal(detect(prob_map).polygons, expected.polygons)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -0.01, 1.01])
 def test_what_is_no_probability_is_refused(value):
     prob_map = page((20, 40, 48, 8, 1.0))
