@@ -102,13 +102,10 @@ def main(cfg: Config, earlier: StoredRun | None = None) -> Path:
                 record |= validation.figures(run.stop.is_asked)
                 run.stop_if_asked()  # without figures, but with the epoch
             record |= caches.figures(since=asked_before)
-            run.end_epoch(record)
-            if "val/cleval/hmean" in record:
+            if run.end_epoch(record):  # the best one so far
                 run.draw("examples", validation.draw_examples)
             run.stop_if_asked()
-    print(
-        f"best CLEval hmean {state.best:.4f}: {run.folder / BEST}; look at examples.jpg beside it"
-    )
+    print(f"best CLEval hmean {state.best:.4f}: {run.folder / BEST}; see examples.jpg beside it")
     return run.folder
 
 

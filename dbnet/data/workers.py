@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from multiprocessing.queues import Queue
 from multiprocessing.reduction import ForkingPickler
 from types import TracebackType
@@ -21,7 +21,8 @@ from dbnet.data.dataset import DetectionDataset
 from dbnet.data.sampler import EpochSampler
 from dbnet.data.shared_batches import SharedRing, reduce_batch
 from dbnet.errors import InputError
-from dbnet.runtime.workers import START_METHOD, sigterm_blocked, start_worker
+from dbnet.runtime import distributed
+from dbnet.runtime.workers import START_METHOD, sigterm_blocked, start_worker, usable_cores
 from dbnet.structures import Batch, Sample
 
 
@@ -38,9 +39,14 @@ def make_loader(
 ) -> "Loader":
     """A loader of batches; set its `sampler.epoch` before each pass. The last one may be smaller.
 
+    There are at most as many workers as cores: more are slower. Fewer than asked for are told.
+
     Torch's global random state is not used: a pass would draw a seed for its workers from it, and
     a resumed run would differ.
     """
+    if num_workers > usable_cores():
+        _tell_fewer(num_workers, usable_cores())
+        num_workers = usable_cores()
     return Loader(
         dataset,
         batch_size=batch_size,
@@ -53,6 +59,13 @@ def make_loader(
         multiprocessing_context=START_METHOD if num_workers else None,
         generator=torch.Generator().manual_seed(dataset.seed),
     )
+
+
+@cache
+def _tell_fewer(asked: int, cores: int) -> None:
+    """Once a process."""
+    if distributed.is_main():
+        print(f"loader processes: {cores} of {asked}, one a core (--data.num-workers)", flush=True)
 
 
 class Loader(DataLoader[Sample]):

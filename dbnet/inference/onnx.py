@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dbnet.errors import InputError
+from dbnet.runtime.workers import usable_cores
 
 SETTINGS = ("image_size", "shrink_ratio", "postprocess")  # metadata of the file, as JSON
 CHECKPOINT = "checkpoint_sha256"  # metadata: of the checkpoint that the file was made of
@@ -95,8 +96,7 @@ def _threads() -> int:
     named = os.environ.get("OMP_NUM_THREADS", "")
     if named.isdigit() and int(named) > 0:
         return int(named)
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    return usable_cores()
 
 
 def optional(name: str) -> ModuleType:

@@ -3,11 +3,13 @@
 import cv2
 import numpy as np
 
+from dbnet.geometry import transform
 from dbnet.structures import Batch, Detections
 
 TRUE = (30, 160, 60)
 FOUND = (225, 40, 60)
 IGNORED = (150, 150, 150)
+_GAP = 10  # pixels of white between pictures
 STAGE_COLORS = (
     (76, 120, 168), (245, 133, 24), (84, 162, 75), (228, 87, 86), (114, 183, 178),
     (178, 121, 162), (238, 202, 59), (157, 117, 93), (186, 176, 172),
@@ -27,13 +29,15 @@ def draw_polygons(
 def draw_result(
     image: np.ndarray, found: list[np.ndarray], truth: list[np.ndarray], ignored: np.ndarray
 ) -> np.ndarray:
-    """Truth in green (grey where ignored), detections in red on top."""
-    width = max(1, round(max(image.shape) / 800))
-    legible = [p for p, skip in zip(truth, ignored, strict=True) if not skip]
-    rest = [p for p, skip in zip(truth, ignored, strict=True) if skip]
-    canvas = draw_polygons(image, rest, IGNORED, width=width)
-    canvas = draw_polygons(canvas, legible, TRUE, width=width)
-    return draw_polygons(canvas, found, FOUND, width=width)
+    """Truth as a green tint (grey where ignored), detections as thin red outlines.
+
+    A missed text is green without a line, a false one a line without green.
+    """
+    tinted = image.copy()
+    for polygon, skip in zip(truth, ignored, strict=True):
+        cv2.fillPoly(tinted, [np.round(polygon).astype(np.int32)], IGNORED if skip else TRUE)
+    canvas = cv2.addWeighted(tinted, 0.4, image, 0.6, 0)
+    return draw_polygons(canvas, found, FOUND, width=max(1, round(max(image.shape) / 900)))
 
 
 def draw_found(image: np.ndarray, polygons: list[np.ndarray]) -> np.ndarray:
@@ -68,23 +72,43 @@ def draw_targets(batch: Batch) -> np.ndarray:
 
 
 def draw_predictions(
-    batch: Batch, prob_maps: np.ndarray, detections: list[Detections]
+    batch: Batch, prob_maps: np.ndarray, detections: list[Detections], *, height: int = 600
 ) -> np.ndarray:
-    """Each image with its truth (green) and detections (red), above its probability map.
+    """Each image with its truth and detections as in `draw_result`, above its probability map.
 
+    Padding is cut away, and all images get the same height in pixels. A legend stands on top.
     prob_maps (N, 1, H, W) and detections are in the batch's pixels.
     """
-    tops = [
-        draw_result(
-            batch.images[index].permute(1, 2, 0).numpy(),
-            found.polygons,
-            batch.polygons[index],
-            batch.ignored[index],
+    columns = []
+    for index, found in enumerate(detections):
+        corner = batch.matrices[index][:2, :2] @ batch.orig_sizes[index][::-1]  # on the canvas
+        scale = height / corner[1]
+        size = (max(1, round(corner[0] * scale)), height)
+        right, bottom = (max(1, round(side)) for side in corner)
+        image = batch.images[index].permute(1, 2, 0).numpy()[:bottom, :right]
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else 2)
+        outlines, truth = (
+            transform(polygons, np.diag([scale, scale, 1.0]))
+            for polygons in (found.polygons, batch.polygons[index])
         )
-        for index, found in enumerate(detections)
-    ]
-    bottoms = [heatmap(prob_map[0]) for prob_map in prob_maps]
-    return grid(tops + bottoms, columns=len(tops))  # (2 H, N W, 3)
+        top = draw_result(image, outlines, truth, batch.ignored[index])
+        prob = cv2.resize(prob_maps[index, 0, :bottom, :right], size)
+        columns.append(np.vstack([top, np.full((_GAP, size[0], 3), 255, np.uint8), heatmap(prob)]))
+    gap = np.full((len(columns[0]), _GAP, 3), 255, np.uint8)
+    body = np.hstack([part for column in columns for part in (column, gap)][:-1])
+    return np.vstack([_legend(body.shape[1]), body])
+
+
+def _legend(width: int) -> np.ndarray:
+    """What the colours of `draw_result` mean, uint8 (36, width, 3)."""
+    canvas = np.full((36, width, 3), 255, np.uint8)
+    font, ink = cv2.FontFace("sans"), (40, 40, 40)
+    for left, color, thickness, word in ((8, TRUE, -1, "true"), (100, FOUND, 2, "found")):
+        shade = tuple(round(0.4 * c + 0.6 * 255) for c in color) if thickness < 0 else color
+        cv2.rectangle(canvas, (left, 10), (left + 22, 26), shade, thickness)
+        cv2.putText(canvas, word, (left + 30, 24), ink, font, 16, 400)
+    cv2.putText(canvas, "below: probability of text", (204, 24), ink, font, 16, 400)
+    return canvas
 
 
 def draw_stages(seconds: dict[str, float]) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from dbnet.data.images import image_size
+from dbnet.runtime.workers import usable_cores
 from dbnet.training.scoring import ImageResult
 
 _SLOWEST = 5
@@ -66,13 +67,12 @@ def resident_mb() -> float:
 
 def machine_facts(device: torch.device) -> dict[str, Any]:
     """Device, processor, threads and versions: what two profiles should share."""
-    affinity = getattr(os, "sched_getaffinity", None)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "device_type": device.type,
         "device_name": name,
         "cpu": _processor(),
-        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "numpy": np.__version__,

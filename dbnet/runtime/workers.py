@@ -19,6 +19,12 @@ START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 _POLL_SECONDS = 2.0
 
 
+def usable_cores() -> int:
+    """Processor cores that this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 @contextmanager
 def sigterm_blocked() -> Iterator[None]:
     """Processes started within the block have SIGTERM blocked from their first instruction."""

@@ -14,6 +14,10 @@ from dbnet.runtime.distributed import is_main, main_only
 from dbnet.runtime.profiler import StageTimer
 from dbnet.training.engine import StepReport
 
+_BAR = "{desc} {bar:8} {n_fmt}/{total_fmt} {elapsed}<{remaining} {postfix}"  # in 80 columns
+_TIMED_STEPS = 4  # batches behind the first one, which warms up
+_LONG = 300.0  # seconds of training that are worth a word
+
 NOTHING_YET: dict[str, Any] = {"images": 0, "seconds": 0.0, "sums": {}, "stages": {}, "scalars": {}}
 
 
@@ -40,6 +44,8 @@ class RunLogger:
         self._begin(**NOTHING_YET | (running or {}))  # earlier versions kept fewer of these
         self._open(folder)
         self.started = time.perf_counter()
+        self.first_step = 0.0  # seconds of its epoch when this process had done a step
+        self.duration_told = False
         self.bar = tqdm(disable=True)
 
     @main_only
@@ -89,7 +95,7 @@ class RunLogger:
         self.epoch_started = time.perf_counter() - self.seconds
         title = f"epoch {epoch + 1}/{self.epochs}"
         self.bar = tqdm(
-            total=batches, desc=title, leave=False, dynamic_ncols=True, disable=not is_main()
+            total=batches, desc=title, leave=False, disable=not is_main(), bar_format=_BAR
         )
 
     def on_step(self, report: StepReport) -> None:
@@ -100,6 +106,7 @@ class RunLogger:
             self.sums[name] = self.sums.get(name, 0.0) + value * report.images
         self.seconds = time.perf_counter() - self.epoch_started
         self._tell(report)
+        self._tell_duration()
 
     @main_only
     def _tell(self, report: StepReport) -> None:
@@ -111,13 +118,32 @@ class RunLogger:
         elapsed = self.seconds
         waited = sum(self.timer.durations["data_wait"])
         self.bar.set_postfix_str(
-            f"loss {report.losses['total']:.3f} (P {report.losses['prob']:.3f} "
-            f"T {report.losses['thresh']:.3f} B {report.losses['binary']:.3f}), "
-            f"lr {report.lr:.1e}, {self.images / elapsed:.1f} images/s, "
+            f"loss {report.losses['total']:.2f} P {report.losses['prob']:.2f} "
+            f"T {report.losses['thresh']:.2f} B {report.losses['binary']:.2f} "
             f"waits {waited / elapsed:.0%}",
             refresh=False,
         )
         self.bar.update()
+
+    @main_only
+    def _tell_duration(self) -> None:
+        """Once: how long the training will take, by its steps after the first one."""
+        steps = self.bar.n - self.bar.initial
+        if self.duration_told or steps not in (1, 1 + _TIMED_STEPS):
+            return
+        if steps == 1:
+            self.first_step = self.seconds
+            return
+        self.duration_told = True
+        epochs, batches = self.epochs - self.epoch, self.bar.total or 0
+        each = (self.seconds - self.first_step) / _TIMED_STEPS
+        left = each * (epochs * batches - self.bar.n)
+        if left > _LONG:
+            self.bar.write(
+                f"about {rounded(left)} to go without validation: {epochs} epochs of {batches} "
+                f"batches, {each:.2g} s each (mean of {_TIMED_STEPS}); "
+                "a quick look: bash recipes/quickstart.sh"
+            )
 
     def _write_scalars(self) -> None:
         for name, value in self.scalars.items():
@@ -188,6 +214,14 @@ class RunLogger:
     def close(self) -> None:
         self.bar.close()
         self.writer.close()
+
+
+def rounded(seconds: float) -> str:
+    """A duration as people say it: 40 min, 9 h, 3 days."""
+    for unit, size, most in (("min", 60, 90), ("h", 3600, 48)):
+        if seconds < most * size:
+            return f"{max(1, round(seconds / size))} {unit}"
+    return f"{round(seconds / 86400)} days"
 
 
 def _duration(seconds: float) -> str:

@@ -127,7 +127,9 @@ class Run:
         done = f", {self.log.images} images of the first one are done" if self.log.images else ""
         epochs = f"epochs {self.state.epoch + 1} to {train.epochs}"
         where = f"on {train.device} in {train.precision}"
-        print(f"{self.folder}: {epochs} {where}{done}", flush=True)
+        print(f"{self.folder}: {epochs} {where}{done}")
+        print("loss: P probability, T threshold, B binary map; waits: share of time without data")
+        print(f"to stop and go on later: Ctrl-C, then --train.resume {self.folder}", flush=True)
 
     @contextmanager
     def training(self) -> Iterator[None]:
@@ -164,20 +166,24 @@ class Run:
             place = (self.state.epoch, self.log.images, self.images["train"])
             raise Stopped(number, where_it_stands(self.folder, number, *place))
 
-    def end_epoch(self, record: dict[str, float]) -> None:
+    def end_epoch(self, record: dict[str, float]) -> bool:
         """Keep the figures of an epoch, and what they are the figures of.
+
+        Returns whether its CLEval hmean is the best so far: best.pt is new then.
 
         best.pt is written first, then the log, then last.pt: where a kill comes between them, the
         resumed run does the epoch's end again.
         """
         hmean = record.get("val/cleval/hmean", -1.0)
-        if hmean > self.state.best:
+        is_best = hmean > self.state.best
+        if is_best:
             self.state.best = hmean
             self._save_best()
         memory = memory_figures(torch.device(self.cfg.train.device))
         self.log.end_epoch(record | {f"memory/{name}": value for name, value in memory.items()})
         self.state.epoch += 1
         self.save()
+        return is_best
 
     @distributed.main_only
     def save(self) -> None:

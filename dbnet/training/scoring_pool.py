@@ -5,7 +5,6 @@ threads on two cores score 0.7 times as many images a second as one; two process
 """
 
 import multiprocessing
-import os
 import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -24,7 +23,7 @@ from dbnet.metrics import Metric
 from dbnet.runtime import distributed
 from dbnet.runtime.profiler import StageTimer
 from dbnet.runtime.shared_memory import SharedMemory, shared_memory
-from dbnet.runtime.workers import START_METHOD, sigterm_blocked, start_worker
+from dbnet.runtime.workers import START_METHOD, sigterm_blocked, start_worker, usable_cores
 from dbnet.structures import Detections
 from dbnet.training.scoring import BatchScores, ImageResult, Postprocess, Truth, score_batch
 
@@ -48,8 +47,7 @@ def choose_workers(asked: int | None, device: torch.device, ranks: int) -> int:
         return asked
     if device.type == "cpu":
         return 0
-    usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
-    return min(max(len(usable) // (2 * ranks), 1), _MOST_WORKERS)
+    return min(max(usable_cores() // (2 * ranks), 1), _MOST_WORKERS)
 
 
 def open_pool(

@@ -257,3 +257,16 @@ def test_a_forked_process_frees_no_place(records):
     process.join()
     [ring] = loader._rings
     assert process.exitcode == 0 and ring.flags().any()
+
+
+def test_there_are_no_more_workers_than_cores(monkeypatch, capsys, recwarn):
+    monkeypatch.setattr("dbnet.data.workers.usable_cores", lambda: 2)
+    options = {"shuffle": False, "batch_size": 1, "prefetch_factor": 2}
+    options |= {"persistent_workers": False, "pin_memory": False}
+    dataset = DetectionDataset(records=[], load=None, transform=None, seed=0)
+    for asked, used in ((4, 2), (4, 2), (1, 1), (0, 0)):
+        assert make_loader(dataset, list, num_workers=asked, **options).num_workers == used
+    assert capsys.readouterr().out.splitlines() == [
+        "loader processes: 2 of 4, one a core (--data.num-workers)"
+    ]
+    assert not recwarn.list
