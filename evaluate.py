@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import chain
 
 from configs import Config, EvaluateConfig, over_trained
+from dbnet.data.places import check_early
 from dbnet.inference.weights import find_weights, origin, results_folder, trained_with
 from dbnet.runtime import cli
 from dbnet.runtime.files import check_output, new_folder
@@ -34,9 +35,9 @@ def parse() -> EvaluateConfig:
         trained = trained_with(checkpoint, Config, may_import_torch=not cli.asks_for_help())
         return over_trained(EvaluateConfig, trained, checkpoint)
 
-    return cli.parse(
-        EvaluateConfig, default=default, description=__doc__, folder_flag="--data.root"
-    )
+    cfg = cli.parse(EvaluateConfig, default=default, description=__doc__, folder_flag="--data.root")
+    check_early(cfg.data, [cfg.split])
+    return cfg
 
 
 if __name__ == "__main__":  # before PyTorch, which takes seconds to import

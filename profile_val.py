@@ -19,6 +19,7 @@ from statistics import median
 from typing import Any
 
 from configs import Config, ProfileConfig, over_trained
+from dbnet.data.places import check_early
 from dbnet.errors import InputError
 from dbnet.inference.weights import RUNS, find_weights, origin, trained_with
 from dbnet.runtime import cli
@@ -44,6 +45,7 @@ def parse() -> ProfileConfig:
     cfg = cli.parse(ProfileConfig, default=default, description=__doc__, folder_flag="--data.root")
     if cfg.compare_naive:
         cli.refuse_torchrun("--compare-naive times one process")
+    check_early(cfg.data, ["val"])
     return cfg
 
 

@@ -10,9 +10,10 @@ from torch.utils.data import ConcatDataset, Dataset
 from tqdm import tqdm
 
 from dbnet.data.annotations import scan as annotations
-from dbnet.data.annotations.find import USUAL_PLACES, Where
+from dbnet.data.annotations.find import USUAL_PLACES
 from dbnet.data.annotations.report import Report, summary_table, unlearnable
 from dbnet.data.images import decode_reduced
+from dbnet.data.places import check_places, where_of
 from dbnet.data.storage import index
 from dbnet.errors import InputError
 from dbnet.runtime.files import new_folder
@@ -31,6 +32,7 @@ def load_records(cfg: EvalDataConfig, splits: list[str]) -> dict[str, Sequence[R
         InputError: the data set has problems, or a split has no usable text. Where "train" is one
             of the splits: most text of an own data set is too small to be learned.
     """
+    check_places(cfg, splits)
     root, format = _data_set(cfg, splits)
     roots = {split: (root, split, format) for split in splits}
     if isinstance(cfg, DataConfig) and cfg.drawn_mix and "train" in splits:
@@ -43,7 +45,7 @@ def load_records(cfg: EvalDataConfig, splits: list[str]) -> dict[str, Sequence[R
             skip_missing=cfg.skip_missing,
             ignore_marks=cfg.ignore_marks,
             cache_dir=cfg.cache_dir,
-            where=USUAL_PLACES if name == "drawn" else _where(cfg, split),
+            where=USUAL_PLACES if name == "drawn" else where_of(cfg, split),
         )
         for name, (root, split, format) in roots.items()
     }
@@ -73,7 +75,11 @@ def check(cfg: DataConfig, splits: list[str]) -> int:
 
     Many lines of one kind are shortened; a file in a new folder below runs/ has all of them.
     Returns the exit status: 0 where `load_records` takes them and every image can be decoded.
+
+    Raises:
+        InputError: a split is not there at all.
     """
+    check_places(cfg, splits)
     root, format = _data_set(cfg, splits)
     scanned = {
         split: annotations.scan(
@@ -82,7 +88,7 @@ def check(cfg: DataConfig, splits: list[str]) -> int:
             format=format,
             skip_missing=cfg.skip_missing,
             ignore_marks=cfg.ignore_marks,
-            where=_where(cfg, split),
+            where=where_of(cfg, split),
         )
         for split in splits
     }
@@ -140,12 +146,6 @@ def _data_set(cfg: EvalDataConfig, splits: list[str]) -> tuple[Path, str]:
         return cfg.root, cfg.format
     train = cfg.drawn_train if "train" in splits else 0
     return _drawn(cfg, train, cfg.drawn_val), "ufo"
-
-
-def _where(cfg: EvalDataConfig, split: str) -> Where:
-    """The places that the settings name for this split."""
-    images, annotations = (getattr(paths, split, None) for paths in (cfg.images, cfg.annotations))
-    return Where(images, annotations, cfg.follow_links)
 
 
 def _drawn(cfg: EvalDataConfig, train: int, val: int) -> Path:

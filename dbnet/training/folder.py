@@ -1,6 +1,6 @@
 """The folder of a run: its files' names, its settings, its lock, and how to go on with it.
 
-Standard library only: train.py reads a run's settings before it imports PyTorch.
+PyTorch is not imported: train.py reads a run's settings before that.
 """
 
 import fcntl
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from dbnet.data.places import check_early
 from dbnet.errors import InputError, NonFiniteError, one_line
 from dbnet.header import read_header
 from dbnet.runtime import torchrun
@@ -61,8 +62,10 @@ def refuse_early(cfg: Config) -> None:
     Under torchrun nothing is refused here: of several ranks only rank 0 tells what is wrong, later.
 
     Raises:
-        InputError: --model.weights is no checkpoint, or the folder of a new run exists.
+        InputError: --model.weights is no checkpoint, the folder of a new run exists, or the data set
+            is not there.
     """
+    check_early(cfg.data, ["train", "val"])
     if cfg.train.resume is not None or torchrun.is_started_by_torchrun():
         return
     if cfg.model.weights is not None:

@@ -832,8 +832,10 @@ def test_labelme_of_wrong_shape(tmp_path, content, message):
 
 
 def test_nothing_found_says_where_it_looked(tmp_path):
+    (tmp_path / "notes.txt").write_text("")
     assert _problems(tmp_path) == [
-        f"{tmp_path}/images/train: no such folder; it should hold the images"
+        f"{tmp_path}/images/train: no such folder; it should hold the images; {tmp_path} holds no "
+        "images"
     ]
     _image(tmp_path / "images/train/a.png")
     assert _problems(tmp_path) == [

@@ -10,12 +10,17 @@ from dbnet.data.annotations.files import KINDS, LINKS_HINT, Place, Source, insid
 from dbnet.data.annotations.foreign import foreign_title
 from dbnet.data.annotations.formats import FORMATS
 from dbnet.data.annotations.heads import read_head
+from dbnet.data.annotations.roots import (
+    has_images,
+    inside_a_set,
+    is_named_for,
+    names_of,
+    unfit_root,
+    usual_image_folder,
+    without_images,
+)
 from dbnet.data.image_files import IMAGE_SUFFIXES
 from dbnet.errors import InputError
-
-# Names that folders and files of a split have in other people's data sets.
-_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
-_IMAGE_FOLDERS = ("images/{split}", "{split}/images", "{split}")
 
 _LISTED, _LOOKED_AT = 10_000, 200  # files, where no annotations are found, to name what is there
 
@@ -76,9 +81,11 @@ def find_source(root: Path, split: str, format: str, where: Where = USUAL_PLACES
         raise InputError(f"{images}: leads out of {root}; {LINKS_HINT}")
     asked: tuple[str, ...] = () if format == "auto" else (format,)
     places = {place: asked for place in _explicit_places(root, where)} or _usual_places(
-        _names(split), images.relative_to(root) if images.is_relative_to(root) else images
+        names_of(split), images.relative_to(root) if images.is_relative_to(root) else images
     )
     candidates = list(_candidates(root, images, places, links=where.follow_links))
+    if not candidates and not has_images(images, links=where.follow_links):
+        raise InputError(f"{images}: holds no images; put those of {split} there")
     chosen = _choose(root, split, format, candidates)
     name = chosen.format or (chosen.usual[0] if format == "auto" else format)
     return Source(root, images, name, root / chosen.place.path, bounds)
@@ -91,25 +98,17 @@ def image_folder(root: Path, split: str, where: Where) -> Path:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; it should hold the images")
         return folder
-    for name in _names(split):
-        for place in _IMAGE_FOLDERS:
-            folder = root / place.format(split=name)
-            if folder.is_dir() and (place != "{split}" or _has_images(folder)):
-                return folder
-    raise InputError(f"{root / 'images' / split}: no such folder; it should hold the images")
-
-
-def _names(split: str) -> tuple[str, ...]:
-    return _NAMES.get(split, (split,))
+    if unfit := unfit_root(root):
+        raise InputError(unfit)
+    folder = usual_image_folder(root, split)
+    if folder is None:
+        raise InputError(without_images(root, split))
+    return folder
 
 
 def _is_folder(format: str) -> bool:
     """Whether it has a file for each image."""
     return bool(FORMATS[format].PLACES[0].kind)
-
-
-def _has_images(folder: Path) -> bool:
-    return any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name, _ in walk(folder))
 
 
 def _explicit_places(root: Path, where: Where) -> list[Place]:
@@ -208,9 +207,9 @@ def _choose(root: Path, split: str, format: str, candidates: list[_Candidate]) -
             f"{root / candidates[0].place.path}: in no format that is known by its content; "
             "name one with --data.format"
         )
+    hint = _found_instead(root, split) or inside_a_set(root)
     raise InputError(
-        f"{root}: no annotations of {split}; looked for {_looked_for(split, format)}"
-        f"{_found_instead(root, split)}"
+        f"{root}: no annotations of {split}; looked for {_looked_for(split, format)}{hint}"
     )
 
 
@@ -236,12 +235,17 @@ def _found_instead(root: Path, split: str) -> str:
     suffixes = {suffix for kind in KINDS.values() for suffix in kind}
     names = [name for name, _ in islice(walk(root), _LISTED) if Path(name).suffix in suffixes]
     names.sort(key=lambda name: (name.count("/"), name))
-    found: dict[str, None] = {}
-    for name in names[:_LOOKED_AT]:
-        folder = Path(name).parent.as_posix()
+    others = [other for other in ("train", "val", "test") if other != split]
+    own = [name for name in names if not any(is_named_for(name, other) for other in others)]
+    found: dict[str, _Seen] = {}
+    for name in (own or names)[:_LOOKED_AT]:
         if seen := _seen([root / name]):
             is_folder = seen.format and _is_folder(seen.format)
-            found[f"{folder if is_folder else name} ({seen.title})"] = None
+            found[Path(name).parent.as_posix() if is_folder else name] = seen
     if not found:
         return ""
-    return f"; found instead: {listed(found)}; name it with --data.annotations.{split}"
+    told = f"; found instead: {listed([f'{name} ({seen.title})' for name, seen in found.items()])}"
+    if readable := [name for name, seen in found.items() if seen.format]:
+        place = f" {readable[0]}" if len(readable) == 1 and own else ""
+        return f"{told}; name it with --data.annotations.{split}{place}"
+    return f"{told}, which is not read; convert it to one of {', '.join(FORMATS)}"

@@ -1,0 +1,28 @@
+"""Where the splits lie by the settings; looked at before PyTorch is imported."""
+
+from dbnet.data.annotations.find import Where, find_source
+from dbnet.runtime.torchrun import is_started_by_torchrun
+from dbnet.settings import EvalDataConfig
+
+
+def where_of(cfg: EvalDataConfig, split: str) -> Where:
+    """The places that the settings name for this split."""
+    images, annotations = (getattr(paths, split, None) for paths in (cfg.images, cfg.annotations))
+    return Where(images, annotations, cfg.follow_links)
+
+
+def check_places(cfg: EvalDataConfig, splits: list[str]) -> None:
+    """See that the splits are there, in a format that is read, without reading them.
+
+    Raises:
+        InputError: one is not; says what the root is, and what was probably meant.
+    """
+    if cfg.root is not None:
+        for split in splits:
+            find_source(cfg.root, split, cfg.format, where_of(cfg, split))
+
+
+def check_early(cfg: EvalDataConfig, splits: list[str]) -> None:
+    """`check_places`, but under torchrun nothing is refused here: rank 0 alone tells it, later."""
+    if not is_started_by_torchrun():
+        check_places(cfg, splits)
