@@ -62,8 +62,8 @@ def refuse_early(cfg: Config) -> None:
     Under torchrun nothing is refused here: of several ranks only rank 0 tells what is wrong, later.
 
     Raises:
-        InputError: --model.weights is no checkpoint, the folder of a new run exists, or the data set
-            is not there.
+        InputError: --model.weights is no checkpoint, the folder of a new run exists, or the data
+            set is not there.
     """
     check_early(cfg.data, ["train", "val"])
     if cfg.train.resume is not None or torchrun.is_started_by_torchrun():

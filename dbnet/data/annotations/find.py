@@ -245,7 +245,9 @@ def _found_instead(root: Path, split: str) -> str:
     if not found:
         return ""
     told = f"; found instead: {listed([f'{name} ({seen.title})' for name, seen in found.items()])}"
+    if not own:
+        return told
     if readable := [name for name, seen in found.items() if seen.format]:
-        place = f" {readable[0]}" if len(readable) == 1 and own else ""
+        place = f" {readable[0]}" if len(readable) == 1 else ""
         return f"{told}; name it with --data.annotations.{split}{place}"
     return f"{told}, which is not read; convert it to one of {', '.join(FORMATS)}"

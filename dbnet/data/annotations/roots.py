@@ -1,6 +1,7 @@
 """What a root is that holds no data set, and what was probably meant, for messages."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -115,14 +116,14 @@ def _named_alike(root: Path) -> str:
 
 def _set_above(root: Path) -> Path | None:
     """The data set of which `root` is a file, or the folder of images or annotations."""
-    for up in ("..", "../..", "../../.."):
-        folder = Path(os.path.normpath(root / up)) if root.parent != root else root
+    for up in ("../../..", "../..", ".."):
+        folder = Path(os.path.normpath(root / up))
         for split in _NAMES:
             images = usual_image_folder(folder, split)
-            if images is None or root.absolute() == folder.absolute():
+            at, above = root.resolve(), folder.resolve()
+            if images is None or above not in at.parents:
                 continue
-            at, own = Path(os.path.abspath(root)), Path(os.path.abspath(images))
-            part = at.relative_to(os.path.abspath(folder)).parts[0]
+            own, part = images.resolve(), at.relative_to(above).parts[0]
             if own.is_relative_to(at) or at.is_relative_to(own) or part in _ANNOTATIONS:
                 return folder
     return None
@@ -136,7 +137,10 @@ def _sets_below(root: Path) -> list[Path]:
 
 
 def _is_set(folder: Path) -> bool:
-    return any(usual_image_folder(folder, split) for split in _NAMES)
+    """Whether it has images of a split, and something beside: train/ and val/ alone may be images
+    whose annotations lie elsewhere."""
+    found = [images for split in _NAMES if (images := usual_image_folder(folder, split))]
+    return bool(found) and any(path not in found for path in folder.iterdir())
 
 
 def _sub_folders(folder: Path) -> list[Path]:
@@ -160,10 +164,6 @@ def _is_image(name: str) -> bool:
     return Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def is_named_for(folder: str, split: str) -> bool:
-    """Whether a part of the path begins with a name of the split: Train, train2017, val_images."""
-    parts = Path(folder.lower()).parts
-    return any(
-        part.startswith(name) or part.endswith(f"_{name}")
-        for part in parts for name in names_of(split)
-    )  # fmt: skip
+def is_named_for(path: str, split: str) -> bool:
+    """Whether a word of the path is a name of the split: Train/a, train2017.json, val_images."""
+    return not {*names_of(split)}.isdisjoint(re.findall("[a-z]+", path.lower()))
