@@ -63,39 +63,33 @@ def find_regions(prob_map: np.ndarray, bin_thresh: float) -> Regions:
     Pixels at the soft edge of a kernel belong to it in part, see `_score`. Pixels of holes
     belong to it wholly.
     """
-    # 1. A window around all text. Its border is background: no run leaves its row.
-    is_text = prob_map > bin_thresh
-    left, top, width, height = cv2.boundingRect(is_text.view(np.uint8))
-    inside = np.s_[top : top + height, left : left + width]
-    stride = width + 2
-    window = np.zeros((height + 2, stride), bool)
-    window[1:-1, 1:-1] = is_text[inside]
+    # 1. Runs from `start` up to `end`, in scan order. To find what touches, each row has one more
+    #    pixel, of background: no run touches the next row's by the end of its own.
+    width = prob_map.shape[1]
+    stride = width + 1
+    first_place, end_place = _runs(prob_map > bin_thresh)  # (R,), in the flat map
+    size = end_place - first_place
+    row = first_place // width
+    start, end = first_place + row, end_place + row
 
-    # 2. Runs from `start` up to `end` in the flat window, in scan order, and their regions.
-    flat = window.ravel()
-    borders = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    start, end = borders[::2], borders[1::2]  # (R,)
+    # 2. Their regions.
     region, holed = _connect(start, end, stride)
 
     # 3. Their pixels.
-    size = end - start
-    row = start // stride
-    shift = (row + top - 1) * prob_map.shape[1] + left - 1 - row * stride  # window -> map
     place = np.arange(size.sum())
-    place += np.repeat(start + shift - (np.cumsum(size) - size), size)  # (T,), in the flat map
+    place += np.repeat(first_place - (np.cumsum(size) - size), size)  # (T,), in the flat map
     prob = prob_map.ravel().take(place).astype(np.float64)
     scores, weights = _score(prob, region, size, bin_thresh)
     if holed:
         hole_start, hole_end, hole_region = _holes(start, end, region, holed, stride)
         start, end = np.append(start, hole_start), np.append(end, hole_end)
+        size, row = end - start, start // stride
         region = np.append(region, hole_region)
         weights = np.append(weights, np.ones((hole_end - hole_start).sum()))
 
     # 4. Sums over each run, then all runs sorted by region.
-    size = end - start
     at = np.cumsum(size) - size  # (R,), in weights
-    row = start // stride
-    first = start - row * stride + left - 1
+    first = start - row * stride
     x = np.arange(len(weights), dtype=np.float64)
     x += np.repeat(first - at, size)
     weighted_x = weights * x
@@ -103,7 +97,7 @@ def find_regions(prob_map: np.ndarray, bin_thresh: float) -> Regions:
     return Regions(
         offsets=np.searchsorted(region[order], np.arange(len(scores) + 1)),
         scores=scores,
-        rows=(row + top - 1.0)[order],
+        rows=row[order].astype(np.float64),
         firsts=first[order].astype(np.float64),
         lasts=(first + size - 1.0)[order],
         masses=np.add.reduceat(weights, at)[order],
@@ -112,6 +106,25 @@ def find_regions(prob_map: np.ndarray, bin_thresh: float) -> Regions:
         starts=at[order],
         weights=weights,
     )
+
+
+def _runs(is_text: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First pixel of each run along the rows of bool (H, W), and the pixel after its last, (R,)."""
+    flat = is_text.ravel()
+    borders = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    # A run that goes on at the start of the next row is two.
+    wraps = np.flatnonzero(is_text[:-1, -1] & is_text[1:, 0]) + 1
+    borders = np.concatenate(
+        [
+            np.flatnonzero(flat[:1]),
+            borders,
+            np.repeat(wraps * is_text.shape[1], 2),
+            np.flatnonzero(flat[-1:]) + len(flat),
+        ]
+    )
+    if len(wraps):
+        borders.sort()
+    return borders[::2], borders[1::2]
 
 
 def _connect(start: np.ndarray, end: np.ndarray, stride: int) -> tuple[np.ndarray, list[int]]:
