@@ -7,7 +7,6 @@ from functools import partial
 from itertools import chain, islice
 
 import numpy as np
-from torch.utils.data import Subset
 from tqdm import tqdm
 
 from dbnet.data.collate import Collate, cached_maps, drawn_maps
@@ -74,9 +73,24 @@ def val_loader(
     return _loader(own, transform, data, targets, caches, seed=0, shuffle=False)
 
 
-def _share(records: Sequence[Record]) -> Subset[Record]:
-    """This rank's; they stay where they are."""
-    return Subset(records, distributed.shard(range(len(records))))
+class _Share(Sequence[Record]):
+    """This rank's part of the records. It makes none of them before it is asked for it."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = records
+        self.rows = distributed.shard(range(len(records)))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        if isinstance(index, slice):
+            return [self.records[row] for row in self.rows[index]]
+        return self.records[self.rows[index]]
 
 
 def _random_geometry(augment: AugmentConfig) -> list[str]:

@@ -58,8 +58,8 @@ def resample(
     y, x = np.mgrid[:rows, :columns] * float(grid) - 0.5 * (grid + 1)
     coarse = back(np.stack([x.ravel(), y.ravel()], axis=1)).astype(np.float32)
     fine = cv2.resize(coarse.reshape(rows, columns, 2), (columns * grid, rows * grid))
-    fine = np.ascontiguousarray(fine[grid:, grid:][:height, :width])
-    return cv2.remap(paper, fine, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = cv2.split(fine[grid:, grid:][:height, :width])
+    return cv2.remap(paper, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def photograph(
@@ -129,7 +129,7 @@ def _outline(rng: np.random.Generator, warp: Warp, shape: tuple[int, int]) -> np
         np.stack([across, height - teeth], axis=1)[::-1],
         np.stack([np.zeros(40), down], axis=1)[::-1],
     ]
-    return np.int32(np.round(warp.points(np.concatenate(sides)) * 16))
+    return np.round(warp.points(np.concatenate(sides)) * 16).astype(np.int32)
 
 
 def scan(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -145,7 +145,7 @@ def scan(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> np.nd
     image = cv2.LUT(image, np.clip(levels, rng.uniform(0, 50), 255).astype(np.uint8))
     for spot in rng.random((rng.integers(0, 30), 2)) * mask.shape[::-1]:
         grey = int(rng.integers(0, 160))
-        cv2.circle(image, np.int32(spot).tolist(), int(rng.integers(0, 2)), (grey,) * 3, -1)
+        cv2.circle(image, (int(spot[0]), int(spot[1])), int(rng.integers(0, 2)), (grey,) * 3, -1)
     if rng.random() < 0.12:
         thick = rng.integers(2, 5)
         image[:thick] = image[:, :thick] = rng.integers(0, 60)
@@ -191,6 +191,7 @@ def desk(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
         x, y = y, x
     kind = rng.choice(["wood", "cloth", "plain", "tiles"], p=[0.35, 0.2, 0.35, 0.1])
     bumps = enlarge(rng.normal(0, 1, (4, 7)).astype(np.float32), size)
+    colour: tuple[int, int, int] | np.ndarray
     if kind == "wood":
         fibres = enlarge(rng.normal(0, 1, (4, size[1] // 2)).astype(np.float32), size)
         relief = 0.35 * np.sin(x / rng.uniform(4, 14) + 2.5 * bumps + 0.01 * y) + 0.3 * fibres

@@ -41,11 +41,11 @@ def grain(
     rng: np.random.Generator, image: np.ndarray, strength: float, *, blur: float, channels: int
 ) -> np.ndarray:
     """Add noise with a standard deviation of `strength` grey levels, grey (1) or coloured (3)."""
-    tile = rng.standard_normal((_TILE, _TILE, channels), np.float32)
+    draws: np.ndarray = rng.standard_normal((_TILE, _TILE, channels), np.float32)
     if blur:
-        tile = cv2.GaussianBlur(tile, (0, 0), blur).reshape(_TILE, _TILE, channels)
-        tile /= tile.std()
-    tile = np.clip(tile * 32 + 128, 0, 255).astype(np.uint8).repeat(3 // channels, axis=2)
+        draws = cv2.GaussianBlur(draws, (0, 0), blur).reshape(_TILE, _TILE, channels)
+        draws /= draws.std()
+    tile = np.clip(draws * 32 + 128, 0, 255).astype(np.uint8).repeat(3 // channels, axis=2)
     height, width = image.shape[:2]
     noise = np.tile(tile, (-(-height // _TILE), -(-width // _TILE), 1))[:height, :width]
     return cv2.addWeighted(image, 1, noise, strength / 32, -4 * strength)
@@ -88,7 +88,8 @@ def print_ink(
         ink = cv2.multiply(ink, cv2.resize(pores, (width, height)), scale=1 / 255)
     if rng.random() < 0.15:
         for x in rng.integers(0, width, rng.integers(1, 4)):
-            ink[:, x : x + rng.integers(1, 3)] //= 3
+            dead = np.s_[:, x : x + rng.integers(1, 3)]
+            ink[dead] = ink[dead] // 3
     colour = np.full(3, rng.uniform(0, 40) if scanned else rng.uniform(20, 85))
     if rng.random() < 0.15:
         colour += (rng.uniform(20, 50), 10, rng.uniform(50, 90))
@@ -104,7 +105,7 @@ def stamp(rng: np.random.Generator, sheet: np.ndarray, size: int) -> tuple[np.nd
     (h, w), pad = word.shape, size // 2 + 4
     side = int(np.hypot(h, w)) + 4 * size
     top, left = (side - h) // 2, (side - w) // 2
-    ink = np.zeros((side, side), np.uint8)
+    ink: np.ndarray = np.zeros((side, side), np.uint8)
     ink[top : top + h, left : left + w] = word
     centre, line = (side // 2, side // 2), max(2, size // 8)
     if rng.random() < 0.7:

@@ -11,7 +11,7 @@ def pen_stroke(points: np.ndarray, shape: tuple[int, int], thickness: int) -> np
     """A smooth line through points (n, 2), x y, uint8 (H, W)."""
     ink = np.zeros(shape, np.uint8)
     smooth = cv2.GaussianBlur(points.astype(np.float32), (1, 3), 0)
-    cv2.polylines(ink, [np.int32(np.round(smooth * 8))], False, 225, thickness, cv2.LINE_AA, 3)
+    cv2.polylines(ink, [np.round(smooth * 8).astype(np.int32)], False, 225, thickness, cv2.LINE_AA, 3)
     return ink
 
 
@@ -69,7 +69,7 @@ def logo(rng: np.random.Generator, ems: float, em: int) -> np.ndarray:
     elif shape == 2:
         peaks = np.array([[0, 0.7], [0.2, 0], [0.4, 0.6], [0.7, 0], [0.7, 0.7]])
         peaks += 0.3 * rng.random((5, 2))
-        cv2.fillPoly(ink, [np.int32(peaks * (w - 1, h - 1))], 255, aa)
+        cv2.fillPoly(ink, [(peaks * (w - 1, h - 1)).astype(np.int32)], 255, aa)
     else:
         cv2.rectangle(ink, (0, 0), (w - 1, h - 1), 255, max(2, h // 12))
         cv2.circle(ink, centre, h // 3, 255, -1, aa)

@@ -40,7 +40,7 @@ class _Piece(NamedTuple):
     ink: np.ndarray  # uint8 (h, w)
     x: int
     y: int
-    text: str | None  # of a word; None: a graphic
+    text: str  # of a word; "": a graphic
     line: tuple[int, float]  # of a word: number of the line and its em in pixels
     erases: bool  # white on what is black already
 
@@ -104,7 +104,7 @@ class _Setter:
         ink: np.ndarray,
         x: float,
         y: float,
-        text: str | None = None,
+        text: str = "",
         line: tuple[int, float] = (0, 0.0),
     ) -> None:
         self.pieces.append(_Piece(ink, self.left + round(x), round(y), text, line, False))
@@ -122,7 +122,7 @@ class _Setter:
         for piece in pieces:
             area = ink[piece.y :, piece.x :][: piece.ink.shape[0], : piece.ink.shape[1]]
             area[:] = cv2.subtract(area, piece.ink) if piece.erases else np.maximum(area, piece.ink)
-        words = [piece for piece in pieces if piece.text is not None]
+        words = [piece for piece in pieces if piece.text]
         groups = _lines(words) if level == "lines" else [[word] for word in words]
         texts = [" ".join(word.text for word in group) for group in groups]
         return Sheet(ink, [_box(group) for group in groups], texts, self.size)
@@ -187,7 +187,7 @@ class _Setter:
             x0, x1 = max(0, x0 - pad), min(x1 + pad, self.width + 2 * self.left)
         bar = np.full((height, x1 - x0), 255, np.uint8)
         words = [word._replace(erases=True) for word in words]
-        self.pieces[first:] = [_Piece(bar, x0, round(self.y), None, (0, 0.0), False), *words]
+        self.pieces[first:] = [_Piece(bar, x0, round(self.y), "", (0, 0.0), False), *words]
 
     def rule(self, row: Row) -> None:
         height = round(0.8 * self.size * self.leading)

@@ -139,8 +139,8 @@ def _items(shop: Shop, layout: str, words: int, columns: int) -> tuple[list[Row]
         if rng.random() < 0.05 and form != "grid":
             cut = shop.rounded(-0.1 * count * unit)
             total += cut
-            cells = left(shop.say("discount"), 0.04, 0.6), right(shop.amount(cut), 0.7, 0.93)
-            body.append(Row("text", cells))
+            discount = left(shop.say("discount"), 0.04, 0.6), right(shop.amount(cut), 0.7, 0.93)
+            body.append(Row("text", discount))
     heads: list[Row] = []
     if form in ("table", "grid") or rng.random() < 0.5:
         cells = tuple(

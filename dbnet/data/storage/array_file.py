@@ -32,9 +32,9 @@ def write_arrays(path: Path, key: str, info: Any, arrays: dict[str, np.ndarray])
         end += _padded(array.nbytes)
     header = json.dumps({"key": key, "info": info, "arrays": layout}).encode()
     header = header.ljust(_padded(_HEAD.size + len(header)) - _HEAD.size)
-    pieces = [_HEAD.pack(_MAGIC, len(header)), header]
+    pieces: list[bytes | memoryview] = [_HEAD.pack(_MAGIC, len(header)), header]
     for array in arrays.values():
-        pieces += [array.reshape(-1).view(np.uint8), bytes(_padded(array.nbytes) - array.nbytes)]
+        pieces += [array.reshape(-1).view(np.uint8).data, bytes(_padded(array.nbytes) - array.nbytes)]
     path.parent.mkdir(parents=True, exist_ok=True)
     checksum = 0
     with replacing(path) as draft, draft.open("wb") as file:

@@ -70,7 +70,7 @@ class TargetCache:
         Raises ValueError as `make_targets` does.
         """
         key = self._key(polygons, ignored, height, width)
-        entry = self.store.read(key)
+        entry: bytes | memoryview | None = self.store.read(key)
         if entry is None:
             maps = make_targets(
                 polygons,
@@ -79,8 +79,8 @@ class TargetCache:
                 width,
                 **vars(self.targets),
             )
-            entry = self._encode(maps)
-            self.store.write(key, entry)
+            entry = encoded = self._encode(maps)
+            self.store.write(key, encoded)
         return self._decode(entry, height, width, flipped)
 
     __call__ = get
@@ -96,10 +96,10 @@ class TargetCache:
         digest = hashlib.blake2b(digest_size=KEY_BYTES)
         digest.update(struct.pack("<I4d2I", _TARGETS_VERSION, *parameters, height, width))
         digest.update(repr(library_versions()).encode())
-        digest.update(np.array([len(polygons), *map(len, polygons)]))
-        digest.update(np.ascontiguousarray(ignored, bool))
+        digest.update(np.array([len(polygons), *map(len, polygons)]).data)
+        digest.update(np.ascontiguousarray(ignored, bool).data)
         if polygons:
-            digest.update(np.concatenate(polygons))
+            digest.update(np.concatenate(polygons).data)
         return digest.digest()
 
     def _encode(self, maps: TargetMaps) -> bytes:
@@ -126,8 +126,10 @@ class TargetCache:
         top, left, rows, columns = _RECTANGLE.unpack_from(entry)
         data = np.frombuffer(entry, np.uint8, offset=_RECTANGLE.size)
         size = rows * columns
-        levels = data[:size].reshape(rows, columns)
-        binary = np.unpackbits(data[size:], count=3 * size).reshape(3, rows, columns)
+        levels: np.ndarray = data[:size].reshape(rows, columns)
+        binary: list[np.ndarray] = [
+            *np.unpackbits(data[size:], count=3 * size).reshape(3, rows, columns)
+        ]
         if flipped:
             left = width - left - columns
             levels = cv2.flip(levels, 1)
@@ -165,12 +167,12 @@ class ImageCache:
         Raises ValueError, naming the file, as `load_sample` does.
         """
         key = self._key(record.image_path, image_size)
-        entry = self.store.read(key)
+        entry: bytes | memoryview | None = self.store.read(key)
         if entry is None:
             sample = load_sample(record, geometry)
             sample = warp(sample, letterbox(sample.orig_size, image_size), image_size)
-            entry = _encode_image(sample)
-            self.store.write(key, entry)
+            entry = encoded = _encode_image(sample)
+            self.store.write(key, encoded)
         image, orig_size = _decode_image(entry)
         matrix = letterbox(orig_size, image_size)
         return Sample(

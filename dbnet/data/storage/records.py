@@ -88,8 +88,8 @@ def _rebuilt(folder: str, arrays: RecordArrays) -> Records:
 
 def map_records(folder: str, path: Path, key: str) -> Records:
     """Records whose arrays stay in the file. Raises ValueError where it is not the one of `key`."""
-    _, arrays = map_arrays(path, key)
-    arrays = RecordArrays(**{name: arrays[name] for name in RecordArrays._fields})
+    _, mapped = map_arrays(path, key)
+    arrays = RecordArrays(**{name: mapped[name] for name in RecordArrays._fields})
     return Records(folder=Path(folder), arrays=arrays, file=(path, key))
 
 
@@ -124,7 +124,7 @@ def join(parts: list[RecordArrays], order: Sequence[int]) -> RecordArrays:
         spans = list(pairwise(starts[:, column].tolist()))
         joined.append(np.concatenate([whole[:0], *(whole[slice(*spans[i])] for i in order)]))
     moved = np.cumsum(sizes[np.array(order, np.int64)], axis=0)
-    return RecordArrays(*joined, starts=np.vstack([starts[:1], moved]))
+    return RecordArrays(*joined, np.vstack([starts[:1], moved]))
 
 
 def _encoded(text: str) -> bytes:
