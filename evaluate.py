@@ -88,7 +88,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     precision = resolve_precision(cfg.precision, device)
     payload = load_checkpoint(checkpoint)
     model = fuse_batch_norms(build_model(payload))
-    model.to(device, memory_format=torch.channels_last)
+    model.to(device).to(memory_format=torch.channels_last)
     with distributed.main_first():
         records = load_records(cfg.data, [cfg.split])[cfg.split]
     loader = val_loader(records, cfg.data, cfg.targets)
@@ -110,6 +110,11 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     scoring = open_pool(cfg.data.scoring_workers, postprocess, metrics, device)
     with scoring as pool:
         with tqdm(total=own, desc="evaluate", **bar_style) as bar:
+
+            def keep(result: ImageResult) -> None:
+                results.append(result)
+                bar.update()
+
             figures = evaluate(
                 model,
                 DBLoss(cfg.loss),
@@ -120,7 +125,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
                 dtype=autocast_dtype(precision),
                 timer=timer,
                 pool=pool,
-                on_image=lambda result: (results.append(result), bar.update()),
+                on_image=keep,
             )
         with tqdm(total=own, desc="oracle", **bar_style) as bar:
             oracle = evaluate_oracle(counted(loader, bar.update), postprocess, metrics, pool)

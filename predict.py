@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,20 +44,16 @@ def parse() -> PredictConfig:
             from dbnet.inference.networks import trained_settings
 
             found = trained_settings(Path(onnx))
-            source, side, ratio = {"onnx": Path(onnx)}, found.image_size, found.shrink_ratio
+            cfg = PredictConfig(images=tyro.MISSING, onnx=Path(onnx))
+            side, ratio = found.image_size, found.shrink_ratio
             postprocess = found.postprocess
         else:
             checkpoint = find_weights(cli.value_of("--checkpoint"))
             trained = trained_with(checkpoint, Config, may_import_torch=not cli.asks_for_help())
-            source, side = {"checkpoint": checkpoint}, trained.data.image_size
+            cfg = PredictConfig(images=tyro.MISSING, checkpoint=checkpoint)
+            side = trained.data.image_size
             ratio, postprocess = trained.targets.shrink_ratio, trained.postprocess
-        return PredictConfig(
-            images=tyro.MISSING,
-            **source,
-            image_size=side,
-            shrink_ratio=ratio,
-            postprocess=postprocess,
-        )
+        return replace(cfg, image_size=side, shrink_ratio=ratio, postprocess=postprocess)
 
     return cli.parse(
         PredictConfig,

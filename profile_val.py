@@ -116,7 +116,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         check_output(cfg.out or Path("runs"), WRITTEN if cfg.out else ())
     device = resolve_device(cfg.device)
     precision = resolve_precision(cfg.precision, device)
-    where = {"device": device, "dtype": autocast_dtype(precision)}
+    where: dict[str, Any] = {"device": device, "dtype": autocast_dtype(precision)}
     ranks = distributed.world()
     checkpoint = cfg.checkpoint
     if checkpoint:
@@ -132,7 +132,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         torch.manual_seed(0)  # all ranks draw the same
         model = DBNet(**model_args)
         print("no checkpoint: RANDOM weights; post-process and metric see noise, not text")
-    model.to(device, memory_format=torch.channels_last)
+    model.to(device).to(memory_format=torch.channels_last)
     criterion = DBLoss(cfg.loss)
     with distributed.main_first():
         # Other ranks have other devices: only rank 0 compares.
@@ -267,7 +267,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         "ranks": ranks,
         "cache": cache,
         "metrics": figures,
-        "stages": {name: s._asdict() for name, s in stages.items()},
+        "stages": {name: vars(s) for name, s in stages.items()},
         "naive": naive,
         "series": {"stages": timer.durations} | recording.series(cfg.data.batch_size),
         "slowest": recording.slowest(records),
@@ -349,9 +349,9 @@ def compared_settings(
 ) -> dict[str, Any]:
     """What two profiles must share to be compared."""
     data = to_dict(cfg.data)
-    names = ("image_size", "batch_size", "num_workers", "cache", "root")
-    names += ("drawn_val", "drawn_seed", "drawn_level", "drawn_style")
-    settings = {f"data.{name}": data[name] for name in names}
+    read = ("image_size", "batch_size", "num_workers", "cache", "root")
+    drawn = ("drawn_val", "drawn_seed", "drawn_level", "drawn_style")
+    settings = {f"data.{name}": data[name] for name in read + drawn}
     for section in ("targets", "postprocess", "metric"):
         settings[section] = to_dict(getattr(cfg, section))
     where = {"device": device, "precision": precision, "images": images, "ranks": ranks}

@@ -7,10 +7,10 @@ of the graph. Output `prob_map`: float32 (N, 1, H, W), 0..1. The metadata holds,
 rest of a detector needs: image_size, shrink_ratio, postprocess.
 """
 
-import io
 import json
 import os
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from dbnet.checkpoint import build_model, load_checkpoint
+from dbnet.checkpoint import Checkpoint, build_model, load_checkpoint
 from dbnet.errors import InputError, one_line
 from dbnet.inference.onnx import SETTINGS, OnnxNetwork, optional
 from dbnet.model.dbnet import DBNet
@@ -53,7 +53,7 @@ def main(*, out: Path, checkpoint: Path = Path("weights/dbnet-efficientnet_lite0
     )
 
 
-def settings_of(payload: dict[str, Any], path: Path) -> dict[str, Any]:
+def settings_of(payload: Checkpoint, path: Path) -> dict[str, Any]:
     """The settings behind a checkpoint that a run without it needs; see `OnnxNetwork.settings`.
 
     Raises:
@@ -100,21 +100,21 @@ def to_onnx(model: DBNet, settings: dict[str, Any]) -> bytes:
     """Contents of an ONNX file with `settings` in its metadata; `model` changes to eval mode."""
     onnx = optional("onnx")
     free = {0: "N", 2: "H", 3: "W"}
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        file = Path(folder, "network.onnx")
         # PyTorch's newer exporter needs onnxscript on top and gives no better graph here.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             _Predict(model).eval(),
             (torch.zeros(2, 3, 64, 96, dtype=torch.uint8),),
-            buffer,
+            file,
             dynamo=False,
             opset_version=_OPSET,
             input_names=["images"],
             output_names=["prob_map"],
             dynamic_axes={"images": free, "prob_map": free},
         )
-    proto = onnx.load_model_from_string(buffer.getvalue())
+        proto = onnx.load(file)
     onnx.helper.set_model_props(proto, {name: json.dumps(settings[name]) for name in SETTINGS})
     onnx.checker.check_model(proto)
     return proto.SerializeToString()

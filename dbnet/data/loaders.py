@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain, islice
+from typing import overload
 
 import numpy as np
 from tqdm import tqdm
@@ -69,7 +70,7 @@ def val_loader(
     _print_cached("validation", data, [])
     if caches is None:
         caches = open_caches(data, targets)
-    own = _share(records)
+    own = _Share(records)
     return _loader(own, transform, data, targets, caches, seed=0, shuffle=False)
 
 
@@ -150,7 +151,7 @@ def fill_cache(
     """
     data = dataclasses.replace(data, persistent_workers=False)
     caches = open_caches(data, targets)
-    own = _share(records["train"])
+    own = _Share(records["train"])
     train = train_loader(own, data, augment, targets, seed=0, caches=caches)
     train.sampler.split = None  # all of its own
     val = val_loader(records["val"], data, targets, caches=caches)

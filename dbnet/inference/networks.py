@@ -5,13 +5,16 @@ import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dbnet.errors import InputError
 from dbnet.inference.onnx import OnnxNetwork
 from dbnet.inference.windows import Network
 from dbnet.section import from_stored
 from dbnet.settings import DataConfig, PostprocessConfig, TargetsConfig
+
+if TYPE_CHECKING:  # torch is slow to import
+    from dbnet.checkpoint import Checkpoint
 
 # Of Linux: NVIDIA's and AMD's drivers, NVIDIA's embedded boards, and Windows' GPUs inside WSL.
 _GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/nvhost-gpu", "/dev/dxg")
@@ -87,7 +90,7 @@ def trained_settings(weights: Path) -> Trained:
     return _trained(checkpoint_settings(load_checkpoint(weights), weights), weights)
 
 
-def checkpoint_settings(payload: dict[str, Any], path: Path) -> dict[str, Any]:
+def checkpoint_settings(payload: "Checkpoint", path: Path) -> dict[str, Any]:
     """Of a checkpoint's settings those that a run without it needs; see `OnnxNetwork.settings`.
 
     Raises:

@@ -14,7 +14,7 @@ class BatchMetric(ABC):
         self,
         det_polygons: Sequence[Sequence[np.ndarray]],
         gt_polygons: Sequence[Sequence[np.ndarray]],
-        ignored: Sequence[Sequence[bool]],
+        ignored: Sequence[Sequence[bool] | np.ndarray],
         texts: Sequence[Sequence[str] | None],
         image_sizes: Sequence[tuple[int, int] | None],
     ) -> list[dict[str, float]]: ...

@@ -79,7 +79,7 @@ class CLEval(BatchMetric):
         self,
         det_polygons: Sequence[Sequence[np.ndarray]],
         gt_polygons: Sequence[Sequence[np.ndarray]],
-        ignored: Sequence[Sequence[bool]],
+        ignored: Sequence[Sequence[bool] | np.ndarray],
         texts: Sequence[Sequence[str] | None],
         image_sizes: Sequence[tuple[int, int] | None],
     ) -> list[dict[str, float]]:
@@ -139,7 +139,7 @@ class CLEval(BatchMetric):
     def _ground_truth(
         self,
         polygons: Sequence[Sequence[np.ndarray]],
-        ignored: Sequence[Sequence[bool]],
+        ignored: Sequence[Sequence[bool] | np.ndarray],
         texts: Sequence[Sequence[str] | None],
         image_sizes: Sequence[tuple[int, int] | None],
     ) -> GroundTruth:

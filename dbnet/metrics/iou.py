@@ -66,7 +66,7 @@ class IoUMetric(BatchMetric):
         self,
         det_polygons: Sequence[Sequence[np.ndarray]],
         gt_polygons: Sequence[Sequence[np.ndarray]],
-        ignored: Sequence[Sequence[bool]],
+        ignored: Sequence[Sequence[bool] | np.ndarray],
         texts: Sequence[Sequence[str] | None],
         image_sizes: Sequence[tuple[int, int] | None],
     ) -> list[dict[str, float]]:
@@ -108,7 +108,9 @@ class IoUMetric(BatchMetric):
         self._totals = state
 
     def _ground_truth(
-        self, polygons: Sequence[Sequence[np.ndarray]], ignored: Sequence[Sequence[bool]]
+        self,
+        polygons: Sequence[Sequence[np.ndarray]],
+        ignored: Sequence[Sequence[bool] | np.ndarray],
     ) -> _GroundTruth:
         """The measured annotations, from an earlier call with the same content if there was one."""
         ragged, offsets = checked(polygons, "ground truth")

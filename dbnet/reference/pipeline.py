@@ -43,7 +43,7 @@ def target_maps(
 
 
 def reference_pipeline(
-    records: list[Record],
+    records: Sequence[Record],
     data: EvalDataConfig,
     targets: TargetsConfig,
     postprocess: PostprocessConfig,
@@ -100,7 +100,7 @@ class ReferenceCLEval:
         self,
         det_polygons: Sequence[Sequence[np.ndarray]],
         gt_polygons: Sequence[Sequence[np.ndarray]],
-        ignored: Sequence[Sequence[bool]],
+        ignored: Sequence[Sequence[bool] | np.ndarray],
         texts: Sequence[Sequence[str] | None],
         image_sizes: Sequence[tuple[int, int] | None],
     ) -> list[dict[str, float]]:
@@ -110,7 +110,7 @@ class ReferenceCLEval:
         self,
         det_polygons: Sequence[np.ndarray],
         gt_polygons: Sequence[np.ndarray],
-        ignored: Sequence[bool],
+        ignored: Sequence[bool] | np.ndarray,
         texts: Sequence[str] | None,
     ) -> dict[str, float]:
         quads = [min_area_quad(polygon) for polygon in det_polygons]
@@ -150,7 +150,7 @@ class ReferenceIoU:
         self,
         det_polygons: Sequence[Sequence[np.ndarray]],
         gt_polygons: Sequence[Sequence[np.ndarray]],
-        ignored: Sequence[Sequence[bool]],
+        ignored: Sequence[Sequence[bool] | np.ndarray],
         texts: Sequence[Sequence[str] | None],
         image_sizes: Sequence[tuple[int, int] | None],
     ) -> list[dict[str, float]]:

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +51,8 @@ class StageTimer:
         return {stage: sum(values) for stage, values in self.durations.items()}
 
 
-class StageStats(NamedTuple):
+@dataclass(frozen=True)
+class StageStats:
     """Durations of one stage in seconds; all but total and count are per batch."""
 
     count: int

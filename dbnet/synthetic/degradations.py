@@ -43,8 +43,8 @@ def grain(
     """Add noise with a standard deviation of `strength` grey levels, grey (1) or coloured (3)."""
     draws: np.ndarray = rng.standard_normal((_TILE, _TILE, channels), np.float32)
     if blur:
-        draws = cv2.GaussianBlur(draws, (0, 0), blur).reshape(_TILE, _TILE, channels)
-        draws /= draws.std()
+        blurred = cv2.GaussianBlur(draws, (0, 0), blur).reshape(_TILE, _TILE, channels)
+        draws = blurred / blurred.std()
     tile = np.clip(draws * 32 + 128, 0, 255).astype(np.uint8).repeat(3 // channels, axis=2)
     height, width = image.shape[:2]
     noise = np.tile(tile, (-(-height // _TILE), -(-width // _TILE), 1))[:height, :width]

@@ -11,7 +11,9 @@ def pen_stroke(points: np.ndarray, shape: tuple[int, int], thickness: int) -> np
     """A smooth line through points (n, 2), x y, uint8 (H, W)."""
     ink = np.zeros(shape, np.uint8)
     smooth = cv2.GaussianBlur(points.astype(np.float32), (1, 3), 0)
-    cv2.polylines(ink, [np.round(smooth * 8).astype(np.int32)], False, 225, thickness, cv2.LINE_AA, 3)
+    cv2.polylines(
+        ink, [np.round(smooth * 8).astype(np.int32)], False, 225, thickness, cv2.LINE_AA, 3
+    )
     return ink
 
 

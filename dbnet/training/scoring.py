@@ -110,7 +110,7 @@ def _measure(metric: Metric, truth: Truth, found: list[Detections]) -> list[dict
 def _update(metric: Metric, truth: Truth, found: list[Detections]) -> list[dict[str, float]]:
     polygons = [each.polygons for each in found]
     annotated = (truth.orig_polygons, truth.ignored, truth.texts, truth.orig_sizes)
-    return metric.update_batch(polygons, *annotated)  # type: ignore[arg-type]
+    return metric.update_batch(polygons, *annotated)
 
 
 def _named(image_id: str, error: Exception) -> Exception:

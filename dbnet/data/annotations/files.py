@@ -217,19 +217,19 @@ def json_members(
                 reason = "Expecting property name enclosed in double quotes"
                 raise json.JSONDecodeError(reason, text, at)
             name, at = decoder.raw_decode(text, at)
-            at = _BLANKS.match(text, at).end()
+            at = _after_blanks(text, at)
             if text[at : at + 1] != ":":
                 raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
-            value, at = decoder.raw_decode(text, _BLANKS.match(text, at + 1).end())
+            value, at = decoder.raw_decode(text, _after_blanks(text, at + 1))
             if name in names:
                 problems.append(_twice(path, name, value))
             else:
                 names.add(name)
                 yield name, value
-            at = _BLANKS.match(text, at).end()
+            at = _after_blanks(text, at)
             more = text[at : at + 1] == ","
             if more:
-                at = _BLANKS.match(text, at + 1).end()
+                at = _after_blanks(text, at + 1)
             elif text[at : at + 1] != "}":
                 raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
         at += 1
@@ -243,6 +243,11 @@ def json_members(
 
 _BLANK = r"[ \t\n\r]*"
 _BLANKS = re.compile(_BLANK)
+
+
+def _after_blanks(text: str, at: int) -> int:
+    blanks = _BLANKS.match(text, at)
+    return blanks.end() if blanks else at
 
 
 @contextmanager

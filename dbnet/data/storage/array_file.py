@@ -34,7 +34,10 @@ def write_arrays(path: Path, key: str, info: Any, arrays: dict[str, np.ndarray])
     header = header.ljust(_padded(_HEAD.size + len(header)) - _HEAD.size)
     pieces: list[bytes | memoryview] = [_HEAD.pack(_MAGIC, len(header)), header]
     for array in arrays.values():
-        pieces += [array.reshape(-1).view(np.uint8).data, bytes(_padded(array.nbytes) - array.nbytes)]
+        pieces += [
+            array.reshape(-1).view(np.uint8).data,
+            bytes(_padded(array.nbytes) - array.nbytes),
+        ]
     path.parent.mkdir(parents=True, exist_ok=True)
     checksum = 0
     with replacing(path) as draft, draft.open("wb") as file:
@@ -66,11 +69,11 @@ def map_arrays(path: Path, key: str) -> tuple[Any, dict[str, np.ndarray]]:
     try:
         with path.open("rb") as file:
             magic, length = _HEAD.unpack(file.read(_HEAD.size))
-            header = json.loads(file.read(length)) if magic == _MAGIC else {"key": None}
+            header: dict[str, Any] = json.loads(file.read(length)) if magic == _MAGIC else {}
             content = np.asarray(np.memmap(file, np.uint8, "r"))  # of this file, not a newer one
     except (OSError, ValueError, struct.error) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
-    if header["key"] != key:
+    if header.get("key") != key:
         raise InputError(f"{path}: was made anew by another program; start again")
     arrays = {}
     for name, (dtype, shape, offset) in header["arrays"].items():

@@ -118,13 +118,13 @@ def join(parts: list[RecordArrays], order: Sequence[int]) -> RecordArrays:
     """The images of all parts, counted through, in this order."""
     sizes = np.concatenate([np.diff(part.starts, axis=0) for part in parts])  # (n, 4)
     starts = np.vstack([np.zeros((1, 4), np.int64), np.cumsum(sizes, axis=0)])
-    joined = []
+    joined: list[np.ndarray] = []
     for column, values in enumerate(zip(*(part[:-1] for part in parts), strict=True)):
         whole = np.concatenate(values)
         spans = list(pairwise(starts[:, column].tolist()))
         joined.append(np.concatenate([whole[:0], *(whole[slice(*spans[i])] for i in order)]))
     moved = np.cumsum(sizes[np.array(order, np.int64)], axis=0)
-    return RecordArrays(*joined, np.vstack([starts[:1], moved]))
+    return RecordArrays._make([*joined, np.vstack([starts[:1], moved])])
 
 
 def _encoded(text: str) -> bytes:
