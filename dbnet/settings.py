@@ -55,6 +55,10 @@ class EvalDataConfig(Section, prefix="data"):
     """Files or folders of annotations that are not in a usual place."""
     follow_links: bool = False
     """Allow links that lead out of ROOT, and read linked folders."""
+    val_fraction: Annotated[float, Range(ge=0, lt=1)] = 0.0
+    """Share of the images that is held back for validation, where ROOT has no val split."""
+    val_seed: Annotated[int, Range(ge=0, lt=2**63)] = 0
+    """Another seed holds other images back."""
     ignore_marks: tuple[str, ...] = (
         "###",
         "difficult",
@@ -120,6 +124,20 @@ class EvalDataConfig(Section, prefix="data"):
                 self.root is not None or getattr(self, name) in (SplitPaths(), False),
                 f"{self.flag(name)}: is for your own images; without --data.root, all are drawn",
             )
+        require(
+            self.root is not None or not self.val_fraction,
+            "--data.val-fraction: is for your own images; drawn receipts have a val split",
+        )
+        for name in ("images", "annotations"):
+            require(
+                not self.val_fraction or getattr(self, name).val is None,
+                f"--data.val-fraction: takes val from the training images; leave "
+                f"{self.flag(name)}.val or the fraction out (--data.val-fraction 0)",
+            )
+        require(
+            not self.val_seed or self.val_fraction > 0,
+            "--data.val-seed: is for --data.val-fraction",
+        )
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,19 @@
 """Where the splits lie by the settings; looked at before PyTorch is imported."""
 
 from dbnet.data.annotations.find import Where, find_source
+from dbnet.data.annotations.sides import Side
 from dbnet.runtime.torchrun import is_started_by_torchrun
 from dbnet.settings import EvalDataConfig
 
 
 def where_of(cfg: EvalDataConfig, split: str) -> Where:
-    """The places that the settings name for this split."""
+    """The places that the settings name for this split; both parts of one have the same."""
+    side = None
+    if cfg.val_fraction and split in ("train", "val"):
+        side = Side(split == "val", cfg.val_fraction, cfg.val_seed)
+        split = "train"
     images, annotations = (getattr(paths, split, None) for paths in (cfg.images, cfg.annotations))
-    return Where(images, annotations, cfg.follow_links)
+    return Where(images, annotations, cfg.follow_links, side)
 
 
 def check_places(cfg: EvalDataConfig, splits: list[str]) -> None:

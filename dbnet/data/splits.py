@@ -95,6 +95,7 @@ def check(cfg: DataConfig, splits: list[str]) -> int:
     reports = {split: report for split, (_, report) in scanned.items()}
     print(summary_table(reports, image_size=cfg.image_size))
     problems = [problem for report in reports.values() for problem in report.problems]
+    problems = [*dict.fromkeys(problems)]  # both parts of one folder have its file's
     problems += [
         f"{root}: {split} has no usable text; annotate some first"
         for split, report in reports.items()

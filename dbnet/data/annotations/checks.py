@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from tqdm import tqdm
 from dbnet.data.annotations.files import LINKS_HINT, Entry, Source, Word, inside, listed
 from dbnet.data.annotations.names import ImageNames
 from dbnet.data.annotations.outlines import OUTSIDE, Fate, mended_polygons
+from dbnet.data.annotations.sides import Side
 from dbnet.data.images import Header, read_header
 from dbnet.data.storage.records import RecordArrays, join, pack
 from dbnet.errors import InputError
@@ -131,12 +132,17 @@ _LARGEST_FRACTION = 1.01  # boxes often reach a little over the border
 
 
 def check_entries(
-    source: Source, entries: Iterator[Entry], *, ignore_marks: Collection[str]
+    source: Source,
+    entries: Iterator[Entry],
+    *,
+    ignore_marks: Collection[str],
+    side: Side | None = None,
 ) -> Checked:
     """Checked and packed in chunks, so that a large split is never in memory as objects.
 
     Args:
         ignore_marks: marks, labels and transcriptions that ignore a text, lower case.
+        side: the images that are meant; None: all. Those that cannot be used count for train.
     """
     parts: list[RecordArrays] = []
     names: list[str] = []
@@ -151,8 +157,10 @@ def check_entries(
         tqdm(desc=f"reading {source.images.name}", unit="image", leave=False) as bar,
     ):
         while chunk := list(islice(entries, _CHUNK)):
-            images = pool.map(partial(_image_of, source, image_names), chunk)
-            usable = map(tally.add, chunk, images)
+            images = [*pool.map(partial(_image_of, source, image_names), chunk)]
+            is_meant = [*pool.map(partial(_is_meant, source.images, side), images)]
+            tally.annotated.update(i.name for i in images if isinstance(i, _Image))
+            usable = map(tally.add, compress(chunk, is_meant), compress(images, is_meant))
             fit = [entry for entry in usable if entry is not None]
             records, changed = _check_words(source.images, fit, ignore_marks, marks)
             fates += changed
@@ -212,6 +220,13 @@ def _image_of(source: Source, names: ImageNames, entry: Entry) -> _Image | Input
         return error
     except ValueError as error:  # a name with a zero byte
         return InputError(f"{entry.place}: {entry.name!r}: {error}")
+
+
+def _is_meant(folder: Path, side: Side | None, image: _Image | InputError | str) -> bool:
+    """Whether the image is on the side that is meant; those that cannot be used are on train's."""
+    if side is None:
+        return True
+    return side.holds(folder / image.name) if isinstance(image, _Image) else not side.is_val
 
 
 def _other_size(entry: Entry, header: Header) -> str:

@@ -16,9 +16,11 @@ from dbnet.data.annotations.roots import (
     is_named_for,
     names_of,
     unfit_root,
+    unsplit_images,
     usual_image_folder,
     without_images,
 )
+from dbnet.data.annotations.sides import Side
 from dbnet.data.image_files import IMAGE_SUFFIXES
 from dbnet.errors import InputError
 
@@ -35,6 +37,8 @@ class Where:
     """File or folder of annotations, below the root or absolute; None: looked for."""
     follow_links: bool = False
     """Links may lead to files outside the root, and linked folders are read."""
+    side: Side | None = None
+    """Part of the training split that is meant, where train and val share one folder."""
 
 
 USUAL_PLACES = Where()
@@ -74,15 +78,21 @@ def find_source(root: Path, split: str, format: str, where: Where = USUAL_PLACES
     """
     if format != "auto" and format not in FORMATS:
         raise InputError(f"annotation format {format!r}: must be auto, {', '.join(FORMATS)}")
+    if where.side:
+        split = "train"
+        _refuse_val_split(root)
     explicit = [root / place for place in (where.images, where.annotations) if place]
     bounds = () if where.follow_links else tuple(p.resolve() for p in (root, *explicit))
     images = image_folder(root, split, where)
     if not inside(images, bounds):
         raise InputError(f"{images}: leads out of {root}; {LINKS_HINT}")
     asked: tuple[str, ...] = () if format == "auto" else (format,)
-    places = {place: asked for place in _explicit_places(root, where)} or _usual_places(
-        names_of(split), images.relative_to(root) if images.is_relative_to(root) else images
-    )
+    places = {place: asked for place in _explicit_places(root, where)}
+    if not places:
+        below = images.relative_to(root) if images.is_relative_to(root) else images
+        places = _usual_places(names_of(split), below)
+        if where.side and usual_image_folder(root, split) is None:
+            places = _unsplit_places(root) | places
     candidates = list(_candidates(root, images, places, links=where.follow_links))
     if not candidates and not has_images(images, links=where.follow_links):
         raise InputError(f"{images}: holds no images; put those of {split} there")
@@ -100,8 +110,8 @@ def image_folder(root: Path, split: str, where: Where) -> Path:
         return folder
     if unfit := unfit_root(root):
         raise InputError(unfit)
-    folder = usual_image_folder(root, split)
-    if folder is None:
+    folder = usual_image_folder(root, split) or (where.side and unsplit_images(root))
+    if not folder:
         raise InputError(without_images(root, split))
     return folder
 
@@ -133,6 +143,34 @@ def _usual_places(names: tuple[str, ...], images: Path) -> dict[Place, tuple[str
                 usual = places.get(place, ())
                 places[place] = usual if format in usual else (*usual, format)
     return places
+
+
+def _unsplit_places(root: Path) -> dict[Place, tuple[str, ...]]:
+    """Where annotations may lie if there are no splits: single files in the root that show their
+    format, and folders such as gts/."""
+    suffixes = {suffix for kind in KINDS.values() for suffix in kind}
+    names = sorted(path.name for path in root.iterdir() if path.suffix.lower() in suffixes)
+    seen = {name: _seen([root / name]) for name in names[:_LOOKED_AT]}
+    files = {
+        Place(name): (found.format,)
+        for name, found in seen.items()
+        if found and found.format and not _is_folder(found.format)
+    }
+    folders = {
+        Place(place.path.removesuffix("/{split}"), place.kind): (format,)
+        for format, reader in FORMATS.items()
+        for place in reader.PLACES
+        if place.path.endswith("/{split}")
+    }
+    return {**files, **folders}
+
+
+def _refuse_val_split(root: Path) -> None:
+    if folder := usual_image_folder(root, "val"):
+        raise InputError(
+            f"{folder}: is a val split, and --data.val-fraction would make another one of train; "
+            "give --data.val-fraction 0, or move the folder away"
+        )
 
 
 def _candidates(

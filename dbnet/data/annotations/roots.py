@@ -34,6 +34,13 @@ def usual_image_folder(root: Path, split: str) -> Path | None:
     return None
 
 
+def unsplit_images(root: Path) -> Path | None:
+    """The folder of a data set without splits: images/, else the root if it holds images itself."""
+    if has_images(root / "images"):
+        return root / "images"
+    return root if any(path.is_file() and _is_image(path.name) for path in root.iterdir()) else None
+
+
 def has_images(folder: Path, *, links: bool = False) -> bool:
     return any(map(_is_image, (name for name, _ in walk(folder, links=links))))
 

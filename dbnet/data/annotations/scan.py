@@ -20,6 +20,7 @@ from dbnet.data.annotations.find import USUAL_PLACES, Where, find_source
 from dbnet.data.annotations.formats import FORMATS
 from dbnet.data.annotations.outlines import Fate
 from dbnet.data.annotations.report import Report
+from dbnet.data.annotations.sides import Side
 from dbnet.data.image_files import IMAGE_SUFFIXES
 from dbnet.data.storage.records import Records
 from dbnet.errors import InputError
@@ -78,13 +79,16 @@ def scan(
     found = Findings([], [], [])
     source = Source(root, root / "images" / split, "", root, bounds=())  # while none is found
     ignoring = {mark.strip().lower() for mark in ignore_marks}
-    check = partial(check_entries, ignore_marks=ignoring)
+    check = partial(check_entries, ignore_marks=ignoring, side=where.side)
     try:
         source = find_source(root, split, format, where)
         checked = check(source, FORMATS[source.format].read(source, found))
     except ValueError as error:
         found = Findings([], [str(error)], [])
         checked = check(source, iter(()))
+    is_val_side = where.side is not None and where.side.is_val
+    if is_val_side:  # what readers tell of the whole folder counts for train
+        found = Findings([], found.problems, [])
     problems = found.problems + checked.problems
     warnings = checked.warnings
     if missing := checked.missing:
@@ -93,7 +97,10 @@ def scan(
             warnings.append(f"{line}; they are skipped")
         else:
             problems.append(f"{line}; add them, or leave them out with --data.skip-missing")
-    unused = _unused_images(source, checked.annotated)
+    records = Records(folder=source.images, arrays=checked.arrays, file=None)
+    if where.side and checked.annotated and not (len(records) or problems):
+        problems.append(_empty_side(source, where.side, len(checked.annotated)))
+    unused = [] if is_val_side else _unused_images(source, checked.annotated)
     if unused:
         warnings.append(
             f"{source.images}: {len(unused)} images without a readable annotation are not used: "
@@ -101,7 +108,6 @@ def scan(
         )
     texts = len(checked.text_heights)
     fates = [(place, Fate("dropped", why)) for place, why in found.dropped] + checked.fates
-    records = Records(folder=source.images, arrays=checked.arrays, file=None)
     return records, Report(
         format=source.format,
         images=len(records),
@@ -126,6 +132,13 @@ def scan(
 def _unused_images(source: Source, annotated: Collection[str]) -> list[str]:
     names = list_files(source.images, IMAGE_SUFFIXES, links=not source.bounds)
     return [name for name in names if name not in annotated]
+
+
+def _empty_side(source: Source, side: Side, images: int) -> str:
+    return (
+        f"{source.images}: --data.val-fraction {side.fraction:g} leaves none of {images} images to "
+        f"{'val' if side.is_val else 'train'}; give another one, or another --data.val-seed"
+    )
 
 
 def _reasons(fates: list[tuple[str, Fate]], verdict: str) -> dict[str, int]:

@@ -58,7 +58,8 @@ def load_records(
     root = Path(root)
     started = time.time_ns()
     source = find_source(root, split, format, where)
-    settings = (skip_missing, *sorted(ignore_marks))
+    side = (where.side,) if where.side else ()
+    settings = (skip_missing, *side, *sorted(ignore_marks))
     state = _look(source, settings)
     places = _places(root, split, cache_dir)
     for path in places:
