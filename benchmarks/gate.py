@@ -5,8 +5,9 @@
 
 No clock is compared: each stage is divided by a calibration of numpy and OpenCV work measured right
 before and after it, both in processor time, so that neither the machine's speed nor other load
-matters. Of many turns the smallest ratio counts: load only adds time. A stage fails where its ratio
-exceeds the stored one by more than --tolerance.
+matters. Of many turns the smallest ratio counts: load only adds time. A stage whose ratio exceeds
+the stored one by more than --tolerance is measured up to twice more, and fails if it stays above.
+Stages work on the drawn receipts of a small batch, as in a validation.
 """
 
 import argparse
@@ -29,6 +30,8 @@ from dbnet.synthetic.dataset import draw_receipt
 
 STORED = Path(__file__).with_suffix(".json")
 SIDE = 640
+IMAGES = 4
+RETRIES = 2
 
 
 def main() -> None:
@@ -36,7 +39,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--turns", type=int, default=15)
-    parser.add_argument("--tolerance", type=float, default=0.5, help="0.5: half as slow again")
+    parser.add_argument("--tolerance", type=float, default=0.6, help="0.6: 1.6 times as slow")
     parser.add_argument("--update", action="store_true", help="store the present figures")
     parser.add_argument("--slow", help="make this stage twice as slow, to see the gate fail")
     args = parser.parse_args()
@@ -48,34 +51,43 @@ def main() -> None:
     if args.update:
         STORED.write_text(json.dumps(found, indent=2) + "\n")
     stored = json.loads(STORED.read_text())
+    limits = {name: (1 + args.tolerance) * value for name, value in stored.items()}
+    for _ in range(RETRIES):
+        for name in [name for name, value in found.items() if value > limits[name]]:
+            found[name] = min(found[name], ratio(work[name], args.turns))
     print("| stage | stored ratio | ratio now | change |")
     print("| --- | ---: | ---: | ---: |")
     for name, value in found.items():
         change = value / stored[name] - 1
         print(f"| {name} | {stored[name]:.2f} | {value:.2f} | {change:+.0%} |")
-    slower = [n for n, value in found.items() if value > (1 + args.tolerance) * stored[n]]
+    slower = [name for name, value in found.items() if value > limits[name]]
     if slower:
         sys.exit(f"slower than {STORED.name} by more than {args.tolerance:.0%}: {slower}")
 
 
 def stages() -> dict[str, Callable[[], object]]:
-    """Work on one drawn receipt at the network's size."""
-    image, quads, texts = draw_receipt(np.random.default_rng(0))
-    scale = SIDE / max(image.shape)
-    polygons = [(quad * scale).astype(np.float32) for quad in quads]
-    ignored = np.zeros(len(polygons), bool)
+    """Work on drawn receipts at the network's size."""
     cfg = TargetsConfig()
-    targets = partial(make_targets, polygons, ignored, SIDE, SIDE, **vars(cfg))
-    kernels = targets().shrink_map.astype(np.float32)
-    prob_map = cv2.GaussianBlur(kernels, (5, 5), 1.0)
     postprocess = DBPostprocessor(PostprocessConfig(), shrink_ratio=cfg.shrink_ratio)
-    found = postprocess(prob_map).polygons
+    polygons, ignored, texts, targets, maps = [], [], [], [], []
+    for seed in range(IMAGES):
+        image, quads, words = draw_receipt(np.random.default_rng(seed))
+        scale = SIDE / max(image.shape)
+        polygons.append([(quad * scale).astype(np.float32) for quad in quads])
+        ignored.append([False] * len(quads))
+        texts.append(words)
+        none = np.zeros(len(quads), bool)
+        draw = partial(make_targets, polygons[-1], none, SIDE, SIDE, **vars(cfg))
+        targets.append(draw)
+        maps.append(cv2.GaussianBlur(draw().shrink_map.astype(np.float32), (5, 5), 1.0))
+    found = [postprocess(prob_map).polygons for prob_map in maps]
+    truth = (polygons, ignored, texts, [None] * IMAGES)
     cleval, iou = CLEval(CLEvalConfig()), IoUMetric(IoUConfig())
     return {
-        "targets": targets,
-        "postprocess": partial(postprocess, prob_map),
-        "cleval": partial(cleval.update, found, polygons, ignored, texts),
-        "iou": partial(iou.update, found, polygons, ignored, texts),
+        "targets": lambda: [draw() for draw in targets],
+        "postprocess": lambda: [postprocess(prob_map) for prob_map in maps],
+        "cleval": partial(cleval.update_batch, found, *truth),
+        "iou": partial(iou.update_batch, found, *truth),
     }
 
 
@@ -107,11 +119,10 @@ def ratio(stage: Callable[[], object], turns: int) -> float:
     return min(of_stage) / min(of_calibration)
 
 
-def seconds(work: Callable[[], object], repeats: int = 3) -> float:
+def seconds(work: Callable[[], object]) -> float:
     started = time.process_time()
-    for _ in range(repeats):
-        work()
-    return (time.process_time() - started) / repeats
+    work()
+    return time.process_time() - started
 
 
 if __name__ == "__main__":
