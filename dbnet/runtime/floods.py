@@ -31,6 +31,12 @@ def shortened(lines: list[str]) -> list[str]:
 
 
 def kind_of(line: str) -> str:
-    """The words of a message that are no name, place or number."""
+    """The words of a message that are no name, place or number.
+
+    A line begins with the places it is about, "folder/my file.png: a/b: ...". Their words are
+    left out; names may hold blanks.
+    """
+    while "/" in line.partition(": ")[0] and ": " in line:
+        line = line.partition(": ")[2]
     words = (word.strip("(),.:;") for word in _VALUES.sub(" ", line).split())
     return " ".join(word for word in words if _WORD.fullmatch(word))

@@ -171,3 +171,13 @@ def test_the_scripts_tell_it_before_they_import_pytorch(tmp_path, script):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"{script}: {tmp_path}/nowhere: no such folder")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_named_place_with_a_typing_error_is_told(tmp_path):
+    images(tmp_path / "images_canonical")
+    texts(tmp_path / "texts/train.json")
+    with pytest.raises(InputError, match=r"hold the images; did you mean .*/images_canonical\?$"):
+        find_source(tmp_path, "train", "auto", Where(images=Path("images_canonicl")))
+    where = Where(images=Path("images_canonical"), annotations=Path("texts/trian.json"))
+    with pytest.raises(InputError, match=r"annotations; did you mean .*/texts/train\.json\?$"):
+        find_source(tmp_path, "train", "auto", where)

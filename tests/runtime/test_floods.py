@@ -39,3 +39,14 @@ def test_many_kinds_are_counted_too():
     words = ["".join(chr(97 + int(digit)) for digit in f"{n:03}") for n in range(100)]
     lines = [f"wrong {word}" for word in words]
     assert shortened(lines) == [*lines[:30], "... and 70 more of 70 other kinds"]
+
+
+def test_blanks_in_names_make_no_new_kind():
+    names = ["lidl", "my lidl", "aldi one two", "a b c d", "one more"]
+    lines = [f"data/images/{name}.jpg: images/{name}.jpg/words: must be a list" for name in names]
+    assert shortened(lines) == [*lines[:3], "... and 2 more of this kind"]
+
+
+def test_a_message_that_mentions_a_folder_keeps_its_words():
+    lines = ["data/set: put images/train there", "data/set: remove images/train"]
+    assert kind_of(lines[0]) != kind_of(lines[1])

@@ -11,6 +11,7 @@ from dbnet.data.annotations.foreign import foreign_title
 from dbnet.data.annotations.formats import FORMATS
 from dbnet.data.annotations.heads import read_head
 from dbnet.data.annotations.roots import (
+    beside,
     has_images,
     inside_a_set,
     is_named_for,
@@ -106,7 +107,7 @@ def image_folder(root: Path, split: str, where: Where) -> Path:
     if where.images:
         folder = root / where.images
         if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder; it should hold the images")
+            raise InputError(f"{folder}: no such folder; it should hold the images{beside(folder)}")
         return folder
     if unfit := unfit_root(root):
         raise InputError(unfit)
@@ -129,7 +130,9 @@ def _explicit_places(root: Path, where: Where) -> list[Place]:
     if path.is_file():
         return [Place(str(where.annotations))]
     if not path.is_dir():
-        raise InputError(f"{path}: no such file or folder; it should hold the annotations")
+        raise InputError(
+            f"{path}: no such file or folder; it should hold the annotations{beside(path)}"
+        )
     return [Place(str(where.annotations), kind) for kind in KINDS]
 
 

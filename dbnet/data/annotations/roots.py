@@ -101,6 +101,13 @@ def inside_a_set(root: Path) -> str:
     return f"; {_did_you_mean(above)}" if above else ""
 
 
+def beside(path: Path) -> str:
+    """The end of a message about a place that is not there: what is called nearly the same."""
+    names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = get_close_matches(path.name, names, 1)
+    return f"; did you mean {path.parent / close[0]}?" if close else ""
+
+
 def _did_you_mean(root: Path) -> str:
     return f"did you mean --data.root {root}?"
 
