@@ -292,7 +292,11 @@ def _column_blocks(
     columns.half[:] = half / (cosine * reach)
 
     # 4.
-    table = table[:, columns.width > 0]  # (fields, G)
+    return _blocks(table[:, columns.width > 0])
+
+
+def _blocks(table: np.ndarray) -> list[_Columns]:
+    """The groups, float64 (fields, G), sorted by kind and size and cut into blocks."""
     kind, rows, _ = table[:3]
     table = table[:, np.lexsort([rows, kind])]
     columns = _Columns(*table)

@@ -13,18 +13,11 @@ from dbnet.geometry import min_area_quad
 
 def evaluate(dets, gts, ignored, texts, *, ap_constraint=0.3, vertical=0.5):
     """Counts of one image, by name. All polygons float32 (P, 2)."""
-    centres, lengths = [], []
-    for gt, is_dc, text in zip(gts, ignored, texts, strict=True):
-        quad = axis(gt)
-        ratio = aspect(quad)
-        length = rounded(max(ratio, 1 / ratio)) if is_dc or not text else len(text)
-        if ratio < vertical:
-            quad = quad[[3, 0, 1, 2]]
-        start, end = (quad[0] + quad[3]) / np.float32(2), (quad[1] + quad[2]) / np.float32(2)
-        step = (end - start) / np.float32(length)
-        half = start + step / np.float32(2)
-        centres.append([half + step * np.float32(i) for i in range(length)])
-        lengths.append(length)
+    centres = [
+        characters(gt, text, is_dc, vertical)
+        for gt, is_dc, text in zip(gts, ignored, texts, strict=True)
+    ]
+    lengths = [len(points) for points in centres]
 
     dc = [g for g in range(len(gts)) if ignored[g]]
     valid = [g for g in range(len(gts)) if not ignored[g]]
@@ -57,32 +50,12 @@ def evaluate(dets, gts, ignored, texts, *, ap_constraint=0.3, vertical=0.5):
             left_out.append(d)
     counted = [d for d in range(len(dets)) if d not in left_out]
 
-    def close(g, d):
-        return bool(chars[g][d]) and shares[g][d] >= least
-
-    match = set()
-    for g, d in itertools.product(valid, counted):
-        only_det = [e for e in range(len(dets)) if close(g, e)] == [d]
-        only_gt = [h for h in range(len(gts)) if close(h, d)] == [g]
-        if only_det and only_gt:
-            match.add((g, d))
-    for g in valid:
-        pieces = [d for d in counted if close(g, d)]
-        if len(pieces) > 1:
-            match |= {(g, d) for d in pieces}
-    for d in counted:
-        members = [g for g in valid if chars[g][d]]
-        if len(members) > 1 and sum(float(shares[g][d]) for g in members) >= ap_constraint:
-            match |= {(g, d) for g in members}
-
+    match = matches(chars, shares, valid, counted, ap_constraint)
     claims = [(g, c) for g, d in match for c in chars[g][d]]
     pieces = [sum(h == g for h, _ in match) for g in valid]
     members = [sum(e == d for _, e in match) for d in counted]
-    false = [
-        rounded(1 / (1e-5 + aspect(axis(dets[d]))))
-        for d, n in zip(counted, members, strict=True)
-        if n == 0
-    ]
+    alone = [dets[d] for d, n in zip(counted, members, strict=True) if n == 0]
+    false = [rounded(1 / (1e-5 + aspect(axis(det)))) for det in alone]
     return {
         "num_gt": len(gts),
         "num_gt_dc": len(dc),
@@ -98,6 +71,47 @@ def evaluate(dets, gts, ignored, texts, *, ap_constraint=0.3, vertical=0.5):
         "gran_score_recall": sum(n - 1 for n in pieces if n),
         "gran_score_precision": sum(n - 1 for n in members if n),
     }
+
+
+def characters(gt, text, is_dc, vertical):
+    """Centres of a text's characters; where it has no transcription, as many as would be square."""
+    quad = axis(gt)
+    ratio = aspect(quad)
+    length = rounded(max(ratio, 1 / ratio)) if is_dc or not text else len(text)
+    if ratio < vertical:
+        quad = quad[[3, 0, 1, 2]]
+    start, end = (quad[0] + quad[3]) / np.float32(2), (quad[1] + quad[2]) / np.float32(2)
+    step = (end - start) / np.float32(length)
+    half = start + step / np.float32(2)
+    return [half + step * np.float32(i) for i in range(length)]
+
+
+def matches(chars, shares, valid, counted, ap_constraint):
+    """Pairs (text, detection): one to one, a text in pieces, several texts in one detection.
+
+    `chars` and `shares` are those of all texts by all detections; `valid` and `counted` are the
+    texts and detections that take part.
+    """
+    least = np.float32(ap_constraint)
+
+    def close(g, d):
+        return bool(chars[g][d]) and shares[g][d] >= least
+
+    match = set()
+    for g, d in itertools.product(valid, counted):
+        only_det = [e for e in range(len(chars[g])) if close(g, e)] == [d]
+        only_gt = [h for h in range(len(chars)) if close(h, d)] == [g]
+        if only_det and only_gt:
+            match.add((g, d))
+    for g in valid:
+        pieces = [d for d in counted if close(g, d)]
+        if len(pieces) > 1:
+            match |= {(g, d) for d in pieces}
+    for d in counted:
+        members = [g for g in valid if chars[g][d]]
+        if len(members) > 1 and sum(float(shares[g][d]) for g in members) >= ap_constraint:
+            match |= {(g, d) for g in members}
+    return match
 
 
 def axis(polygon):

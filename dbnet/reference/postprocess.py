@@ -78,9 +78,7 @@ def postprocess(
         outer = None
         if bend > 0.2 * height:
             outer = bent_outline(region, angle, overshoot, height, distance)
-        normal = np.array([-way[1], way[0]]) * height / 2
-        ends = region.centre + np.outer([low, high, high, low], way)
-        polygon = ends + np.outer([-1, -1, 1, 1], normal)
+        polygon = rectangle(region.centre, way, low, high, height)
         if outer is not None:
             polygon = outer
             if not use_polygon:
@@ -88,6 +86,18 @@ def postprocess(
         polygon = np.clip(polygon, 0, [prob_map.shape[1] - 1, prob_map.shape[0] - 1])
         found.append((region.score, polygon.astype(np.float32)))
 
+    return best(found, max_candidates)
+
+
+def rectangle(centre, way, low, high, height):
+    """Corners of a rectangle from `low` to `high` along `way`, float64 (4, 2)."""
+    normal = np.array([-way[1], way[0]]) * height / 2
+    ends = centre + np.outer([low, high, high, low], way)
+    return ends + np.outer([-1, -1, 1, 1], normal)
+
+
+def best(found: list[tuple[float, np.ndarray]], max_candidates: int) -> Detections:
+    """The (score, polygon) pairs of the highest scores."""
     found.sort(key=lambda item: -item[0])
     kept = found[:max_candidates]
     return Detections(

@@ -73,30 +73,15 @@ def load_records(
         where=where,
         ignore_marks=ignore_marks,
     )
-    seen = {name for name, _ in walk(source.images, links=not source.bounds)}
-    if unseen := len(set(records.image_ids()) - seen):
-        logger.warning(
-            "No index of %s is kept: %d images are hidden or below linked folders", split, unseen
-        )
-        return records, report
-    if state.changed >= started:
-        logger.warning(
-            "No index of %s is kept: %s was changed in the future (%s), so that a later change "
-            "might not show; correct the clock, then `touch` the file",
-            split,
-            state.latest,
-            datetime.fromtimestamp(state.changed / 1e9).isoformat(" ", "seconds"),
-        )
+    if reason := _unsafe(source, state, records, started):
+        logger.warning("No index of %s is kept: %s", split, reason)
         return records, report
     if started - state.changed < _SETTLED or _look(source, settings).key != state.key:
         return records, report  # somebody is still writing
-    info = dict(vars(report))
-    info |= {name: _moved(info[name], _prefix(source), "") for name in _LINES}
-    arrays = records.arrays._asdict() | {name: info.pop(name) for name in _ARRAYS}
     reasons = []
     for path in places:
         try:
-            write_arrays(path, state.key, info, arrays)
+            _write(path, source, state.key, records, report)
         except OSError as error:
             reasons.append(f"{path}: {error.strerror}")
         else:
@@ -134,6 +119,23 @@ def _look(source: Source, chosen: tuple) -> _State:
     return _State(_digest((_VERSION, library_versions(), *settings, *places)), changed, latest)
 
 
+def _unsafe(source: Source, state: _State, records: Records, started: int) -> str:
+    """Why a later change of the data might not show in the index's key; "" where it would.
+
+    `started` is when the split was looked at, in nanoseconds since 1970.
+    """
+    seen = {name for name, _ in walk(source.images, links=not source.bounds)}
+    if unseen := len(set(records.image_ids()) - seen):
+        return f"{unseen} images are hidden or below linked folders"
+    if state.changed >= started:
+        changed = datetime.fromtimestamp(state.changed / 1e9).isoformat(" ", "seconds")
+        return (
+            f"{state.latest} was changed in the future ({changed}), so that a later change "
+            "might not show; correct the clock, then `touch` the file"
+        )
+    return ""
+
+
 def _digest(facts: tuple) -> str:
     return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
 
@@ -152,6 +154,14 @@ def _named(source: Source) -> tuple[str, ...]:
     if all(place.is_relative_to(source.root) for place in places):
         return tuple(str(place.relative_to(source.root)) for place in places)
     return tuple(str(place) for place in (source.root, *places))
+
+
+def _write(path: Path, source: Source, key: str, records: Records, report: Report) -> None:
+    """May raise OSError."""
+    info = dict(vars(report))
+    info |= {name: _moved(info[name], _prefix(source), "") for name in _LINES}
+    arrays = records.arrays._asdict() | {name: info.pop(name) for name in _ARRAYS}
+    write_arrays(path, key, info, arrays)
 
 
 def _read(path: Path, source: Source, key: str) -> tuple[Records, Report] | None:
