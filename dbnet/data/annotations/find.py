@@ -111,10 +111,12 @@ def image_folder(root: Path, split: str, where: Where) -> Path:
         return folder
     if unfit := unfit_root(root):
         raise InputError(unfit)
-    folder = usual_image_folder(root, split) or (where.side and unsplit_images(root))
-    if not folder:
+    found = usual_image_folder(root, split)
+    if found is None and where.side:
+        found = unsplit_images(root)
+    if found is None:
         raise InputError(without_images(root, split))
-    return folder
+    return found
 
 
 def _is_folder(format: str) -> bool:
