@@ -22,7 +22,7 @@ def test_pack_and_split_are_inverse(polygons):
         assert np.array_equal(back, polygon)
 
 
-def test_no_polygons():
+def test_no_polygons_give_empty_arrays():
     ragged = RaggedPolygons.pack([])
     assert len(ragged) == 0
     assert ragged.points.shape == (0, 2)
@@ -53,7 +53,7 @@ def test_next_closes_every_polygon_and_skips_empty_ones():
     assert ragged.owner.tolist() == [0, 0, 0, 2, 3, 3, 3]
 
 
-def test_ranges():
+def test_ranges_count_up_from_each_start():
     owner, number = ranges(np.array([5, 2, 9]), np.array([8, 2, 11]))
     assert owner.tolist() == [0, 0, 0, 2, 2]
     assert number.tolist() == [5, 6, 7, 9, 10]

@@ -57,7 +57,7 @@ def _same(polygons, expected):
 
 
 @pytest.mark.parametrize("format", ["auto", "ufo"])
-def test_ufo(tmp_path, format):
+def test_ufo_files_are_read_as_written(tmp_path, format):
     words = {
         "0001": {"points": QUAD, "transcription": "Tea, hot", "illegibility": False},
         "0002": {"points": OTHER, "transcription": None, "illegibility": True},
@@ -354,7 +354,7 @@ def test_same_image_under_two_spellings(tmp_path):
     assert report.problems[0].endswith("images/./a.png: ./a.png is annotated twice")
 
 
-def test_unreadable_images(tmp_path):
+def test_unreadable_images_are_reported(tmp_path):
     _ufo(
         tmp_path, {"a.png": _words(QUAD), "b.png": _words(QUAD), "c.txt": _words(QUAD)}, draw=False
     )
@@ -558,7 +558,7 @@ def _quad_line(text, points=QUAD):
 
 @pytest.mark.parametrize("folder", ["gts/train", "annotations/train", "images/train"])
 @pytest.mark.parametrize("name", ["gt_a.txt", "a.txt", "a.csv"])
-def test_icdar(tmp_path, folder, name):
+def test_icdar_files_are_read_as_written(tmp_path, folder, name):
     _image(tmp_path / "images/train/a.jpg")
     _image(tmp_path / "images/train/unused.jpg")
     _write(tmp_path / folder / name, f"{_quad_line('TOTAL')}\n{_quad_line('###', OTHER)}\n")
@@ -612,7 +612,7 @@ HEXAGON = [[0, 0], [10, 1], [20, 0], [20, 9], [10, 8], [0, 9]]
         (_quad_line("no,####mark"), QUAD, "no,####mark"),
     ],
 )
-def test_icdar_line(line, points, text):
+def test_icdar_lines_give_outline_and_text(line, points, text):
     parsed, parsed_text = parse_icdar_line(line)
     np.testing.assert_array_equal(parsed, np.array(points, np.float64))
     assert parsed_text == text
@@ -713,7 +713,7 @@ A_PNG = {"id": 3, "file_name": "a.png", "width": 100, "height": 50}
 
 
 @pytest.mark.parametrize("place", ["annotations/train.json", "train.json"])
-def test_coco(tmp_path, place):
+def test_coco_files_are_read_as_written(tmp_path, place):
     flat = [value for point in QUAD for value in point]
     other = [value for point in OTHER for value in point]
     annotations = [
@@ -784,7 +784,7 @@ def test_coco_of_wrong_shape(tmp_path, images, annotations, message):
 
 
 @pytest.mark.parametrize("folder", ["images/train", "jsons/train"])
-def test_labelme(tmp_path, folder):
+def test_labelme_files_are_read_as_written(tmp_path, folder):
     shapes = [
         {"label": "text", "shape_type": "polygon", "points": QUAD, "text": "Tea"},
         {"label": "text", "shape_type": "rectangle", "points": [[50, 20], [90, 30]]},
@@ -863,7 +863,7 @@ def test_several_annotations_need_a_format(tmp_path):
 # The table
 
 
-def test_summary_table(tmp_path):
+def test_summary_table_counts_each_split(tmp_path):
     tall = [[0, 0], [20, 0], [20, 10], [0, 10]]  # 10 of 100 pixels
     tilted = [[50, 10], [70, 30], [66, 34], [46, 14]]  # 4 * sqrt(2)
     hidden = {"points": OTHER, "illegibility": True}

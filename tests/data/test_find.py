@@ -202,7 +202,7 @@ def test_a_broken_file_in_a_usual_place_is_no_reason_to_take_another(root):
 # Places that are named
 
 
-def test_named_places(root):
+def test_named_places_are_where_a_split_is_read(root):
     image(root / "images_val_canonical/a.png")
     write(root / "jsons/val.json", UFO)
     assert "images/val: no such folder" in refused(root, "val")

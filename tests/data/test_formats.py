@@ -67,7 +67,7 @@ PADDLE = [
 
 @pytest.mark.parametrize("place", ["images/train/Label.txt", "train.txt", "annotations/train.txt"])
 @pytest.mark.parametrize("name", ["a.png", "train/a.png", "images/train/a.png", "train\\a.png"])
-def test_paddle(root, place, name):
+def test_paddle_files_are_read_as_written(root, place, name):
     write(root / place, f"{name}\t{json.dumps(PADDLE)}\n\n")
     polygons, texts, ignored = texts_of(root, "paddle")
     assert polygons == [QUAD, BOX, BOX, QUAD[:3]]
@@ -104,7 +104,7 @@ def test_paddle_lines_of_wrong_shape(root, line, message):
 
 
 @pytest.mark.parametrize("polygons", [[QUAD, BOX], {"words": [QUAD], "numbers": [BOX]}])
-def test_doctr(root, polygons):
+def test_doctr_files_are_read_as_written(root, polygons):
     content = {"a.png": {"img_dimensions": [80, 100], "img_hash": "0", "polygons": polygons}}
     write(root / "images/train/labels.json", content)
     assert texts_of(root, "doctr") == ([QUAD, BOX], ["", ""], [False, False])
@@ -163,7 +163,7 @@ def task(*results, image="/data/upload/1/0a1b2c3d-a.png", **annotation):
         "s3://bucket/receipts/a.png",
     ],
 )
-def test_labelstudio(root, image):
+def test_labelstudio_files_are_read_as_written(root, image):
     quad = [[x, y * 1.25] for x, y in QUAD]  # per cent of 100 x 80 pixels
     part = box_region()
     text = region("textarea", "r1", text=["Tea"], **part["value"])
@@ -247,7 +247,7 @@ CVAT_BOX = 'label="text" xtl="50" ytl="20" xbr="90" ybr="30"'
 @pytest.mark.parametrize(
     "place", ["annotations/train.xml", "train.xml", "images/train/annotations.xml"]
 )
-def test_cvat(root, place):
+def test_cvat_files_are_read_as_written(root, place):
     points = ";".join(f"{x},{y}" for x, y in QUAD)
     content = cvat(
         f'<polygon label="text" points="{points}"><attribute name="text">1 &lt; 2</attribute>'
@@ -334,7 +334,7 @@ VIA_REGIONS = [
 
 @pytest.mark.parametrize("regions", [VIA_REGIONS, dict(enumerate(VIA_REGIONS))])
 @pytest.mark.parametrize("is_project", [False, True])
-def test_via(root, regions, is_project):
+def test_via_files_are_read_as_written(root, regions, is_project):
     content = {"a.png123": {"filename": "a.png", "size": 123, "regions": regions}}
     if is_project:
         content = {"_via_settings": {}, "_via_img_metadata": content, "_via_attributes": {}}
@@ -381,7 +381,7 @@ VOC_BOX = "<bndbox><xmin>50</xmin><ymin>20</ymin><xmax>90</xmax><ymax>30</ymax><
 
 
 @pytest.mark.parametrize("folder", ["annotations/train", "Annotations/train", "images/train"])
-def test_voc(root, folder):
+def test_voc_files_are_read_as_written(root, folder):
     flat = "".join(f"<x{i}>{x}</x{i}><y{i}>{y}</y{i}>" for i, (x, y) in enumerate(QUAD, 1))
     listed = "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in QUAD)
     turned = "<cx>70</cx><cy>25</cy><w>40</w><h>10</h><angle>1.5707963</angle>"
@@ -422,7 +422,7 @@ def test_voc_of_wrong_shape(root, content, message):
 
 
 @pytest.mark.parametrize("folder", ["labels/train", "images/train"])
-def test_yolo(root, folder):
+def test_yolo_files_are_read_as_written(root, folder):
     quad = " ".join(f"{x / 100} {y / 80}" for x, y in QUAD)
     triangle = " ".join(f"{x / 100} {y / 80}" for x, y in QUAD[:3])
     write(root / folder / "a.txt", f"0 {quad}\n1 {triangle}\n\n0 0.7 0.3125 0.4 0.125\n")

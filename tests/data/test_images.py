@@ -244,7 +244,7 @@ def test_tiffs_whose_zero_is_white_are_not_inverted(tmp_path, dtype):
 
 
 @pytest.mark.faults("palette")
-def test_palette(tmp_path):
+def test_palette_images_are_read_in_colour(tmp_path):
     Image.fromarray(_corners()).convert("P", palette=Image.Palette.ADAPTIVE).save(
         tmp_path / "a.png"
     )
@@ -253,7 +253,7 @@ def test_palette(tmp_path):
 
 
 @pytest.mark.faults("CMYK")
-def test_cmyk(tmp_path):
+def test_cmyk_images_are_read_as_rgb(tmp_path):
     Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=95)
     np.testing.assert_allclose(decode_image(tmp_path / "a.jpg")[8, 8], (255, 0, 0), atol=3)
 

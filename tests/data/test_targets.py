@@ -146,7 +146,7 @@ def test_kernel_that_falls_apart_keeps_all_pieces():
     assert kernel[25, 50] == 0
 
 
-def test_no_text():
+def test_images_without_text_give_background():
     maps = draw([])
     for plane, value in zip(maps, (0, 1, 0.3, 0), strict=True):
         np.testing.assert_array_equal(plane, np.float32(value))

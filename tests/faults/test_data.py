@@ -93,7 +93,7 @@ def test_missing_images_are_skipped_when_asked(tmp_path, capsys):
 
 
 @pytest.mark.faults("names beyond ASCII, with blanks, very long", "used like any other")
-def test_odd_names(tmp_path):
+def test_images_of_odd_names_are_read(tmp_path):
     root = write_dataset(tmp_path / "pages", train=3, val=2)
     path = root / "jsons" / "train.json"
     images = json.loads(path.read_text())["images"]

@@ -145,7 +145,7 @@ def test_a_character_found_twice_is_claimed_twice():
     assert (result["precision"], result["recall"]) == (10 / 15, 0.9)
 
 
-def test_false_detections_claim_more_characters_the_more_upright_they_are():
+def test_upright_false_detections_claim_more_characters():
     result = metric().update([box(0, 0, 90, 10), box(200, 0, 10, 41)], [], [])
     assert result["num_char_fp"] == 1 + 5  # round(0.5 + 1 / 9), round(0.5 + 4.1)
     assert (result["precision"], result["recall"], result["hmean"]) == (0, 0, 0)

@@ -69,7 +69,7 @@ def test_matching_is_greedy_in_the_given_order():
     assert metric().update(dets, gts[::-1], [False] * 2)["num_matched"] == 2
 
 
-def test_dont_care_takes_detections_with_more_than_half_of_their_area_on_one_region():
+def test_detections_more_than_half_on_one_dont_care_are_left_out():
     ignored = [True, True]
     gts = [box(0, 0, 20, 10), box(20, 0, 20, 10)]
     half, more = box(10, 0, 20, 10), box(9, 0, 20, 10)
@@ -85,7 +85,7 @@ def test_a_dont_care_region_is_never_matched():
     assert metric(0.4).update([tall], [gt], [False])["num_matched"] == 1
 
 
-def test_empty_sides():
+def test_images_without_texts_or_detections_are_scored():
     gt = box(0, 0, 40, 10)
 
     def rates(dets, gts, ignored):
@@ -110,7 +110,7 @@ def test_a_detection_without_area_matches_nothing():
     assert (result["num_matched"], result["num_det"]) == (0, 3)
 
 
-def test_other_polygons():
+def test_polygons_of_any_corner_count_are_scored():
     angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     disc = np.stack([np.cos(angles), np.sin(angles)], axis=1) * 20 + 50  # 0.78 of its box
     assert metric(0.78).update([disc], [box(30, 30, 40, 40)], [False])["num_matched"] == 1

@@ -64,7 +64,7 @@ def test_exact_inverse_of_a_kernel(use_polygon):
 
 
 @MODES
-def test_classic_offset(use_polygon):
+def test_unclip_ratio_gives_the_classic_offset(use_polygon):
     (text,) = detect(page((20, 40, 48, 8, 1.0)), use_polygon=use_polygon, unclip_ratio=2.0).polygons
     distance = 2 * 47 * 7 / 108
     np.testing.assert_allclose(text.min(axis=0), np.array([20, 40]) - distance, atol=1e-4)
@@ -125,7 +125,7 @@ def test_text_inside_a_frame_is_found():
 
 
 @pytest.mark.parametrize(("prob", "count"), [(0.29, 0), (0.31, 1)])
-def test_box_thresh(prob, count):
+def test_box_thresh_removes_low_scores(prob, count):
     assert len(detect(page((20, 40, 48, 8, prob))).polygons) == count
 
 
@@ -190,7 +190,7 @@ def test_texts_are_cut_at_the_border(use_polygon):
 
 @MODES
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (7, 1), (40, 60)])
-def test_blank_maps(use_polygon, height, width):
+def test_blank_maps_give_no_detections(use_polygon, height, width):
     found = detect(np.zeros((height, width), np.float32), use_polygon=use_polygon)
     assert found.polygons == []
     assert found.scores.shape == (0,)

@@ -88,7 +88,7 @@ def test_the_network_of_a_checkpoint_is_its_own(monkeypatch, words, line):
     assert profile_val.parse().checkpoint == released_weights()
 
 
-def test_without_a_checkpoint_the_network_can_be_chosen_but_not_its_weights(monkeypatch):
+def test_without_a_checkpoint_only_the_network_is_chosen(monkeypatch):
     words = ["profile_val.py", "--model.encoder", "resnet50", "--model.fpn-channels=32"]
     monkeypatch.setattr(sys, "argv", words)
     model = profile_val.parse().model

@@ -78,7 +78,7 @@ def expected_weight(groups: list[list[int]], lr: float = 0.1) -> float:
     return weight
 
 
-def test_accumulation_weighs_every_image_alike_also_in_the_last_partial_step():
+def test_accumulation_weighs_images_alike_in_partial_steps_too():
     batches = [batch_of([100, 200]), batch_of([50, 250]), batch_of([220])]
     weight, reports = train(batches, accumulate=2)
     assert weight == pytest.approx(expected_weight([[100, 200, 50, 250], [220]]), rel=1e-6)
