@@ -1,156 +1,64 @@
-"""A checkpoint as an ONNX file that needs neither this code nor PyTorch.
+"""Write a checkpoint's detector as an ONNX file, once it gives the same as PyTorch.
 
-    python -m dbnet.export --checkpoint FILE --out FILE.onnx
-
-Input `images`: uint8 (N, 3, H, W) RGB, any N, H and W multiples of 32; the normalisation is part
-of the graph. Output `prob_map`: float32 (N, 1, H, W), 0..1. The metadata holds, as JSON, what the
-rest of a detector needs: image_size, shrink_ratio, postprocess.
+python -m dbnet.export --out FILE.onnx           # of the weights that predict.py takes
+python -m dbnet.export --out FILE.onnx --checkpoint runs/NAME/best.pt
+python predict.py scans/ --onnx FILE.onnx        # use it
 """
 
-import json
-import os
-import sys
-import tempfile
-import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cv2
-import numpy as np
-import torch
-import tyro
-from torch import Tensor, nn
-
-from dbnet.checkpoint import Checkpoint, build_model, load_checkpoint
-from dbnet.errors import InputError, one_line
-from dbnet.inference.onnx import SETTINGS, OnnxNetwork, optional
-from dbnet.model.dbnet import DBNet
-from dbnet.runtime.files import replacing
-from dbnet.synthetic.dataset import draw_receipt
-
-TOLERANCE = 1e-4  # of the probability, between onnxruntime and PyTorch, both in float32
-CHECKED_SHAPES = ((1, 640, 480), (3, 320, 448))  # N, H, W
-_OPSET = 17  # of 2022: every runtime in use knows it
+from dbnet.errors import InputError
+from dbnet.header import read_header
+from dbnet.inference.onnx import optional
+from dbnet.inference.weights import find_weights, origin
+from dbnet.runtime import cli
+from dbnet.runtime.files import check_writable
 
 
-def main(*, out: Path, checkpoint: Path = Path("weights/dbnet-efficientnet_lite0.pt")) -> None:
-    """Write a checkpoint's detector as an ONNX file, once it gives the same as PyTorch.
+@dataclass(frozen=True)
+class ExportConfig:
+    """Flags of the command."""
 
-    Args:
-        out: File to write; it must not be there yet.
-        checkpoint: Checkpoint to read; its averaged weights are taken where it holds some.
+    out: Path
+    """File to write; it must not be there yet."""
+    checkpoint: Path | None = None
+    """Checkpoint to read; None: the newest best.pt under runs/, else the released weights."""
+
+
+def check(cfg: ExportConfig) -> Path:
+    """Refuse what cannot work; before PyTorch is imported. Returns the checkpoint to read.
+
+    Raises:
+        InputError: a package is not installed, --checkpoint is no checkpoint, or --out is there
+            already or cannot be written.
     """
     for name in ("onnx", "onnxruntime"):
         optional(name)
-    if out.exists():
-        raise InputError(f"{out}: is there already; delete it or choose another --out")
+    if cfg.out.exists():
+        raise InputError(f"{cfg.out}: is there already; delete it or choose another --out")
+    check_writable(cfg.out.parent, "choose another --out")
+    checkpoint = cfg.checkpoint or find_weights(None)
+    read_header(checkpoint)
+    return checkpoint
+
+
+def main(cfg: ExportConfig) -> None:
+    """Write the file, and print by how much it differs from PyTorch."""
+    checkpoint = check(cfg)
+    print(f"weights: {checkpoint}, {origin(checkpoint)}", flush=True)
+    from dbnet.checkpoint import build_model, load_checkpoint
+    from dbnet.inference.onnx_export import CHECKED_SHAPES, settings_of, write
+
     payload = load_checkpoint(checkpoint)
-    difference = write(out, build_model(payload), settings_of(payload, checkpoint))
+    difference = write(cfg.out, build_model(payload), settings_of(payload, checkpoint))
     shapes = " and ".join("x".join(map(str, shape)) for shape in CHECKED_SHAPES)
     print(
-        f"{out}: {out.stat().st_size / 1e6:.1f} MB; differs from PyTorch by at most "
+        f"{cfg.out}: {cfg.out.stat().st_size / 1e6:.1f} MB; differs from PyTorch by at most "
         f"{difference:.1e} on drawn receipts, {shapes} (N x H x W)"
     )
 
 
-def settings_of(payload: Checkpoint, path: Path) -> dict[str, Any]:
-    """The settings behind a checkpoint that a run without it needs; see `OnnxNetwork.settings`.
-
-    Raises:
-        ValueError: the checkpoint lacks them.
-    """
-    try:
-        config = payload["config"]
-        values = (
-            config["data"]["image_size"],
-            config["targets"]["shrink_ratio"],
-            config["postprocess"],
-        )
-    except (KeyError, TypeError):
-        raise InputError(
-            f"{path}: lacks its settings; use a checkpoint that train.py wrote"
-        ) from None
-    return dict(zip(SETTINGS, values, strict=True))
-
-
-def write(out: Path, model: DBNet, settings: dict[str, Any]) -> float:
-    """Write `out` whole, checked, or not at all; `model` changes to eval mode.
-
-    Returns the largest difference of the probability maps from `model.predict`.
-
-    Raises:
-        ValueError: the difference is above TOLERANCE.
-    """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as draft:
-        with draft.open("wb") as file:
-            file.write(to_onnx(model, settings))
-            file.flush()
-            os.fsync(file.fileno())
-        difference = largest_difference(model, OnnxNetwork(path=draft))
-        if not difference <= TOLERANCE:  # true for NaN too
-            raise InputError(
-                f"{out}: not written, for its probabilities differ from PyTorch's by "
-                f"{difference:.1e}, more than {TOLERANCE:.0e}"
-            )
-    return difference
-
-
-def to_onnx(model: DBNet, settings: dict[str, Any]) -> bytes:
-    """Contents of an ONNX file with `settings` in its metadata; `model` changes to eval mode."""
-    onnx = optional("onnx")
-    free = {0: "N", 2: "H", 3: "W"}
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        file = Path(folder, "network.onnx")
-        # PyTorch's newer exporter needs onnxscript on top and gives no better graph here.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            _Predict(model).eval(),
-            (torch.zeros(2, 3, 64, 96, dtype=torch.uint8),),
-            file,
-            dynamo=False,
-            opset_version=_OPSET,
-            input_names=["images"],
-            output_names=["prob_map"],
-            dynamic_axes={"images": free, "prob_map": free},
-        )
-        proto = onnx.load(file)
-    onnx.helper.set_model_props(proto, {name: json.dumps(settings[name]) for name in SETTINGS})
-    onnx.checker.check_model(proto)
-    return proto.SerializeToString()
-
-
-class _Predict(nn.Module):
-    """`DBNet.predict` as the forward pass, which is what gets exported."""
-
-    def __init__(self, model: DBNet) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model.predict(images)
-
-
-@torch.inference_mode()
-def largest_difference(model: DBNet, exported: OnnxNetwork) -> float:
-    """Of the probabilities on drawn receipts, over CHECKED_SHAPES."""
-    differences = []
-    for shape in CHECKED_SHAPES:
-        images = _receipts(*shape)
-        expected = model.predict(torch.from_numpy(images)).numpy()
-        differences.append(np.abs(expected - exported(images)).max())
-    return float(np.max(differences))  # NaN stays NaN
-
-
-def _receipts(count: int, height: int, width: int) -> np.ndarray:
-    """uint8 (count, 3, height, width)."""
-    drawn = [draw_receipt(np.random.default_rng(seed))[0] for seed in range(count)]
-    resized = [cv2.resize(d, (width, height), interpolation=cv2.INTER_AREA) for d in drawn]
-    return np.ascontiguousarray(np.stack(resized).transpose(0, 3, 1, 2))
-
-
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except (InputError, OSError) as error:
-        sys.exit(f"dbnet.export: {one_line(error)}")
+    with cli.errors_as_lines():
+        main(cli.parse(ExportConfig, description=__doc__))

@@ -1,42 +1,67 @@
-"""A checkpoint to hand on: small, and with nothing of the machine it was trained on.
+"""Write a checkpoint's (averaged) weights as a small file, with nothing of the machine in it.
 
-python -m dbnet.release --checkpoint runs/NAME/best.pt --out FILE.pt
+python -m dbnet.release --checkpoint runs/NAME/best.pt --out receipts.pt
+python predict.py scans/ --checkpoint receipts.pt                    # use it
+python train.py --data.root DIR --model.weights receipts.pt          # train it further
 """
 
-import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import tyro
+from dbnet.errors import InputError
+from dbnet.header import read_header
+from dbnet.runtime import cli
+from dbnet.runtime.files import check_writable
 
-from dbnet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from dbnet.errors import InputError, one_line
+if TYPE_CHECKING:
+    from dbnet.checkpoint import Checkpoint
 
 # What using the weights depends on; the rest of the training's settings is left out.
 _DATA = ("image_size", "drawn_level")
 _SECTIONS = ("targets", "loss", "postprocess", "metric")
 
 
-def main(*, checkpoint: Path, out: Path) -> None:
-    """Write a checkpoint's (averaged) weights as a small file that predict.py and train.py take.
+@dataclass(frozen=True)
+class ReleaseConfig:
+    """Flags of the command."""
 
-    Args:
-        checkpoint: Checkpoint to read, as train.py wrote it.
-        out: File to write; it must not be there yet.
+    checkpoint: Path
+    """Checkpoint to read, as train.py wrote it."""
+    out: Path
+    """File to write; it must not be there yet."""
+
+
+def check(cfg: ReleaseConfig) -> None:
+    """Refuse what cannot work; before PyTorch is imported.
+
+    Raises:
+        InputError: --checkpoint is no checkpoint, or --out is there already or cannot be written.
     """
-    if out.exists():
-        raise InputError(f"{out}: is there already; delete it or choose another --out")
-    payload = load_checkpoint(checkpoint)
+    if cfg.out.exists():
+        raise InputError(f"{cfg.out}: is there already; delete it or choose another --out")
+    check_writable(cfg.out.parent, "choose another --out")
+    read_header(cfg.checkpoint)
+
+
+def main(cfg: ReleaseConfig) -> None:
+    """Write a file that predict.py and train.py take."""
+    check(cfg)
+    from dbnet.checkpoint import load_checkpoint, save_checkpoint
+
+    payload = load_checkpoint(cfg.checkpoint)
     try:
         payload = released(payload)
     except (KeyError, TypeError):
         raise InputError(
-            f"{checkpoint}: lacks its settings; use a checkpoint that train.py wrote"
+            f"{cfg.checkpoint}: lacks its settings; use a checkpoint that train.py wrote"
         ) from None
-    save_checkpoint(out, payload)
-    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+    cfg.out.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(cfg.out, payload)
+    print(f"{cfg.out}: {cfg.out.stat().st_size / 1e6:.1f} MB")
 
 
-def released(payload: Checkpoint) -> Checkpoint:
+def released(payload: "Checkpoint") -> "Checkpoint":
     """The payload of the small checkpoint.
 
     Convolutions become half precision, which is nearly all of the size. The rest stays as it is:
@@ -55,7 +80,5 @@ def released(payload: Checkpoint) -> Checkpoint:
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main, prog="python -m dbnet.release")
-    except (InputError, OSError) as error:
-        sys.exit(f"dbnet.release: {one_line(error)}")
+    with cli.errors_as_lines():
+        main(cli.parse(ReleaseConfig, description=__doc__))

@@ -61,8 +61,8 @@ def program() -> str:
 def parse(
     cls: type[T],
     *,
-    default: Callable[[], T],
     description: str,
+    default: Callable[[], T] | None = None,
     folder_flag: str | None = None,
     config: tuple[Any, ...] = (),
 ) -> T:
@@ -70,9 +70,9 @@ def parse(
 
     Args:
         cls: dataclass whose fields become flags.
-        default: gives what the flags are laid over. Where that fails, `--help` shows the defaults
-            of `cls`.
         description: for `--help`; the script's own docstring: a line, then examples.
+        default: gives what the flags are laid over; None: the defaults of `cls`. Where it fails,
+            `--help` shows those too.
         folder_flag: what a folder without a flag was probably meant for.
         config: of tyro.
 
@@ -81,12 +81,13 @@ def parse(
             for settings that contradict each other. What is no flag or no value of its type, tyro
             explains itself, and exits with status 2.
     """
+    start: Any = tyro.MISSING
     try:
-        start: T | tyro.MISSING = default()
+        if default:
+            start = default()
     except InputError:
         if not asks_for_help():
             raise
-        start = tyro.MISSING
     # tyro would join the lines of the examples, unless they are indented.
     description = textwrap.indent(description, "  ").lstrip()
     options: dict[str, Any] = {"prog": program(), "description": description, "config": config}

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from dbnet import export
 from dbnet.checkpoint import save_checkpoint
 from dbnet.errors import InputError
+from dbnet.export import ExportConfig, check, main
+from dbnet.inference import onnx_export as export
 from dbnet.inference.onnx import OnnxNetwork
 from tests.networks import with_random_statistics
 
@@ -102,12 +103,12 @@ def test_two_exports_to_one_file_do_not_meet(model, tmp_path, monkeypatch):
 
 def test_the_command_prints_the_difference_and_never_overwrites(checkpoint, tmp_path, capsys):
     out = tmp_path / "new" / "net.onnx"
-    export.main(out=out, checkpoint=checkpoint)
+    main(ExportConfig(out, checkpoint))
     assert "differs from PyTorch by at most" in capsys.readouterr().out
     assert OnnxNetwork(path=out).settings == SETTINGS
     before = out.read_bytes()
     with pytest.raises(InputError, match=r"net\.onnx: is there already"):
-        export.main(out=out, checkpoint=checkpoint)
+        main(ExportConfig(out, checkpoint))
     assert out.read_bytes() == before
 
 
@@ -134,13 +135,16 @@ def test_a_folder_that_cannot_be_made_is_one_line(checkpoint, tmp_path):
         timeout=120,
     )
     assert done.returncode == 1
-    assert done.stderr == f"dbnet.export: {tmp_path}/file/deep: Not a directory\n"
+    assert done.stderr == (
+        f"python -m dbnet.export: {tmp_path}/file: cannot be written (Not a directory); "
+        "choose another --out\n"
+    )
 
 
 def test_a_missing_package_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match="pip install onnx onnxruntime"):
-        export.main(out=tmp_path / "net.onnx", checkpoint=tmp_path / "none.pt")
+        check(ExportConfig(tmp_path / "net.onnx", tmp_path / "none.pt"))
 
 
 def test_a_checkpoint_without_settings_is_refused(tmp_path):

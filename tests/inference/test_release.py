@@ -17,6 +17,7 @@ from dbnet.errors import InputError
 from dbnet.metrics import build_metrics
 from dbnet.postprocess.frames import to_original
 from dbnet.postprocess.postprocessor import DBPostprocessor
+from dbnet.release import ReleaseConfig
 from dbnet.section import from_dict, to_dict
 from dbnet.settings import DataConfig, PostprocessConfig
 from dbnet.synthetic.dataset import draw_receipt
@@ -50,7 +51,7 @@ def trained(tmp_path_factory):
 @torch.inference_mode()
 def test_the_averaged_weights_are_kept_and_predict_the_same(trained, tmp_path):
     out = tmp_path / "small.pt"
-    release.main(checkpoint=trained, out=out)
+    release.main(ReleaseConfig(trained, out))
     assert out.stat().st_size < 0.4 * trained.stat().st_size
     before, after = build_model(load_checkpoint(trained)), build_model(load_checkpoint(out))
     for name, tensor in before.state_dict().items():
@@ -63,7 +64,7 @@ def test_the_averaged_weights_are_kept_and_predict_the_same(trained, tmp_path):
 
 def test_settings_of_use_are_kept_and_names_of_the_machine_are_not(trained, tmp_path):
     out = tmp_path / "small.pt"
-    release.main(checkpoint=trained, out=out)
+    release.main(ReleaseConfig(trained, out))
     kept = from_dict(Config, load_checkpoint(out)["config"])
     assert kept == Config(
         data=DataConfig(image_size=320, drawn_level="lines"),
@@ -77,7 +78,7 @@ def test_a_file_that_is_there_stays(trained, tmp_path):
     out = tmp_path / "small.pt"
     out.write_bytes(b"precious")
     with pytest.raises(InputError, match="is there already"):
-        release.main(checkpoint=trained, out=out)
+        release.main(ReleaseConfig(trained, out))
     assert out.read_bytes() == b"precious"
 
 
@@ -87,7 +88,7 @@ def test_a_name_too_long_for_a_file_is_one_line(tmp_path):
         [sys.executable, "-m", "dbnet.release", *words], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 1
-    assert done.stderr == f"dbnet.release: {'n' * 300}: File name too long\n"
+    assert done.stderr == f"python -m dbnet.release: {'n' * 300}: File name too long\n"
 
 
 def test_a_checkpoint_without_settings_is_refused(trained, tmp_path):
@@ -95,7 +96,7 @@ def test_a_checkpoint_without_settings_is_refused(trained, tmp_path):
     payload = load_checkpoint(trained)
     save_checkpoint(bare, {name: payload[name] for name in ("model_args", "model", "ema")})
     with pytest.raises(InputError, match=r"bare\.pt: lacks its settings"):
-        release.main(checkpoint=bare, out=tmp_path / "small.pt")
+        release.main(ReleaseConfig(bare, tmp_path / "small.pt"))
     assert not (tmp_path / "small.pt").exists()
 
 

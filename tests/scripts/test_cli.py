@@ -60,6 +60,30 @@ def test_help_explains_and_does_not_import_torch(name, expected):
         assert words in done.stdout
 
 
+@pytest.mark.parametrize("name", ["dbnet.export", "dbnet.release"])
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--help"], "python predict.py scans/ --"),
+        (["--checkpoint", "nothing.pt", "--out", "x"], "nothing.pt: no such checkpoint"),
+        (["--checkpoint", "nothing.pt", "--out", "README.md"], "README.md: is there already"),
+        (["--checkpoint", "nothing.pt", "--out", "README.md/x"], "README.md: cannot be written"),
+    ],
+)
+def test_commands_answer_before_torch_is_imported(name, words, told):
+    code = (
+        f"import sys, runpy; sys.argv = [{name!r}, *{words!r}]\n"
+        "try:\n"
+        f"    runpy.run_module({name!r}, run_name='__main__', alter_sys=True)\n"
+        "except SystemExit as stop:\n"
+        "    print(stop.code)\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert told in done.stdout
+
+
 def test_a_mistyped_flag_suggests_the_right_one():
     done = script("train.py", "--data.batchsize", "12")
     assert done.returncode != 0

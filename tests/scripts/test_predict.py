@@ -28,8 +28,8 @@ from dbnet.data.annotations.formats import ufo
 from dbnet.data.images import decode_image, decode_reduced
 from dbnet.data.samples import load_sample
 from dbnet.data.transforms import EvalTransform
-from dbnet.export import settings_of, write
 from dbnet.inference.inputs import find_images
+from dbnet.inference.onnx_export import settings_of, write
 from dbnet.inference.pipeline import fitted
 from dbnet.model.dbnet import DBNet
 from dbnet.reporting.pictures import FOUND, draw_found
