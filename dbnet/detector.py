@@ -172,7 +172,6 @@ class Detector:
             self._tiling = Tiling(
                 self._network,
                 image_size=self.max_side,
-                batch_size=batch_size,
                 postprocess=self.postprocess,
                 shrink_ratio=shrink,
             )

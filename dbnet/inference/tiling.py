@@ -18,18 +18,24 @@ from dbnet.structures import Detections
 # From the function that tells the scale which is needed to the decoded image; see decode_reduced.
 Decode = Callable[[Callable[[tuple[int, int]], float]], Decoded]
 
-# Heights of texts in pixels of the network's input: nine of ten texts of an image are higher. Text
-# that is far too small is found as large blobs of all sizes, so that a height counts only where
-# texts are many and alike.
-_TOO_SMALL = 8.0  # below it, receipts lose texts (docs/long-receipts.md)
-_COMFORTABLE = 14.0  # what a larger scale aims at: the usual height in training
-_ENOUGH = 12.0  # what is left as it is once the scale has been raised
-_MANY_TEXTS = 25
-_MOST_SPREAD = 0.45  # quartile range over median; receipts have up to 0.4
+# Heights of texts in pixels at the network. "Small": nine of ten texts of an image are higher.
+_TOO_SMALL = 8.0  # small texts below it, found in the whole image, are reason to look again
+_SMALL, _MEDIAN = 10.0, 15.0  # what a larger scale aims at, for small texts and for the median
+_VISIBLE = 5.0  # a median from which on no text is missed so entirely that its map is empty
+_MANY_TEXTS = 25  # fewer say nothing about an image's texts
+_MOST_SPREAD = 0.45  # quartile range over median; more: blobs of texts that have melted together
 _NARROW = 256  # a shorter side of fewer pixels at the network holds no line that can be read
-_LARGEST_STEP = 2.0  # between scales
+_UNMEASURED_STEP, _LARGEST_STEP = 2.0, 2.5  # between scales
 _MORE = 1.25  # times the texts: blobs have come apart, or texts have come to light
-_WORTH_IT = 1.25  # times a scale: less is no reason to run the network again
+_WORTH_IT = 1.15  # times a scale: less is no reason to run the network again
+
+
+class Heights(NamedTuple):
+    """Heights of the texts of one image, in pixels at the network."""
+
+    small: float  # nine of ten texts are higher
+    median: float
+    alike: bool  # false: spread so widely that they may be no texts
 
 
 class Closer(NamedTuple):
@@ -43,15 +49,15 @@ class Tiling:
     """`--tile auto`: decides whether an image needs a larger scale, and detects at it.
 
     The first look is the detection that was made anyway, with the whole image fitted into the
-    network's size. Where its texts are too small, or cannot be measured, the scale is raised step
-    by step, up to the image's own pixels, until nine of ten texts are high enough, or no more texts
-    are found than before. At each step the image goes through the network in overlapping windows.
-    Steps are large, so that the last one takes most of the time, which grows with the image's area.
+    network's size. Where its texts are too small, or cannot be measured, the scale is raised to
+    what their heights ask for, at most to the image's own pixels, and the image goes through the
+    network in overlapping windows. That is repeated while the new heights ask for more, or more
+    texts come to light. Time grows with the area that holds text: windows in which the look before
+    saw none are left out, unless that look was too coarse to see any.
 
     Args:
         network: the detector's network.
         image_size: longest side in pixels that images are fitted to; also that of a window.
-        batch_size: windows that go through the network together.
         postprocess: settings of the post-process; `max_candidates` holds for each window's worth
             of pixels.
         shrink_ratio: r of the training shrink.
@@ -62,13 +68,11 @@ class Tiling:
         network: Network,
         *,
         image_size: int,
-        batch_size: int,
         postprocess: PostprocessConfig,
         shrink_ratio: float,
     ) -> None:
         self.network = network
         self.image_size = image_size
-        self.batch_size = batch_size
         self.postprocess = postprocess
         self.shrink_ratio = shrink_ratio
 
@@ -86,41 +90,27 @@ class Tiling:
         Raises:
             InputError: the image cannot be decoded, or its map is not finite.
         """
-        best = None
-        side = self._next_side(self.image_size, found, size, enough=_TOO_SMALL)
-        decoded = decode(lambda size: 1.0) if side else None
-        while side and decoded:
+        heights = text_heights(found.polygons)
+        if heights and heights.alike and heights.small >= _TOO_SMALL:
+            return None
+        side = _next_side(self.image_size, heights if heights and heights.alike else None, size)
+        if side is None:
+            return None
+        decoded = decode(lambda size: 1.0)
+        best, seen = None, None
+        while side:
             canvas, matrix = scaled(decoded, side)
-            prob_map = windowed_map(
-                canvas, self.network, window=self.image_size, batch_size=self.batch_size
-            )
+            prob_map = windowed_map(canvas, self.network, window=self.image_size, seen=seen)
+            del canvas
             check_finite(prob_map, name)
             before, found = found, self._polygons(prob_map)
-            if (
-                len(found.polygons) <= _MORE * len(before.polygons)
-                and text_height(found.polygons) is None
-            ):
+            heights = text_heights(found.polygons)
+            if heights is None and len(found.polygons) <= _MORE * len(before.polygons):
                 break
             best = Closer(to_original(found, matrix, decoded.size), side)
-            side = self._next_side(side, found, decoded.pixels.shape[:2], enough=_ENOUGH)
+            seen = prob_map if heights and heights.median >= _VISIBLE else None
+            side = _next_side(side, heights, decoded.pixels.shape[:2])
         return best
-
-    def _next_side(
-        self, side: int, found: Detections, size: tuple[int, int], *, enough: float
-    ) -> int | None:
-        """The longest side at the network to try after `side`; None where `found` is good."""
-        longest, shortest = max(size), min(size)
-        height = text_height(found.polygons)
-        if height is None:
-            if longest < _LARGEST_STEP * side:
-                return None
-            factor = max(_LARGEST_STEP, _NARROW / (side * shortest / longest))
-        elif height < enough:
-            factor = min(_COMFORTABLE / height, _LARGEST_STEP)
-        else:
-            return None
-        following = min(round(side * factor), longest)
-        return following if following >= _WORTH_IT * side else None
 
     def _polygons(self, prob_map: np.ndarray) -> Detections:
         windows = max(1, round(prob_map.size / self.image_size**2))
@@ -129,15 +119,32 @@ class Tiling:
         return DBPostprocessor(settings, shrink_ratio=self.shrink_ratio)(prob_map)
 
 
-def text_height(polygons: list[np.ndarray]) -> float | None:
-    """The height in pixels that nine of ten texts have; None where they are few, or so unlike one
-    another that they may be no texts."""
+def _next_side(side: int, heights: Heights | None, size: tuple[int, int]) -> int | None:
+    """The longest side at the network to try after `side`; None where that is as good as it gets.
+
+    Args:
+        heights: of the texts found at `side`; None where they could not be measured.
+        size: height and width of the image in pixels, of which no side is larger.
+    """
+    longest, shortest = max(size), min(size)
+    if heights is None:
+        if longest < _UNMEASURED_STEP * side:
+            return None
+        factor = max(_UNMEASURED_STEP, _NARROW / (side * shortest / longest))
+    else:
+        factor = min(max(_SMALL / heights.small, _MEDIAN / heights.median), _LARGEST_STEP)
+    following = min(round(side * factor), longest)
+    return following if following >= _WORTH_IT * side else None
+
+
+def text_heights(polygons: list[np.ndarray]) -> Heights | None:
+    """Of n outlines, each (P, 2); None where they are few."""
     if len(polygons) < _MANY_TEXTS:
         return None
     quads = min_area_quads(polygons)
     sides = np.linalg.norm(quads[:, :2] - quads[:, 1:3], axis=2)  # (n, 2)
-    height, low, median, high = np.percentile(sides.min(axis=1), [10, 25, 50, 75])
-    return float(height) if high - low <= _MOST_SPREAD * median else None
+    small, low, median, high = np.percentile(sides.min(axis=1), [10, 25, 50, 75])
+    return Heights(float(small), float(median), bool(high - low <= _MOST_SPREAD * median))
 
 
 def scaled(decoded: Decoded, side: int) -> tuple[np.ndarray, np.ndarray]:

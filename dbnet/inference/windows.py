@@ -13,6 +13,8 @@ Network = Callable[[np.ndarray], np.ndarray]
 
 STRIDE = 32  # of the network: sides are multiples of it
 _OVERLAP = 1 / 4  # of a window, that neighbours share at least, but for the rounding to STRIDE
+_FAINT = 0.05  # a probability below which nothing is text; thresholds are far above
+_CONTEXT = 96  # pixels around what a smaller scale shows; its padding shifts it by less
 _RAMP = 1 / 8  # of a window, over which its weight falls and the next one's rises
 
 
@@ -50,35 +52,65 @@ def window_weights(starts: list[int], window: int) -> list[np.ndarray]:
 
 
 def windowed_map(
-    image: np.ndarray, network: Network, *, window: int, batch_size: int
+    image: np.ndarray,
+    network: Network,
+    *,
+    window: int,
+    seen: np.ndarray | None = None,
 ) -> np.ndarray:
     """The probability map of a whole image, float32 (H, W), 0..1.
 
     The maps of overlapping windows are averaged, so that a text across several of them comes out
-    whole. Beside the image and its map, memory is that of one batch of windows.
+    whole. Beside the image and its map, memory is that of one window at the network.
 
     Args:
         image: uint8 (H, W, 3) RGB, sides multiples of STRIDE.
         window: longest side of a window in pixels, a multiple of STRIDE.
-        batch_size: windows that go through the network together.
+        seen: probability map of the same image at a smaller scale, float32 (h, w). Windows lie in
+            the box around what it shows, those without any of it are left out, and the map is 0
+            there. None: windows cover the image.
     """
-    height, width = image.shape[:2]
-    size = (min(window, height), min(window, width))
-    down, right = (window_starts(*axis) for axis in zip((height, width), size, strict=True))
-    row_weights, column_weights = window_weights(down, size[0]), window_weights(right, size[1])
-    joined = np.zeros((height, width), np.float32)
-    rows_of, columns_of = (
-        zip(down, row_weights, strict=True),
-        zip(right, column_weights, strict=True),
-    )
-    places = list(product(rows_of, columns_of))
-    for first in range(0, len(places), batch_size):
-        batch = places[first : first + batch_size]
-        parts = [image[y : y + size[0], x : x + size[1]] for (y, _), (x, _) in batch]
-        maps = network(np.stack(parts).transpose(0, 3, 1, 2))[:, 0]  # (N, h, w)
-        for ((y, rows), (x, columns)), prob_map in zip(batch, maps, strict=True):
-            joined[y : y + size[0], x : x + size[1]] += prob_map * rows[:, None] * columns
+    joined = np.zeros(image.shape[:2], np.float32)
+    faint = np.ones((1, 1), bool) if seen is None else seen >= _FAINT
+    if not faint.any():
+        return joined
+    top, bottom = _span(np.asarray(faint.any(axis=1)), image.shape[0])
+    left, right = _span(np.asarray(faint.any(axis=0)), image.shape[1])
+    size = (min(window, bottom - top), min(window, right - left))
+    down = [top + start for start in window_starts(bottom - top, size[0])]
+    along = [left + start for start in window_starts(right - left, size[1])]
+    row_weights = window_weights(down, size[0])
+    column_weights = window_weights(along, size[1])
+    for (y, rows), (x, columns) in product(
+        zip(down, row_weights, strict=True), zip(along, column_weights, strict=True)
+    ):
+        seen_rows = _at(y, size[0], image.shape[0], faint.shape[0])
+        seen_columns = _at(x, size[1], image.shape[1], faint.shape[1])
+        if faint[seen_rows, seen_columns].any():
+            place = slice(y, y + size[0]), slice(x, x + size[1])
+            prob_map = network(image[place].transpose(2, 0, 1)[None])[0, 0]  # (h, w)
+            joined[place] += prob_map * rows[:, None] * columns
     return np.minimum(joined, 1, out=joined)  # sums of float32 weights may exceed 1 by an ulp
+
+
+def _span(seen: np.ndarray, length: int) -> tuple[int, int]:
+    """First pixel and end, multiples of STRIDE, of what is `seen` along an axis of `length` pixels.
+
+    A context of _CONTEXT pixels is added on both sides.
+    """
+    found = np.flatnonzero(seen)
+    scale = length / len(seen)
+    first = int(found[0] * scale) - _CONTEXT
+    end = math.ceil((found[-1] + 1) * scale) + _CONTEXT
+    return max(first // STRIDE * STRIDE, 0), min(-(-end // STRIDE) * STRIDE, length)
+
+
+def _at(start: int, length: int, image: int, seen: int) -> slice:
+    """Pixels of an axis of `seen` pixels that stand for `length` pixels of one of `image` pixels,
+    and some more on both sides."""
+    scale = seen / image
+    first, end = (start - _CONTEXT) * scale, (start + length + _CONTEXT) * scale
+    return slice(max(int(first), 0), math.ceil(end))
 
 
 def check_finite(prob_map: np.ndarray, name: str) -> None:
