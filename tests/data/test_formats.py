@@ -186,7 +186,8 @@ def test_labelstudio_regions_of_other_shapes_are_named(root):
     results = [box_region(), region("ellipselabels", "e", x=5, y=5, radiusX=2, radiusY=2)]
     write(root / "train.json", [task(*results, region("brushlabels", "b", rle=[1]))])
     _, report = load_records(root, "train", format="auto")
-    assert report.dropped == {"region ellipselabels": 1, "region brushlabels": 1}
+    assert report.damaged == {"shape ellipse": 1}
+    assert report.dropped == {"region brushlabels": 1}
 
 
 def test_labelstudio_tasks_that_nobody_finished_are_no_empty_images(root):
@@ -255,15 +256,17 @@ def test_cvat_files_are_read_as_written(root, place):
         f'<box {CVAT_BOX}><attribute name="illegible">true</attribute></box>',
         f'<box {CVAT_BOX} rotation="90"/>',
         '<tag label="receipt"/>',
-        '<mask label="text" rle="1, 2" left="1"/>',
+        '<mask label="text" rle="1, 2" left="50" top="20" width="40" height="10"/>',
         '<polyline label="text" points="1,1;2,2;3,1"/>',
     )
     write(root / place, content)
     polygons, texts, ignored = texts_of(root, "cvat")
-    assert polygons == [QUAD, BOX, ABOUT_CENTRE]
-    assert texts == ["1 < 2", "", ""]
-    assert ignored == [False, True, False]
-    assert scan(root, "train", format="auto")[1].dropped == {"shape mask": 1, "shape polyline": 1}
+    assert polygons == [QUAD, BOX, ABOUT_CENTRE, BOX, [[1, 1], [2, 2], [3, 1]]]
+    assert texts == ["1 < 2", "", "", "", ""]
+    assert ignored == [False, True, False, False, True]
+    report = scan(root, "train", format="auto")[1]
+    assert (report.repaired, report.damaged) == ({"box of a mask": 1}, {"shape polyline": 1})
+    assert report.dropped == {}
 
 
 def test_a_large_cvat_file_is_read_like_a_small_one(root):
@@ -340,10 +343,10 @@ def test_via_files_are_read_as_written(root, regions, is_project):
         content = {"_via_settings": {}, "_via_img_metadata": content, "_via_attributes": {}}
     write(root / "jsons/train.json", content)
     polygons, texts, ignored = texts_of(root, "via")
-    assert polygons == [QUAD, BOX]
-    assert texts == ["Tea", "?"]
-    assert ignored == [False, True]
-    assert scan(root, "train", format="auto")[1].dropped == {"shape circle": 1}
+    assert polygons[:2] == [QUAD, BOX]
+    assert texts == ["Tea", "?", ""]
+    assert ignored == [False, True, True]
+    assert scan(root, "train", format="auto")[1].damaged == {"shape circle": 1}
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,7 @@ def test_polygons_stay_inside_odd_images(cfg, tmp_path):
 
 def test_the_ufo_reader_reads_the_predictions(cfg, pages):
     predict.main(replace(cfg, images=(str(pages / "images" / "val"),)))
-    found = Findings([], [], [])
+    found = Findings([], [], [], [])
     source = AnnotationSource(cfg.out, pages, "ufo", cfg.out / "predictions.json", bounds=())
     entries = ufo.read(source, found)
     read = {entry.name: [word.points for word in entry.words] for entry in entries}

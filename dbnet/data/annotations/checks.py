@@ -100,7 +100,8 @@ class _Tally:
         outlines = [] if entry.relative else [word.points for word in entry.words]
         self._texts += len(outlines)
         for points in outlines:
-            self._largest = max(self._largest, float(np.abs(points).max(initial=0)))
+            finite = np.abs(points[np.isfinite(points)])
+            self._largest = max(self._largest, float(finite.max(initial=0)))
 
     def finish(self, source: Source, outside: Collection[str]) -> tuple[list[str], list[str]]:
         """Problems and warnings. `outside`: names of images with texts outside."""
@@ -296,14 +297,14 @@ def _with_reader(word: Word, fate: Fate) -> Fate:
 
 
 def marks_of(word: Word, ignore_marks: Collection[str]) -> set[str]:
-    """Marks of a text, lower case; its label and transcription where they are `ignore_marks`.
+    """Marks of a text, lower case; its labels and transcription where they are `ignore_marks`.
 
     A transcription is one where nothing but quotation marks and blanks stands around it.
     """
     marks = {mark.strip().lower() for mark in word.marks}
-    label = word.label.strip().lower()
-    marks |= {label} & set(ignore_marks)
-    if ILLEGIBLE in (label, word.text.strip(_AROUND)):
+    labels = {label.strip().lower() for label in word.labels}
+    marks |= labels & set(ignore_marks)
+    if ILLEGIBLE in (*labels, word.text.strip(_AROUND)):
         marks.add(ILLEGIBLE)
     return marks - {""}
 

@@ -7,15 +7,14 @@ the file, and the place in it where there is one.
 import json
 import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dbnet.data.image_files import IMAGE_SUFFIXES
 from dbnet.errors import InputError
 
 LINKS_HINT = "copy the file instead of linking it, or allow links with --data.follow-links"
@@ -48,7 +47,7 @@ class Word(NamedTuple):
     points: np.ndarray  # float64 (P, 2), any P, finite or not
     text: str  # "" where unknown
     marks: tuple[str, ...] = ()  # what the annotation says about the text, such as "illegible"
-    label: str = ""  # its class: it ignores the text as a mark does, and is not reported otherwise
+    labels: tuple[str, ...] = ()  # its classes: they ignore it as marks do, else are not reported
     repaired: str = ""  # how the reader made an outline of something else, such as of a mask's box
     damaged: str = ""  # why the outline only covers the text, such as "circle": it is ignored
 
@@ -68,7 +67,8 @@ class Findings(NamedTuple):
 
     dropped: list[tuple[str, str]]  # place, reason: texts given as something else than a polygon
     problems: list[str]
-    notes: list[str]
+    warnings: list[str]  # what every start should say
+    notes: list[str]  # what only a check says
 
 
 @contextmanager
@@ -136,38 +136,6 @@ def list_files(folder: Path, suffixes: Collection[str], *, links: bool = False) 
 def inside(path: Path, bounds: tuple[Path, ...]) -> bool:
     """Whether a path stays in one of the bounds, which are resolved, once links are followed."""
     return not bounds or any(map(path.resolve().is_relative_to, bounds))
-
-
-def pair(source: Source, patterns: tuple[str, ...]) -> tuple[list[tuple[str, Path]], list[str]]:
-    """Images and the one file each that annotates them, by name.
-
-    `patterns` are file names for an image with the stem "{}"; sub-folders correspond. Images
-    without a file are left out. Returns (image name, file) pairs, and the problems: several files
-    for an image, several images for a file, files without an image.
-    """
-    folder = source.annotations
-    links = not source.bounds
-    files = set(list_files(folder, {Path(pattern).suffix for pattern in patterns}, links=links))
-    pairs, problems = [], []
-    owners = defaultdict(list)
-    for name in list_files(source.images, IMAGE_SUFFIXES, links=links):
-        path = PurePosixPath(name)
-        names = [(path.parent / pattern.format(path.stem)).as_posix() for pattern in patterns]
-        found = [name for name in names if name in files]
-        if len(found) > 1:
-            problems.append(f"{folder}: {name} has several annotations: {listed(found)}")
-        for file in found:
-            owners[file].append(name)
-    for file, images in owners.items():
-        pairs.append((images[0], folder / file))
-        if len(images) > 1:
-            problems.append(f"{folder / file}: stands for several images: {listed(images)}")
-    if orphans := sorted(files - owners.keys()):
-        problems.append(
-            f"{folder}: {len(orphans)} annotation files without an image in "
-            f"{source.images}: {listed(orphans)}"
-        )
-    return pairs, problems
 
 
 def read_text(bounds: tuple[Path, ...], path: Path) -> str:

@@ -46,7 +46,7 @@ def json_head(text: str) -> Any:
     Returns None where it is no JSON.
     """
     closing: list[str] = []
-    end, ends = 0, ""  # where the text may be cut, and what closes it there
+    end = 0  # where the text may be cut: `closing` closes it there
     at = 0
     for token in _TOKEN.finditer(text):
         if token.start() != at:
@@ -60,10 +60,9 @@ def json_head(text: str) -> Any:
         elif symbol != ",":
             continue
         end = token.start() if symbol == "," else at
-        ends = "".join(reversed(closing))
         if not closing:
             break
     try:
-        return json.loads(text[:end] + ends)
+        return json.loads(text[:end] + "".join(reversed(closing)))
     except (ValueError, RecursionError):
         return None

@@ -76,7 +76,7 @@ def scan(
 ) -> tuple[Records, Report]:
     """Like `load_records`, but leaves all problems to the caller, in the report."""
     root = Path(root)
-    found = Findings([], [], [])
+    found = Findings([], [], [], [])
     source = Source(root, root / "images" / split, "", root, bounds=())  # while none is found
     ignoring = {mark.strip().lower() for mark in ignore_marks}
     check = partial(check_entries, ignore_marks=ignoring, side=where.side)
@@ -84,13 +84,13 @@ def scan(
         source = find_source(root, split, format, where)
         checked = check(source, FORMATS[source.format].read(source, found))
     except ValueError as error:
-        found = Findings([], [str(error)], [])
+        found = Findings([], [str(error)], [], [])
         checked = check(source, iter(()))
     is_val_side = where.side is not None and where.side.is_val
     if is_val_side:  # what readers tell of the whole folder counts for train
         found = Findings([], found.problems, [])
     problems = found.problems + checked.problems
-    warnings = checked.warnings
+    warnings = found.warnings + checked.warnings
     if missing := checked.missing:
         line = f"{source.images}: {len(missing)} annotated images missing: {listed(missing)}"
         if skip_missing:

@@ -19,3 +19,20 @@ def turned(points: np.ndarray, degrees: float, about: np.ndarray) -> np.ndarray:
     angle = np.radians(degrees)
     cos, sin = np.cos(angle), np.sin(angle)
     return (points - about) @ np.array([[cos, sin], [-sin, cos]]) + about
+
+
+def ellipse(x: float, y: float, radius_x: float, radius_y: float) -> np.ndarray:
+    """Polygon (16, 2) around an upright ellipse; finite or not."""
+    angles = np.arange(16) * (np.pi / 8)
+    reach = 1 / np.cos(np.pi / 16)  # so that the sides touch the ellipse
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.stack(
+            [x + radius_x * reach * np.cos(angles), y + radius_y * reach * np.sin(angles)], axis=1
+        )
+
+
+def has_region(points: np.ndarray) -> bool:
+    """Whether points (P, 2) are three at least, finite, and not on one upright or level line."""
+    return len(points) > 2 and bool(
+        np.isfinite(points).all() and (np.ptp(points, axis=0) > 0).all()
+    )

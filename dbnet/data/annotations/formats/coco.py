@@ -19,7 +19,7 @@ from dbnet.data.annotations.files import (
     stated_size,
     typed,
 )
-from dbnet.data.annotations.shapes import sized_box
+from dbnet.data.annotations.shapes import has_region, sized_box
 from dbnet.errors import InputError
 
 TITLE = "COCO"
@@ -48,8 +48,10 @@ def recognises(head: Any) -> bool:
 def read(source: Source, found: Findings) -> Iterator[Entry]:
     """Each polygon of a segmentation is a text, whatever its category; the box where there is none.
 
-    `iscrowd` is ignored text. The transcription is `text` or `transcription`, in the annotation or
-    its `attributes`. Run-length masks are dropped.
+    The box also stands for a run-length mask and for polygons without a region. `iscrowd`,
+    `ignore`, the `legibility` of COCO-Text and `attributes` that are true are marks. The
+    transcription is `text`, `transcription` or `utf8_string`, in the annotation or its
+    `attributes`.
     """
     path = source.annotations
     content, problems = load_json(source.bounds, path)
@@ -66,6 +68,7 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
                 raise InputError(f"{place}/id: {key!r} is taken by {entries[key].name}")
             entries[key] = Entry(place, name, stated_size(image, "width", "height", place), [])
 
+    names = _category_names(optional(content, "categories", f"{path}", list) or [])
     annotations = typed(content.get("annotations"), f"{path}: annotations", list)
     for index, annotation in enumerate(annotations):
         annotations[index] = None  # read, its memory may go
@@ -75,37 +78,69 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
             key = typed(annotation.get("image_id"), f"{place}/image_id", int, str)
             if key not in entries:
                 raise InputError(f"{place}/image_id: no image has the id {key!r}")
-            if isinstance(annotation.get("segmentation"), dict):
+            if "bbox" not in annotation and isinstance(annotation.get("segmentation"), dict):
                 found.dropped.append((place, "run-length mask"))
             else:
-                entries[key].words.extend(_coco_words(annotation, place))
+                entries[key].words.extend(_coco_words(annotation, names, place))
     for key in list(entries):
         yield entries.pop(key)
 
 
-def _coco_words(annotation: dict, place: str) -> list[Word]:
+def _category_names(categories: list) -> dict[Any, str]:
+    """Id -> name; categories of another form have none, for a name only says what is ignored."""
+    return {
+        category["id"]: category["name"]
+        for category in categories
+        if isinstance(category, dict)
+        and isinstance(category.get("id"), (int, str))
+        and isinstance(category.get("name"), str)
+    }
+
+
+def _coco_words(annotation: dict, names: dict[Any, str], place: str) -> list[Word]:
     attributes = optional(annotation, "attributes", place, dict) or {}
-    text = (
-        optional(annotation, "text", place, str)
-        or optional(annotation, "transcription", place, str)
-        or optional(attributes, "text", f"{place}/attributes", str)
-        or optional(attributes, "transcription", f"{place}/attributes", str)
-        or ""
-    )
-    crowd = optional(annotation, "iscrowd", place, int, bool) or False
-    polygons = optional(annotation, "segmentation", place, list)
-    if polygons:
-        outlines = [
-            _flat_pairs(polygon, f"{place}/segmentation[{index}]")
-            for index, polygon in enumerate(polygons)
-        ]
-    else:
-        box = _flat_pairs(annotation.get("bbox"), f"{place}/bbox")
-        if len(box) != 2:
-            raise InputError(f"{place}/bbox: must be x, y, width, height")
-        outlines = [sized_box(*box.ravel())]
-    marks = ("iscrowd",) if crowd else ()
-    return [Word(place, points, text, marks) for points in outlines]
+    texts = [
+        optional(parent, key, at, str)
+        for parent, at in ((annotation, place), (attributes, f"{place}/attributes"))
+        for key in _TEXT_KEYS
+    ]
+    text = next(filter(None, texts), "")
+    marks = _marks(annotation, attributes, place)
+    category = annotation.get("category_id")
+    labels = (names.get(category, ""),) if isinstance(category, (int, str)) else ()
+    polygons = optional(annotation, "segmentation", place, list, dict)
+    if isinstance(polygons, dict):
+        box = _box(annotation, place)
+        return [Word(place, box, text, marks, labels, repaired="box of a mask")]
+    if not polygons:
+        return [Word(place, _box(annotation, place), text, marks, labels)]
+    outlines = [
+        _flat_pairs(polygon, f"{place}/segmentation[{index}]")
+        for index, polygon in enumerate(polygons)
+    ]
+    if annotation.get("bbox") and not any(map(has_region, outlines)):
+        box = _box(annotation, place)
+        return [Word(place, box, text, marks, labels, repaired="box of an empty polygon")]
+    if any(map(has_region, outlines)):  # an empty one beside it is the tool's, no text
+        outlines = [outline for outline in outlines if len(outline)]
+    return [Word(place, points, text, marks, labels) for points in outlines]
+
+
+_TEXT_KEYS = ("text", "transcription", "utf8_string")
+
+
+def _marks(annotation: dict, attributes: dict, place: str) -> tuple[str, ...]:
+    marks = [key for key in ("iscrowd", "ignore") if optional(annotation, key, place, int, bool)]
+    marks += [key for key, value in attributes.items() if value is True and key not in marks]
+    legibility = optional(annotation, "legibility", place, str) or "legible"
+    return tuple(marks if legibility == "legible" else [*marks, legibility])
+
+
+def _box(annotation: dict, place: str) -> np.ndarray:
+    box = _flat_pairs(annotation.get("bbox"), f"{place}/bbox")
+    if len(box) != 2:
+        raise InputError(f"{place}/bbox: must be x, y, width, height")
+    return sized_box(*box.ravel())
 
 
 def _flat_pairs(value: Any, place: str) -> np.ndarray:

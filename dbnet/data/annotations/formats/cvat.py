@@ -16,7 +16,7 @@ from dbnet.data.annotations.files import (
     rectangle,
     shown,
 )
-from dbnet.data.annotations.shapes import turned
+from dbnet.data.annotations.shapes import ellipse, sized_box, turned
 from dbnet.data.annotations.xml_files import Element, xml_members
 from dbnet.errors import InputError
 
@@ -40,10 +40,11 @@ def recognises(head: Any) -> bool:
 
 
 def read(source: Source, found: Findings) -> Iterator[Entry]:
-    """Polygons and boxes, turned ones too, whatever their label; other shapes are dropped.
+    """Polygons and boxes, turned ones too, whatever their label.
 
-    The transcription is the attribute `text` or `transcription`. Attributes with the value true
-    are marks.
+    The box of a mask and four points are outlines too; the region of an ellipse, a polyline or
+    other points is ignored. The transcription is the attribute `text` or `transcription`.
+    Attributes with the value true are marks; the label and the other values are classes.
     """
     path = source.annotations
     for image in xml_members(source.bounds, path, "annotations"):
@@ -82,7 +83,14 @@ def _word(shape: Element, place: str) -> Word:
     marks = tuple(
         name for name, value in attributes.items() if value in _TRUE and name not in _TEXT_NAMES
     )
-    return Word(place, _OUTLINES[shape.tag](shape, place), text, marks)
+    values = [value for name, value in attributes.items() if name not in _TEXT_NAMES]
+    points = _OUTLINES[shape.tag](shape, place)
+    word = Word(place, points, text, marks, (shape.attributes.get("label", ""), *values))
+    if shape.tag == "mask":
+        return word._replace(repaired="box of a mask")
+    if shape.tag == "points" and len(points) == 4:
+        return word._replace(repaired="shape points of four points")
+    return word if shape.tag in ("polygon", "box") else word._replace(damaged=f"shape {shape.tag}")
 
 
 def _polygon(shape: Element, place: str) -> np.ndarray:
@@ -112,4 +120,24 @@ def _number(element: Element, key: str, place: str) -> float:
         raise InputError(f"{place}: {key} {found}; must be a number") from None
 
 
-_OUTLINES = {"polygon": _polygon, "box": _box}
+def _mask(shape: Element, place: str) -> np.ndarray:
+    """The box of a run-length mask."""
+    return sized_box(*(_number(shape, key, place) for key in ("left", "top", "width", "height")))
+
+
+def _ellipse(shape: Element, place: str) -> np.ndarray:
+    x, y, rx, ry = (_number(shape, key, place) for key in ("cx", "cy", "rx", "ry"))
+    points = ellipse(x, y, rx, ry)
+    if "rotation" not in shape.attributes:
+        return points
+    return turned(points, _number(shape, "rotation", place), np.array([x, y]))
+
+
+_OUTLINES = {
+    "polygon": _polygon,
+    "box": _box,
+    "mask": _mask,
+    "ellipse": _ellipse,
+    "polyline": _polygon,
+    "points": _polygon,
+}

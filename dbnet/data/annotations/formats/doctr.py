@@ -29,7 +29,9 @@ def recognises(head: Any) -> bool:
 
 
 def read(source: Source, found: Findings) -> Iterator[Entry]:
-    """`polygons` may also be {CLASS: list of polygons}; all classes are text. There are no texts.
+    """`polygons` may also be {CLASS: list of polygons}; a class ignores its texts as a mark does.
+
+    There are no transcriptions. All other classes are text.
 
     `img_dimensions` is not looked at: files exist with both orders of height and width.
     """
@@ -44,17 +46,18 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
             entry = Entry(place, name, None, [])
             image = typed(image, place, dict)
             polygons = typed(image.get("polygons"), f"{place}/polygons", list, dict)
-            for key, polygon in _numbered(polygons, f"{place}/polygons"):
+            for key, polygon, name in _numbered(polygons, f"{place}/polygons"):
                 with collecting(found.problems):
-                    entry.words.append(Word(key, point_pairs(polygon, key), ""))
+                    entry.words.append(Word(key, point_pairs(polygon, key), "", labels=(name,)))
         if entry:
             yield entry
 
 
-def _numbered(polygons: Any, place: str) -> Iterator[tuple[str, Any]]:
+def _numbered(polygons: Any, place: str, name: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Place, points and class of each."""
     if isinstance(polygons, list):
         for index, polygon in enumerate(polygons):
-            yield f"{place}[{index}]", polygon
+            yield f"{place}[{index}]", polygon, name
         return
     for name, members in polygons.items():
-        yield from _numbered(typed(members, f"{place}/{name}", list), f"{place}/{name}")
+        yield from _numbered(typed(members, f"{place}/{name}", list), f"{place}/{name}", name)

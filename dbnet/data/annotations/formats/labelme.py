@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from dbnet.data.annotations.files import (
     Entry,
     Findings,
@@ -12,12 +14,13 @@ from dbnet.data.annotations.files import (
     collecting,
     load_json,
     optional,
-    pair,
     point_pairs,
     rectangle,
     stated_size,
     typed,
 )
+from dbnet.data.annotations.pairs import pair
+from dbnet.data.annotations.shapes import ellipse
 from dbnet.errors import InputError
 
 TITLE = "LabelMe"
@@ -33,14 +36,14 @@ def recognises(head: Any) -> bool:
 
 
 def read(source: Source, found: Findings) -> Iterator[Entry]:
-    """Polygons, and rectangles by two opposite corners or all four; other shapes are dropped.
+    """Polygons, quadrilaterals, and rectangles by two opposite corners or all four.
 
-    `label` is a class name and not looked at; the transcription is `transcription`, `text` or
-    `description`. The image is the one with the file's own name: `imagePath` is not followed.
+    Of other shapes the box of a mask and any four points are outlines; the region of the rest is
+    ignored. `label` is a class; the transcription is `transcription`, `text` or `description`.
+    `flags` and `difficult` that are true are marks. The image is the one with the file's own name:
+    `imagePath` is not followed.
     """
-    pairs, problems = pair(source, ("{}.json",))
-    found.problems.extend(problems)
-    for name, path in pairs:
+    for name, path in pair(source, ("{}.json",), found, recognises):
         entry = None
         with collecting(found.problems):
             content, repeated = load_json(source.bounds, path)
@@ -52,25 +55,45 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
             for index, shape in enumerate(shapes):
                 place = f"{path}: shapes[{index}]"
                 with collecting(found.problems):
-                    kind = optional(typed(shape, place, dict), "shape_type", place, str)
-                    if kind in (None, "polygon", "rectangle"):
-                        entry.words.append(_labelme_word(shape, kind, place))
-                    else:
-                        found.dropped.append((place, f"shape {kind}"))
+                    entry.words.append(_labelme_word(typed(shape, place, dict), place))
         if entry:
             yield entry
 
 
-def _labelme_word(shape: dict, kind: str | None, place: str) -> Word:
-    text = (
-        optional(shape, "transcription", place, str)
-        or optional(shape, "text", place, str)
-        or optional(shape, "description", place, str)
-        or ""
+def _labelme_word(shape: dict, place: str) -> Word:
+    texts = [optional(shape, key, place, str) for key in _TEXT_KEYS]
+    flags = optional(shape, "flags", place, dict) or {}
+    is_difficult = optional(shape, "difficult", place, bool, int)
+    marks = [*(["difficult"] if is_difficult else []), *(k for k, v in flags.items() if v is True)]
+    word = Word(
+        place,
+        point_pairs(shape.get("points"), f"{place}/points"),
+        next(filter(None, texts), ""),
+        tuple(marks),
+        (optional(shape, "label", place, str) or "",),
     )
-    points = point_pairs(shape.get("points"), f"{place}/points")
-    if kind == "rectangle" and len(points) != 4:
-        if len(points) != 2:
-            raise InputError(f"{place}/points: a rectangle has 2 or 4, found {len(points)}")
-        points = rectangle(points[0], points[1])
-    return Word(place, points, text)
+    return _outlined(word, optional(shape, "shape_type", place, str) or "polygon")
+
+
+_TEXT_KEYS = ("transcription", "text", "description")
+_FOUR_POINTS = ("quadrilateral", "rotation", "oriented_rectangle")  # of forks and of version 6
+
+
+def _outlined(word: Word, kind: str) -> Word:
+    """The word with the outline of its shape, or with the region that is ignored."""
+    points = word.points
+    if kind == "polygon" or (kind in _FOUR_POINTS and len(points) == 4):
+        return word
+    if kind == "rectangle":
+        if len(points) not in (2, 4):
+            raise InputError(f"{word.place}/points: a rectangle has 2 or 4, found {len(points)}")
+        return word if len(points) == 4 else word._replace(points=rectangle(*points))
+    if kind == "mask" and len(points) == 2:
+        return word._replace(points=rectangle(*points), repaired="box of a mask")
+    if kind == "circle" and len(points) == 2:  # centre and a point of the rim
+        (x, y), (rim_x, rim_y) = points
+        radius = float(np.hypot(rim_x - x, rim_y - y))
+        return word._replace(points=ellipse(x, y, radius, radius), damaged="shape circle")
+    if len(points) == 4:
+        return word._replace(repaired=f"shape {kind} of four points")
+    return word._replace(damaged=f"shape {kind}")

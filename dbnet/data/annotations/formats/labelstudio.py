@@ -25,7 +25,7 @@ from dbnet.data.annotations.files import (
     shown,
     typed,
 )
-from dbnet.data.annotations.shapes import sized_box, turned
+from dbnet.data.annotations.shapes import ellipse, sized_box, turned
 from dbnet.data.image_files import IMAGE_SUFFIXES
 from dbnet.errors import InputError
 
@@ -41,10 +41,13 @@ def recognises(head: Any) -> bool:
 
 
 def read(source: Source, found: Findings) -> Iterator[Entry]:
-    """Rectangles, turned ones too, and polygons; other regions are dropped.
+    """Rectangles, turned ones too, and polygons.
 
-    The transcription is the region's text area. Tasks that nobody has finished are left out. Where
-    several people have annotated a task, the one marked as ground truth counts, else the last.
+    The region of an ellipse is ignored; brush strokes and key points are dropped. What was chosen
+    for a region are its marks. The transcription is the region's text area.
+
+    Tasks that nobody has finished are left out. Where several people have annotated a task, the
+    one marked as ground truth counts, else the last.
     """
     path = source.annotations
     content, problems = load_json(source.bounds, path)
@@ -113,9 +116,9 @@ def _regions(results: list, place: str) -> Iterator[tuple[str, list[dict]]]:
 def _with_word(entry: Entry, region: tuple[str, list[dict]], found: Findings) -> Entry:
     """The entry with the region's text, and with the size of the image that it states."""
     place, parts = region
-    shapes = [part for part in parts if {"points", "width"} & part["value"].keys()]
+    shapes = [part for part in parts if {"points", "width", "radiusX"} & part["value"].keys()]
     kinds = {str(part.get("type")) for part in parts}
-    if not shapes or any(kind.startswith(("ellipse", "brush", "keypoint")) for kind in kinds):
+    if not shapes or any(kind.startswith(("brush", "keypoint")) for kind in kinds):
         if not all(kind in ("choices", "textarea", "rating") for kind in kinds):  # of the image
             found.dropped.append((place, f"region {' '.join(sorted(kinds))}"))
         return entry
@@ -127,7 +130,9 @@ def _with_word(entry: Entry, region: tuple[str, list[dict]], found: Findings) ->
         for side in ("width", "height")
     )
     points = _points(part["value"], f"{place}/value", np.array([width, height]) / 100)
-    entry.words.append(Word(place, points, _text(parts), _choices(parts)))
+    damaged = "shape ellipse" if "radiusX" in part["value"] else ""
+    word = Word(place, points, _text(parts), _choices(parts), _labels(parts), damaged=damaged)
+    entry.words.append(word)
     return entry._replace(size=(height, width))
 
 
@@ -138,6 +143,11 @@ def _points(value: dict, place: str, scale: np.ndarray) -> np.ndarray:
     """
     if "points" in value:
         return point_pairs(value["points"], f"{place}/points") * scale
+    if "radiusX" in value:
+        sides = ("x", "y", "radiusX", "radiusY")
+        points = ellipse(*(typed(value.get(k), f"{place}/{k}", int, float) for k in sides)) * scale
+        angle = optional(value, "rotation", place, int, float) or 0
+        return turned(points, angle, points.mean(axis=0))
     sides = ("x", "y", "width", "height")
     box = sized_box(*(typed(value.get(key), f"{place}/{key}", int, float) for key in sides))
     points = box * np.float64(scale)
@@ -158,3 +168,14 @@ def _choices(parts: list[dict]) -> tuple[str, ...]:
     """What was chosen for the region."""
     chosen = (part["value"].get("choices") or () for part in parts)
     return tuple(str(choice) for choices in chosen for choice in choices)
+
+
+def _labels(parts: list[dict]) -> tuple[str, ...]:
+    """Classes of the region, under `labels`, `rectanglelabels`, `polygonlabels`, ..."""
+    return tuple(
+        str(name)
+        for part in parts
+        for key, names in part["value"].items()
+        if key.endswith("labels") and isinstance(names, list)
+        for name in names
+    )

@@ -43,7 +43,10 @@ def recognises(head: Any) -> bool:
 
 
 def read(source: Source, found: Findings) -> Iterator[Entry]:
-    """`difficult` is ignored text, and so are the transcriptions `*` and `###`."""
+    """`difficult` is ignored text, and so are the transcriptions `*` and `###`.
+
+    `key_cls` is a class.
+    """
     path = source.annotations
     for number, line in enumerate(read_text(source.bounds, path).split("\n"), 1):
         if not line.strip():
@@ -87,4 +90,6 @@ def _word(word: Any, place: str) -> Word:
     text = optional(word, "transcription", place, str) or ""
     is_difficult = optional(word, "difficult", place, bool) or False
     points = point_pairs(word.get("points"), f"{place}/points")
-    return Word(place, points, text, ("difficult",) if is_difficult or text in _UNREAD else ())
+    labels = (optional(word, "key_cls", place, str) or "",)
+    marks = ("difficult",) if is_difficult or text.strip() in _UNREAD else ()
+    return Word(place, points, text, marks, labels)

@@ -26,7 +26,10 @@ def recognises(head: Any) -> bool:
 
 
 def read(source: Source, found: Findings) -> Iterator[Entry]:
-    """`img_w` and `img_h` are optional. An image with no words is legal."""
+    """`img_w` and `img_h` are optional. An image with no words is legal.
+
+    The `tags` of a word are marks, and so is `illegibility`.
+    """
     path = source.annotations
     for name, image in json_members(source.bounds, path, "images", found.problems):
         place = f"{path}: images/{name}"
@@ -45,5 +48,7 @@ def _ufo_word(word: Any, place: str) -> Word:
     word = typed(word, place, dict)
     text = optional(word, "transcription", place, str) or ""
     illegible = optional(word, "illegibility", place, bool) or False
+    tags = optional(word, "tags", place, list) or []
+    marks = [typed(tag, f"{place}/tags[{index}]", str) for index, tag in enumerate(tags)]
     points = point_pairs(word.get("points"), f"{place}/points")
-    return Word(place, points, text, ("illegible",) if illegible else ())
+    return Word(place, points, text, (*marks, *(["illegible"] if illegible else [])))

@@ -17,7 +17,7 @@ from dbnet.data.annotations.files import (
     optional,
     typed,
 )
-from dbnet.data.annotations.shapes import sized_box
+from dbnet.data.annotations.shapes import ellipse, sized_box
 from dbnet.errors import InputError
 
 TITLE = "VIA"
@@ -40,7 +40,10 @@ def recognises(head: Any) -> bool:
 
 
 def read(source: Source, found: Findings) -> Iterator[Entry]:
-    """Exported annotations or a saved project. Polygons and rects; other shapes are dropped.
+    """Exported annotations or a saved project. Polygons and rects.
+
+    The region of a circle, ellipse or polyline is ignored; points are dropped. Region attributes
+    and check boxes that are true are marks; the values of the others are classes.
 
     The transcription is the region attribute `text` or `transcription`. A file that is listed
     without regions is an image without text.
@@ -64,7 +67,7 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
                     at = f"{place}/regions[{index}]"
                     shape = typed(region, at, dict).get("shape_attributes")
                     kind = typed(shape, f"{at}/shape_attributes", dict).get("name")
-                    if kind in ("polygon", "rect"):
+                    if kind in _OUTLINES:
                         entry.words.append(_word(region, kind, at))
                     else:
                         found.dropped.append((at, f"shape {kind}"))
@@ -78,8 +81,14 @@ def _word(region: dict, kind: str, place: str) -> Word:
     texts = [optional(attributes, name, f"{place}/region_attributes", str) for name in _TEXT_NAMES]
     text = next(filter(None, texts), "")
     marks = tuple(_marks(attributes))
-    at = f"{place}/shape_attributes"
-    return Word(place, _polygon(shape, at) if kind == "polygon" else _rect(shape, at), text, marks)
+    labels = tuple(
+        value
+        for name, value in attributes.items()
+        if isinstance(value, str) and name not in _TEXT_NAMES
+    )
+    points = _OUTLINES[kind](shape, f"{place}/shape_attributes")
+    damaged = "" if kind in ("polygon", "rect") else f"shape {kind}"
+    return Word(place, points, text, marks, labels, damaged=damaged)
 
 
 def _marks(attributes: dict) -> Iterator[str]:
@@ -105,3 +114,21 @@ def _polygon(shape: dict, place: str) -> np.ndarray:
 def _rect(shape: dict, place: str) -> np.ndarray:
     sides = ("x", "y", "width", "height")
     return sized_box(*(typed(shape.get(key), f"{place}/{key}", int, float) for key in sides))
+
+
+def _ellipse(shape: dict, place: str) -> np.ndarray:
+    """A circle has one radius `r`; the angle of an ellipse only widens its region."""
+    keys = ("cx", "cy", "r", "r") if "r" in shape else ("cx", "cy", "rx", "ry")
+    x, y, rx, ry = (typed(shape.get(key), f"{place}/{key}", int, float) for key in keys)
+    if shape.get("theta"):
+        rx = ry = max(rx, ry)
+    return ellipse(x, y, rx, ry)
+
+
+_OUTLINES = {
+    "polygon": _polygon,
+    "rect": _rect,
+    "circle": _ellipse,
+    "ellipse": _ellipse,
+    "polyline": _polygon,
+}

@@ -13,11 +13,11 @@ from dbnet.data.annotations.files import (
     Word,
     as_points,
     collecting,
-    pair,
     rectangle,
     shown,
 )
-from dbnet.data.annotations.shapes import turned
+from dbnet.data.annotations.pairs import pair
+from dbnet.data.annotations.shapes import has_region, turned
 from dbnet.data.annotations.xml_files import Element, xml_members
 from dbnet.errors import InputError
 
@@ -30,23 +30,24 @@ PLACES = (
     Place("{images}", "xml"),
 )
 
+_MARKS = ("difficult", "ignore")
+
 
 def recognises(head: Any) -> bool:
     return isinstance(head, Element) and head.tag == "annotation"
 
 
 def read(source: Source, found: Findings) -> Iterator[Entry]:
-    """Each object is a text, whatever its name; `difficult` is ignored text.
+    """Each object is a text, whatever its name; `difficult` and `ignore` are marks.
 
     Its outline is `polygon` (x1, y1, x2, y2, ...), `robndbox` (roLabelImg: centre, sides, angle in
-    radians) or `bndbox`, the first of these. The transcription is `text` or `transcription`.
+    radians) or `bndbox`, the first of these that has a region. The transcription is `text` or
+    `transcription`.
     Coordinates are not shifted: the format counts pixels from 1, most tools from 0.
 
     The image is the one with the file's own name: `filename` and `path` are not followed.
     """
-    pairs, problems = pair(source, ("{}.xml",))
-    found.problems.extend(problems)
-    for name, path in pairs:
+    for name, path in pair(source, ("{}.xml",), found, recognises):
         entry = None
         with collecting(found.problems):
             members = list(xml_members(source.bounds, path, "annotation"))
@@ -72,11 +73,18 @@ def _size(element: Element, path: str) -> tuple[float, float] | None:
 
 def _word(element: Element, place: str) -> Word:
     text = element.text_of("text") or element.text_of("transcription") or ""
-    marks = ("difficult",) if element.text_of("difficult") in ("1", "true", "True") else ()
-    for tag, outline in (("polygon", _polygon), ("robndbox", _turned_box), ("bndbox", _box)):
-        for shape in element.all(tag)[:1]:
-            return Word(place, outline(shape, place), text, marks)
-    raise InputError(f"{place}: has no polygon, robndbox or bndbox")
+    marks = tuple(tag for tag in _MARKS if element.text_of(tag) in ("1", "true", "True"))
+    labels = (element.text_of("name") or "",)
+    shapes = [(tag, shape) for tag in _OUTLINES for shape in element.all(tag)[:1]]
+    if not shapes:
+        raise InputError(f"{place}: has no polygon, robndbox or bndbox")
+    outlines = [(tag, _OUTLINES[tag](shape, place)) for tag, shape in shapes]
+    first, points = outlines[0]
+    if not has_region(points):
+        for tag, other in outlines[1:]:
+            if has_region(other):
+                return Word(place, other, text, marks, labels, repaired=f"{tag} for {first}")
+    return Word(place, points, text, marks, labels)
 
 
 def _polygon(shape: Element, place: str) -> np.ndarray:
@@ -106,3 +114,6 @@ def _number(parent: Element, tag: str, place: str) -> float:
     except ValueError:
         found = "is missing" if text is None else f"found {shown(text)}"
         raise InputError(f"{place}/{parent.tag}/{tag}: {found}; must be a number") from None
+
+
+_OUTLINES = {"polygon": _polygon, "robndbox": _turned_box, "bndbox": _box}

@@ -19,12 +19,12 @@ from dbnet.data.annotations.files import (
     Word,
     as_points,
     collecting,
-    pair,
     read_text,
     rectangle,
     shown,
 )
 from dbnet.data.annotations.heads import Lines
+from dbnet.data.annotations.pairs import pair
 from dbnet.errors import InputError
 
 TITLE = "YOLO"
@@ -46,9 +46,7 @@ def recognises(head: Any) -> bool:
 
 def read(source: Source, found: Findings) -> Iterator[Entry]:
     """All classes are text. There are no transcriptions and no marks for illegible text."""
-    pairs, problems = pair(source, ("{}.txt",))
-    found.problems.extend(problems)
-    for name, path in pairs:
+    for name, path in pair(source, ("{}.txt",), found, recognises):
         words = []
         with collecting(found.problems):
             for number, line in enumerate(read_text(source.bounds, path).splitlines(), 1):
