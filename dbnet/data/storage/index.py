@@ -25,7 +25,7 @@ from dbnet.data.storage.records import Records, map_records
 from dbnet.settings import EvalDataConfig
 
 # Raise it when what is read, checked or kept changes.
-_VERSION = 6
+_VERSION = 7
 
 # Of a report: lines, which begin with a path below the root, and arrays.
 _LINES = ("warnings", "notes")
