@@ -88,7 +88,7 @@ def scan(
         checked = check(source, iter(()))
     is_val_side = where.side is not None and where.side.is_val
     if is_val_side:  # what readers tell of the whole folder counts for train
-        found = Findings([], found.problems, [])
+        found = Findings([], found.problems, [], [])
     problems = found.problems + checked.problems
     warnings = found.warnings + checked.warnings
     if missing := checked.missing:
