@@ -9,8 +9,10 @@ receipts are drawn. A few images are repeated up to --images; ground truth that 
 warm, as from the second validation of a training on.
 
 First each stage alone, by processor time in one process on one thread; then whole validations,
-in turn. "over forward" is wall time over the device's time; 1.00 is the ceiling. Last, on paper,
-the cores that keep it at 1.1.
+in turn. "over forward" is wall time over the device's time; 1.00 is the ceiling. "waiting for a
+core" is the time in which the main process could have gone on but other processes had the cores
+(Linux only): where it is not near 0, the machine is loaded or has too few cores, and images/s and
+"over forward" tell about that. Last, on paper, the cores that keep it at 1.1.
 """
 
 import argparse
@@ -64,6 +66,7 @@ class Run(NamedTuple):
 
     wall: float  # seconds
     main: float  # processor seconds of the main process
+    waiting: float  # seconds in which the main process was ready, and had no core
 
 
 class PretendedDevice:
@@ -124,8 +127,11 @@ def main() -> None:
         for workers in pools:
             validate(parts, loader, pools[workers], 0.0)  # workers start, ground truth is kept
         print(f"{parts.data.num_workers} loader workers\n")
-        print("| forward | scoring workers | images/s | over forward | main process ms an image |")
-        print("| ---: | ---: | ---: | ---: | ---: |")
+        print(
+            "| forward | scoring workers | images/s | over forward | main process, ms an image |"
+            " waiting for a core, ms an image |"
+        )
+        print("| ---: | ---: | ---: | ---: | ---: | ---: |")
         main_ms = 0.0
         for forward in args.forward:
             runs: dict[int, list[Run]] = {workers: [] for workers in pools}
@@ -199,10 +205,22 @@ def validate(parts: Parts, loader: object, scoring: tuple, seconds: float) -> Ru
     (postprocess, metrics), pool = scoring
     timer = StageTimer(synchronize=None)
     device = PretendedDevice(seconds, parts.maps)
-    wall, main = time.perf_counter(), time.process_time()
+    wall, main, waited = time.perf_counter(), time.process_time(), waiting_seconds()
     predictions = device.predictions(loader, timer, pool)
     score_predictions(predictions, postprocess, metrics, timer=timer, pool=pool)
-    return Run(time.perf_counter() - wall, time.process_time() - main)
+    return Run(
+        wall=time.perf_counter() - wall,
+        main=time.process_time() - main,
+        waiting=waiting_seconds() - waited,
+    )
+
+
+def waiting_seconds() -> float:
+    """Seconds in which this thread was ready to run and had no core; 0 where nothing tells it."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 def stages_alone(parts: Parts) -> dict[str, float]:
@@ -232,9 +250,11 @@ def print_runs(images: int, forward: float, workers: int, runs: list[Run]) -> fl
     rates = [images / run.wall for run in runs]
     over = [run.wall / (images * forward / 1e3) for run in runs]
     main_ms = median(1e3 * run.main / images for run in runs)
+    waiting_ms = median(1e3 * run.waiting / images for run in runs)
     print(
         f"| {forward:g} ms | {workers} | {median(rates):.1f} ({min(rates):.1f} .. {max(rates):.1f})"
-        f" | {median(over):.2f} ({min(over):.2f} .. {max(over):.2f}) | {main_ms:.2f} |",
+        f" | {median(over):.2f} ({min(over):.2f} .. {max(over):.2f})"
+        f" | {main_ms:.2f} | {waiting_ms:.2f} |",
         flush=True,
     )
     return main_ms

@@ -14,6 +14,8 @@ from tests.faults.runs import PAGES
 
 HERE = Path(__file__).parent
 NAME = os.environ.get("DBNET_TEST_DEVICE", "cuda")
+# PyTorch looks once in a process, at the first use of cuBLAS; deterministic tests may come later.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def pytest_configure(config):

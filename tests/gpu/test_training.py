@@ -24,8 +24,11 @@ def losses(folder: Path) -> list[float]:
     return [json.loads(line)["train/loss_total"] for line in lines]
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0.02), ("bf16", 0.1), ("fp16", 0.1)])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("fp32", 5e-4), ("bf16", 1e-3), ("fp16", 1e-3)]
+)
 def test_losses_follow_those_of_the_cpu(pages, tmp_path, device, precision, tolerance):
+    """The loss falls by 2e-3 from the first epoch to the second: a step left out shows."""
     if precision == "fp16" and device.type == "cpu":
         pytest.skip("needs CUDA itself")
     kept = replace(small(pages, tmp_path / "cpu", **ALL))
@@ -60,7 +63,7 @@ def test_compiled_training_follows_the_eager_one(pages, tmp_path, cuda, recomput
     options = {"device": "cuda", "recompute_encoder": recompute}
     eager = train.main(small(pages, tmp_path / "eager", device="cuda"))
     compiled = train.main(small(pages, tmp_path, compile=True, **options))
-    assert losses(compiled) == pytest.approx(losses(eager), rel=0.02)
+    assert losses(compiled) == pytest.approx(losses(eager), rel=1e-3)
 
 
 @pytest.mark.parametrize("extra", [[], ["--train.sync-batchnorm"], ["--train.compile"]])
