@@ -34,6 +34,10 @@ class TrainConfig(Section, prefix="train"):
 
     epochs: Count = 200
     """Passes over the training set."""
+    max_steps: Count | None = None
+    """End after so many optimizer steps, also within an epoch; None: epochs alone count."""
+    patience: Count | None = None
+    """End after so many validations in a row without a better CLEval hmean; None: never early."""
     seed: Natural = 42
     """Seeds weights, order, workers and augmentation."""
     accumulate: Count = 2
@@ -56,6 +60,12 @@ class TrainConfig(Section, prefix="train"):
     """Write last.pt that often within an epoch too; 0: after every optimizer step."""
     val_every: Count = 1
     """Epochs between validations; the last epoch is always validated."""
+    log_every: Count = 1
+    """Batches between two points of the training curves in TensorBoard."""
+    low_recall: Annotated[float, Range(ge=0, le=1)] = 0.4
+    """Validation images whose CLEval recall is below this are drawn in TensorBoard."""
+    low_recall_images: Annotated[int, Range(ge=0, le=99)] = 8
+    """At most this many of them per validation, those with the lowest recall; 0: none."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the GPU where there is one, each rank its own."""
     out: Path = Path("runs")

@@ -31,6 +31,8 @@ class Checkpoint(TypedDict, total=False):
     step: int
     seen: int
     running: dict[str, Any]
+    stale: int  # validations since the best one
+    finished: bool  # the run had ended by its own settings
     ema_updates: int
     optimizer: dict[str, Any]
     scheduler: dict[str, Any]

@@ -32,6 +32,11 @@ def resolve_device(name: str) -> torch.device:
         raise InputError(f"device {name}: several ranks cannot use it; start it without torchrun")
     try:
         device = torch.device(name)
+        if device.type == "cuda" and device.index is not None and several:
+            raise InputError(
+                f"device {name}: each rank has a GPU of its own; give cuda, and choose the GPUs "
+                "with CUDA_VISIBLE_DEVICES"
+            )
         if device.type == "cuda" and several:
             device = torch.device("cuda", distributed.local_rank())
         torch.empty(1, device=device)

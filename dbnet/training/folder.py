@@ -57,16 +57,23 @@ def read_run(folder: Path, cls: type[Any]) -> StoredRun:
 
 
 def refuse_early(cfg: Config) -> None:
-    """Refuse what the file system alone shows to be wrong, before PyTorch is imported.
+    """Refuse what makes no sense for a new run, before PyTorch is imported.
 
-    Under torchrun nothing is refused here: of several ranks only rank 0 tells what is wrong, later.
+    Under torchrun files are not looked at: of several ranks only rank 0 tells what is wrong, later.
 
     Raises:
-        InputError: --model.weights is no checkpoint, the folder of a new run exists, or the data
-            set is not there.
+        InputError: --model.weights is no checkpoint, the folder of a new run exists, the data set
+            is not there, or mirrored print would be taught both as text and as paper.
     """
     check_early(cfg.data, ["train", "val"])
-    if cfg.train.resume is not None or torchrun.is_started_by_torchrun():
+    if cfg.train.resume is not None:
+        return
+    if cfg.augment.show_through and cfg.augment.flip:
+        raise InputError(
+            f"--augment.show-through {cfg.augment.show_through}: mirrored print is no text there, "
+            f"but --augment.flip {cfg.augment.flip} mirrors text; add --augment.flip 0"
+        )
+    if torchrun.is_started_by_torchrun():
         return
     if cfg.model.weights is not None:
         read_header(cfg.model.weights)

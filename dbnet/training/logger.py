@@ -2,11 +2,15 @@
 
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 from tqdm import tqdm
 
 from dbnet.reporting.tables import write_picture, write_text
@@ -20,6 +24,9 @@ _LONG = 300.0  # seconds of training that are worth a word
 
 NOTHING_YET: dict[str, Any] = {"images": 0, "seconds": 0.0, "sums": {}, "stages": {}, "scalars": {}}
 
+# Scalars that the HParams page compares runs by.
+HPARAM_METRICS = ("best/cleval_hmean", "val/cleval/hmean", "val/iou/hmean", "val/loss/total")
+
 
 class RunLogger:
     """Writes into one run folder; earlier lines of a resumed run stay.
@@ -32,15 +39,24 @@ class RunLogger:
         epoch, step: already done, 0 at the start of a run. What a stopped run had logged
             beyond them is dropped, it will be done again.
         running: `running()` of a log that was stopped within an epoch, to complete its line.
+        log_every: batches between two points of the training curves.
     """
 
     def __init__(
-        self, *, folder: Path, epochs: int, epoch: int, step: int, running: dict[str, Any] | None
+        self,
+        *,
+        folder: Path,
+        epochs: int,
+        epoch: int,
+        step: int,
+        running: dict[str, Any] | None,
+        log_every: int = 1,
     ) -> None:
         self.path = folder / "metrics.jsonl"
         self.epochs = epochs
         self.first_epoch = epoch
         self.step = step
+        self.log_every = log_every
         self._begin(**NOTHING_YET | (running or {}))  # earlier versions kept fewer of these
         self._open(folder)
         self.started = time.perf_counter()
@@ -146,6 +162,8 @@ class RunLogger:
             )
 
     def _write_scalars(self) -> None:
+        if self.step % self.log_every:
+            return
         for name, value in self.scalars.items():
             self.writer.add_scalar(name, value, self.step)
 
@@ -159,11 +177,12 @@ class RunLogger:
 
     def end_epoch(self, record: dict[str, float]) -> None:
         """One line in metrics.jsonl, one on the screen, one point per figure in TensorBoard."""
-        self._write(record)
+        self.end_part(record)
         self._begin(**NOTHING_YET)
 
     @main_only
-    def _write(self, record: dict[str, float]) -> None:
+    def end_part(self, record: dict[str, float]) -> None:
+        """As `end_epoch`, but the epoch is not at its end: a resumed run completes its line."""
         for name, value in record.items():
             if not name.startswith("train/loss_"):
                 self.writer.add_scalar(name, value, self.step)
@@ -205,6 +224,33 @@ class RunLogger:
         """uint8 (H, W, 3) into TensorBoard and, the latest one, into the run folder."""
         self.writer.add_image(name, picture, self.step, dataformats="HWC")
         write_picture(self.path.with_name(f"{name}.jpg"), picture)
+
+    @main_only
+    def pictures(self, group: str, made: Iterable[np.ndarray]) -> None:
+        """uint8 (H, W, 3) each, into TensorBoard as GROUP/01, GROUP/02, ...; JPEG, as PNG of a
+        receipt takes ten times the room."""
+        for number, picture in enumerate(made, start=1):
+            encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
+            height, width = picture.shape[:2]
+            image = Summary.Image(
+                height=height, width=width, colorspace=3, encoded_image_string=encoded
+            )
+            value = Summary.Value(tag=f"{group}/{number:02d}", image=image)
+            self.writer._get_file_writer().add_summary(Summary(value=[value]), self.step)
+
+    @main_only
+    def hyper_parameters(self, settings: dict[str, Any]) -> None:
+        """A row in TensorBoard's HParams page, with the latest figures of the validation.
+
+        Args:
+            settings: by name; what is no number is shown as text.
+        """
+        plain = {
+            name: value if isinstance(value, (bool, int, float)) else str(value)
+            for name, value in settings.items()
+        }
+        for summary in hparams(plain, dict.fromkeys(HPARAM_METRICS, 0.0))[:2]:
+            self.writer._get_file_writer().add_summary(summary, 0)
 
     @main_only
     def flush(self) -> None:

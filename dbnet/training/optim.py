@@ -18,8 +18,12 @@ def build_optimizer(
     *,
     steps_per_epoch: int,
     epochs: int,
+    max_steps: int | None = None,
 ) -> tuple[AdamW, LambdaLR]:
-    """AdamW, and its schedule to be stepped once per optimizer step."""
+    """AdamW, and its schedule to be stepped once per optimizer step.
+
+    The cosine schedule ends after `epochs` or `max_steps`, whichever comes first.
+    """
     optimizer = AdamW(
         model.parameters(),
         lr=cfg.lr,
@@ -28,7 +32,7 @@ def build_optimizer(
         weight_decay=cfg.weight_decay,
     )
     warmup_steps = round(cfg.warmup_epochs * steps_per_epoch)
-    total_steps = epochs * steps_per_epoch
+    total_steps = min(epochs * steps_per_epoch, max_steps or math.inf)
 
     def factor(step: int) -> float:
         if step < warmup_steps:

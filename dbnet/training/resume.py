@@ -1,7 +1,9 @@
 """Going on with a run: which settings may change, and what is refused."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dbnet.errors import InputError
 from dbnet.section import flat, to_dict
@@ -29,6 +31,11 @@ RESUME_MAY_CHANGE = {
     "data.scoring_workers",
     "data.pin_memory",
     "train.epochs",
+    "train.max_steps",
+    "train.patience",
+    "train.log_every",
+    "train.low_recall",
+    "train.low_recall_images",
     "train.save_minutes",
     "train.val_every",
     "train.device",
@@ -66,29 +73,47 @@ def run_to_resume(
 
 
 def refuse_other_run(
-    cfg: Config, earlier: StoredRun, *, epochs_done: int, images: dict[str, int], ranks: int
+    cfg: Config, earlier: StoredRun, last: Mapping[str, Any], *, images: dict[str, int], ranks: int
 ) -> None:
     """Refuse what would make `cfg.train.resume` another run.
 
     Args:
+        last: its last.pt.
         images: of each split.
 
     Raises:
-        InputError: it has all its epochs already, or had other settings or images.
+        InputError: nothing is left to do, or it had other settings or images.
     """
     folder, built = cfg.train.resume, earlier.built
     if not built:
         path = folder / CONFIG
         raise InputError(f"{path}: lacks what was built; use a folder that train.py made")
     refuse_other_settings(cfg, earlier.config, ranks=ranks, earlier_ranks=built.get("ranks", 1))
-    if epochs_done >= cfg.train.epochs:
-        raise InputError(
-            f"{folder}: has its {epochs_done} epochs already; give a larger --train.epochs"
-        )
+    _refuse_finished(cfg, last)
     if built["images"] != images:
         raise InputError(
             f"{folder}: was trained on {built['images']} images, this data set has {images}; "
             "start a new run with --model.weights instead"
+        )
+
+
+def _refuse_finished(cfg: Config, last: Mapping[str, Any]) -> None:
+    folder, train, stale = cfg.train.resume, cfg.train, last.get("stale", 0)
+    if last["epoch"] >= train.epochs:
+        raise InputError(
+            f"{folder}: has its {last['epoch']} epochs already; give a larger --train.epochs"
+        )
+    if train.patience is not None and stale >= train.patience:
+        raise InputError(
+            f"{folder}: has ended after {stale} validations without a better CLEval hmean; "
+            "give a larger --train.patience, or None"
+        )
+    # Stopped between its last step and the figures of that step, a run has these to make yet.
+    lacks_figures = last["seen"] > 0 and not last.get("finished", False)
+    steps = last["scheduler"]["last_epoch"] if "scheduler" in last else 0
+    if train.max_steps is not None and steps >= train.max_steps and not lacks_figures:
+        raise InputError(
+            f"{folder}: has {steps} optimizer steps already; give a larger --train.max-steps"
         )
 
 
@@ -105,7 +130,7 @@ def refuse_other_settings(cfg: Config, earlier: Config, *, ranks: int, earlier_r
     changed = {name for name in now if now[name] != before[name]}
     allowed = set(RESUME_MAY_CHANGE)
     if earlier.optim.schedule == "cosine":
-        allowed.remove("train.epochs")  # the whole curve depends on it
+        allowed -= {"train.epochs", "train.max_steps"}  # the whole curve depends on them
     of_step = ranks * cfg.data.batch_size * cfg.train.accumulate
     as_before = earlier_ranks * earlier.data.batch_size * earlier.train.accumulate
     if of_step == as_before:
@@ -121,8 +146,8 @@ def refuse_other_settings(cfg: Config, earlier: Config, *, ranks: int, earlier_r
     refused = sorted(changed - allowed)
     if refused:
         listed = ", ".join(f"{name}: {before[name]} -> {now[name]}" for name in refused)
-        if "train.epochs" in refused:
-            listed += " (the cosine schedule spans all epochs)"
+        if {"train.epochs", "train.max_steps"} & set(refused):
+            listed += " (the cosine schedule spans the whole run)"
         raise InputError(
             f"{cfg.train.resume}: a resumed run keeps its settings, but {listed}; "
             "start a new run with --model.weights instead"

@@ -3,7 +3,7 @@
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -12,13 +12,16 @@ import numpy as np
 import torch
 
 from dbnet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from dbnet.data.loaders import batch_sizes
+from dbnet.data.workers import Loader
 from dbnet.errors import InputError, Stopped
-from dbnet.header import read_header
+from dbnet.header import Header, read_header
 from dbnet.reporting.tables import write_json
 from dbnet.runtime import distributed, torchrun
 from dbnet.runtime.device import memory_figures, seed_other_ranks
 from dbnet.runtime.files import check_writable, remove_leftovers
 from dbnet.section import flat, to_dict
+from dbnet.structures import Batch
 from dbnet.training.engine import StepReport
 from dbnet.training.folder import (
     BEST,
@@ -70,6 +73,7 @@ class Run:
     ) -> None:
         self.state, self.images = state, images
         step, running = 0, None
+        self._over = False
         if last and earlier:
             self.folder: Path = cfg.train.resume
             built = earlier.built
@@ -95,37 +99,36 @@ class Run:
         self.cfg = cfg
         self.log = RunLogger(
             folder=self.folder,
-            epochs=cfg.train.epochs,
+            epochs=self._epochs(),
             epoch=state.epoch,
             step=step,
             running=running,
+            log_every=cfg.train.log_every,
         )
         self.is_new = step == 0
+        if self.is_new:
+            self.log.hyper_parameters(flat(to_dict(cfg)))
         self.stop = StopSignals()
         self._saved = time.monotonic()
         self._tell_start()
 
     def _take_over(self, cfg: Config, last: Checkpoint, earlier: StoredRun) -> None:
-        refuse_other_run(
-            cfg,
-            earlier,
-            epochs_done=last["epoch"],
-            images=self.images,
-            ranks=distributed.world(),
-        )
+        refuse_other_run(cfg, earlier, last, images=self.images, ranks=distributed.world())
         check_room(self.folder, self.state)
         self.state.load_state_dict(last)
         path = self.folder / BEST
         if path.exists():  # after a kill it may be newer than last.pt
-            header = read_header(path)  # None: by an earlier version
-            known = header.best if header else load_checkpoint(path)["best"]
-            if known is not None:
-                self.state.best = max(self.state.best, known)
+            header = read_header(path) or load_checkpoint(path)  # earlier versions had no header
+            best, epoch = _best_of(header)
+            if best > self.state.best:
+                self.state.best, self.state.best_epoch = best, epoch
 
     def _tell_start(self) -> None:
         train = self.cfg.train
         done = f", {self.log.images} images of the first one are done" if self.log.images else ""
-        epochs = f"epochs {self.state.epoch + 1} to {train.epochs}"
+        epochs = f"epochs {self.state.epoch + 1} to {self._epochs()}"
+        if train.max_steps is not None:
+            epochs += f", at most {train.max_steps} steps,"
         where = f"on {train.device} in {train.precision}"
         print(f"{self.folder}: {epochs} {where}{done}")
         print("loss: P probability, T threshold, B binary map; waits: share of time without data")
@@ -137,14 +140,46 @@ class Run:
         with self._claimed, resumable(self.folder), closing(self.log), self.stop:
             yield
 
+    def _epochs(self) -> int:
+        """The epochs of the whole run, the last one begun only where --train.max-steps ends it."""
+        train = self.cfg.train
+        if train.max_steps is None:
+            return train.epochs
+        batches = -(-self.images["train"] // (self.cfg.data.batch_size * distributed.world()))
+        return min(train.epochs, -(-train.max_steps // -(-batches // train.accumulate)))
+
     def is_over(self) -> bool:
         """Whether nothing is left to train."""
-        return self.state.epoch >= self.cfg.train.epochs
+        return self._over
+
+    def _has_all_steps(self) -> bool:
+        most = self.cfg.train.max_steps
+        return most is not None and self.state.steps >= most
+
+    def start_epoch(self, loader: Loader) -> list[int]:
+        """Begin the epoch in hand, or the rest of it; `loader` is set to give what is left of it.
+
+        Returns the number of images in each batch that is left, over all ranks.
+        """
+        loader.sampler.epoch, loader.sampler.start = self.state.epoch, self.log.images
+        sizes = batch_sizes(loader)
+        self.log.start_epoch(self.state.epoch, len(sizes))
+        return sizes
+
+    def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+        """Those of `loader`, as far as --train.max-steps allows."""
+        if self._has_all_steps():
+            return
+        for batch in loader:
+            yield batch
+            if self._has_all_steps():
+                return
 
     def is_validated(self) -> bool:
-        """Whether a validation follows the epoch in hand."""
+        """Whether a validation follows the training of the epoch in hand."""
         done = self.state.epoch + 1
-        return done % self.cfg.train.val_every == 0 or done == self.cfg.train.epochs
+        is_last = done == self.cfg.train.epochs or self._has_all_steps()
+        return done % self.cfg.train.val_every == 0 or is_last
 
     def on_step(self, report: StepReport) -> None:
         """For `train_one_epoch`: log; after an optimizer step also stop or save where due."""
@@ -169,21 +204,47 @@ class Run:
     def end_epoch(self, record: dict[str, float]) -> bool:
         """Keep the figures of an epoch, and what they are the figures of.
 
-        Returns whether its CLEval hmean is the best so far: best.pt is new then.
-
         best.pt is written first, then the log, then last.pt: where a kill comes between them, the
         resumed run does the epoch's end again.
+
+        Returns:
+            Whether its CLEval hmean is the best so far; best.pt is new then.
         """
-        hmean = record.get("val/cleval/hmean", -1.0)
-        is_best = hmean > self.state.best
-        if is_best:
-            self.state.best = hmean
-            self._save_best()
+        is_best = "val/cleval/hmean" in record and self._judge(record["val/cleval/hmean"])
+        record = record | {"best/cleval_hmean": self.state.best}
         memory = memory_figures(torch.device(self.cfg.train.device))
-        self.log.end_epoch(record | {f"memory/{name}": value for name, value in memory.items()})
-        self.state.epoch += 1
+        record |= {f"memory/{name}": value for name, value in memory.items()}
+        if self.log.images == self.images["train"]:
+            self.log.end_epoch(record)
+            self.state.epoch += 1
+        else:
+            self.log.end_part(record)
+        self._over = self._is_at_its_end()
         self.save()
         return is_best
+
+    def _judge(self, hmean: float) -> bool:
+        """Keep the weights where they are the best so far; count validations since then."""
+        state, number = self.state, self.state.epoch + 1
+        is_best = hmean > state.best
+        if is_best:
+            state.best, state.best_epoch = hmean, number
+            self._save_best()
+        # After a kill best.pt may be that of this epoch already: it is the best one again.
+        state.stale = 0 if state.best_epoch == number else state.stale + 1
+        return is_best
+
+    def _is_at_its_end(self) -> bool:
+        """Whether the settings end the run here; says so where that is before its epochs."""
+        train, state = self.cfg.train, self.state
+        if state.epoch >= train.epochs:
+            return True
+        if train.patience is not None and state.stale >= train.patience:
+            print(f"ends early: {state.stale} validations without a better CLEval hmean")
+            return True
+        if self._has_all_steps():
+            print(f"ends after {state.steps} optimizer steps (--train.max-steps)")
+        return self._has_all_steps()
 
     @distributed.main_only
     def save(self) -> None:
@@ -192,6 +253,7 @@ class Run:
             "seen": self.log.images,
             "step": self.log.step,
             "running": self.log.running(),
+            "finished": self._over,
         }
         self.log.flush()  # what the resumed run will not log again
         remove_leftovers(self.folder)
@@ -220,6 +282,14 @@ class Run:
     def draw(self, name: str, make: Callable[[], np.ndarray]) -> None:
         """Rank 0 makes a picture, uint8 (H, W, 3), for TensorBoard and as NAME.jpg."""
         self.log.image(name, make())
+
+
+def _best_of(best: Header | Checkpoint) -> tuple[float, int]:
+    """The best CLEval hmean that a best.pt knows of, -1 for none, and the epoch it was reached."""
+    known, epoch = (
+        (best.best, best.epoch) if isinstance(best, Header) else (best["best"], best["epoch"])
+    )
+    return -1.0 if known is None else known, epoch
 
 
 def check_room(folder: Path, state: TrainState) -> None:

@@ -45,11 +45,21 @@ def set_up(cfg: Any, earlier: StoredRun | None) -> Start:
     restarts = distributed.all_reduce_max(torchrun.restarts())
     cfg, earlier = distributed.on_main(partial(run_to_resume, cfg, earlier, restarts=restarts))
     with distributed.main_first():
-        device = resolve_device(cfg.train.device)
+        device = resolve_device(named_device(cfg, earlier))
     precision = resolve_precision(cfg.train.precision, device)
-    train = dataclasses.replace(cfg.train, device=str(device), precision=precision)
+    name = device.type if distributed.world() > 1 else str(device)  # each rank has its own
+    train = dataclasses.replace(cfg.train, device=name, precision=precision)
     seed_everything(train.seed, deterministic=train.deterministic)
     return Start(dataclasses.replace(cfg, train=train), earlier, device, autocast_dtype(precision))
+
+
+def named_device(cfg: Any, earlier: StoredRun | None) -> str:
+    """--train.device, but of a run on several ranks that an earlier version began only the type:
+    its config.json names the GPU of rank 0."""
+    name = str(cfg.train.device)
+    if earlier and earlier.built.get("ranks", 1) > 1 and name == earlier.config.train.device:
+        return name.partition(":")[0]
+    return name
 
 
 def load_records(cfg: Any) -> dict[str, Sequence[Record]]:

@@ -28,6 +28,13 @@ class TrainState:
     ema: AveragedModel | None
     epoch: int = 0  # epochs done
     best: float = -1.0  # best CLEval hmean on the validation images so far
+    best_epoch: int = 0  # the epoch it was reached in, from 1, where this process knows it
+    stale: int = 0  # validations since then
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps done, without those that the scaler has skipped."""
+        return int(self.scheduler.last_epoch)
 
     @property
     def averaged(self) -> DBNet:
@@ -39,6 +46,7 @@ class TrainState:
         return {
             "epoch": self.epoch,
             "best": self.best,
+            "stale": self.stale,
             "model": self.model.state_dict(),
             "ema": None if self.ema is None else self.ema.module.state_dict(),
             "ema_updates": 0 if self.ema is None else int(self.ema.n_averaged),
@@ -64,4 +72,5 @@ class TrainState:
             self.ema.module.load_state_dict(state["ema"] or {})
             self.ema.n_averaged.fill_(state["ema_updates"])
         self.epoch, self.best = state["epoch"], state["best"]
+        self.stale = state.get("stale", 0)  # earlier versions did not count them
         set_rng_state(state["rng"])

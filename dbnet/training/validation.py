@@ -1,7 +1,7 @@
 """Validation of the network in training."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,8 +16,12 @@ from dbnet.metrics import build_metrics
 from dbnet.model.dbnet import DBNet
 from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.reporting.pictures import draw_predictions
+from dbnet.runtime import distributed
 from dbnet.runtime.profiler import StageTimer
+from dbnet.structures import Batch, Record
 from dbnet.training.engine import evaluate
+from dbnet.training.logger import RunLogger
+from dbnet.training.low_recall import LowRecall, draw_low_recall
 from dbnet.training.scoring_pool import open_pool
 
 
@@ -28,7 +32,8 @@ class Validation:
 
     Args:
         model: the network whose weights change between calls; the averaged one where there is one.
-        loader: of the validation images.
+        loader: of this rank's validation images.
+        records: of each split, "val" among them.
         cfg: settings of train.py.
         dtype: of autocast; None for full float32.
     """
@@ -38,12 +43,16 @@ class Validation:
         model: DBNet,
         criterion: nn.Module,
         loader: Loader,
+        records: Mapping[str, Iterable[Record]],
         cfg: Any,
-        *,
         device: torch.device,
         dtype: torch.dtype | None,
     ) -> None:
         self.model, self.criterion, self.loader = model, criterion, loader
+        self.records = records["val"]
+        self.low_recall = LowRecall(
+            threshold=cfg.train.low_recall, most=cfg.train.low_recall_images
+        )
         self.postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.targets.shrink_ratio)
         self.metrics = build_metrics(cfg.metric)
         self.device, self.dtype = device, dtype
@@ -58,6 +67,19 @@ class Validation:
     def __exit__(self, *error: Any) -> None:
         self._open.__exit__(*error)
 
+    def check(self) -> None:
+        """Validate the first batch and forget its figures.
+
+        A metric, data set or post-process that is broken fails so before the first epoch. No random
+        numbers are drawn, and nothing of the training changes.
+
+        Raises:
+            InputError, RuntimeError: as `evaluate`.
+        """
+        count = min(self.loader.batch_size, len(self.loader.sampler))
+        batches = [first_samples(self.loader, count)] if count else []  # a rank may have none
+        self._evaluate(batches, StageTimer(synchronize=None))
+
     def figures(self, is_stopped: Callable[[], bool]) -> dict[str, float]:
         """Losses, metrics and times over all images of all ranks.
 
@@ -70,24 +92,39 @@ class Validation:
         """
         timer = StageTimer(synchronize=None)
         started = time.perf_counter()
-        figures = evaluate(
+        options = {"on_image": self.low_recall.add, "is_stopped": is_stopped}
+        figures = self._evaluate(self.loader, timer, **options)
+        record = {"val/seconds": time.perf_counter() - started}
+        record |= {f"val/{name}": value for name, value in figures.items()}
+        return record | {f"time_val/{name}": value for name, value in timer.totals().items()}
+
+    def _evaluate(
+        self, batches: Iterable[Batch], timer: StageTimer, **options: Any
+    ) -> dict[str, float]:
+        return evaluate(
             self.model,
             self.criterion,
-            self.loader,
+            batches,
             self.postprocess,
             self.metrics,
             device=self.device,
             dtype=self.dtype,
             timer=timer,
             pool=self._pool,
-            is_stopped=is_stopped,
+            **options,
         )
-        record = {"val/seconds": time.perf_counter() - started}
-        record |= {f"val/{name}": value for name, value in figures.items()}
-        return record | {f"time_val/{name}": value for name, value in timer.totals().items()}
 
-    def draw_examples(self) -> np.ndarray:
-        """The first images with their detections, uint8 (H, W, 3)."""
+    def draw(self, log: RunLogger, *, examples: bool) -> None:
+        """Put the images with low recall of the last validation into the log, on request also the
+        first images with their detections; all ranks must call."""
+        low = self.low_recall.of_all_ranks()
+        if not distributed.is_main():
+            return
+        log.pictures("low_recall", draw_low_recall(low, self.records))
+        if examples:
+            log.image("examples", self._draw_examples())
+
+    def _draw_examples(self) -> np.ndarray:
         examples = first_samples(self.loader, 4)
         maps, found = predict_batch(
             self.model,

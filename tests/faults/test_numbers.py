@@ -25,6 +25,8 @@ def test_a_poisoned_batch(pages, tmp_path, monkeypatch):
 
     def poisoned(self, outputs, batch):
         losses = forward(self, outputs, batch)
+        if torch.is_inference_mode_enabled():  # the check before the first epoch
+            return losses
         calls.append(batch.image_ids)
         return DBLosses(*(loss * math.nan for loss in losses)) if len(calls) == 3 else losses
 
@@ -100,7 +102,7 @@ def test_a_partial_validation_gives_no_figures(pages, tmp_path, monkeypatch):
 
     def breaks(self, *args, **kwargs):
         calls.append(args)
-        if len(calls) == 2:
+        if len(calls) == 3:  # the first one is the check before the first epoch
             raise RuntimeError("on purpose")
         return update(self, *args, **kwargs)
 

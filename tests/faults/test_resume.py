@@ -102,13 +102,16 @@ def test_a_stop_during_validation_keeps_the_trained_epoch(pages, tmp_path, monke
     evaluate, on_step = validation.evaluate, RunLogger.on_step
     validated, trained = [], []
 
-    def stopped(*args, is_stopped, **kwargs):
+    def stopped(*args, is_stopped=None, **kwargs):
+        if is_stopped is None:  # the check before the first epoch
+            return evaluate(*args, **kwargs)
+
         def first(result):
             if not validated:
                 signal.raise_signal(signal.SIGINT)
             validated.append(result)
 
-        return evaluate(*args, on_image=first, is_stopped=is_stopped, **kwargs)
+        return evaluate(*args, **kwargs | {"on_image": first}, is_stopped=is_stopped)
 
     part = tmp_path / "part" / "run"
     with monkeypatch.context() as patch:

@@ -215,6 +215,16 @@ def test_a_missing_start_or_a_taken_name_is_told_while_parsing(tmp_path, monkeyp
             train.parse()
 
 
+@pytest.mark.faults("mirrored print as paper beside mirrored text", "refused, with the flag")
+def test_show_through_needs_texts_that_are_not_mirrored(monkeypatch, tmp_path):
+    words = ["train.py", "--augment.show-through", "0.2"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(InputError, match=r"--augment\.flip 0\.5 mirrors text; add --augment"):
+        train.parse()
+    monkeypatch.setattr(sys, "argv", [*words, "--augment.flip", "0"])
+    assert train.parse()[0].augment.show_through == 0.2
+
+
 TRAINING_ONLY = ("train-size", "drawn-mix", "fill-cache", "check-only")
 
 
