@@ -32,7 +32,6 @@ def load_records(cfg: EvalDataConfig, splits: list[str]) -> dict[str, Sequence[R
         InputError: the data set has problems, or a split has no usable text. Where "train" is one
             of the splits: most text of an own data set is too small to be learned.
     """
-    check_places(cfg, splits)
     root, format = _data_set(cfg, splits)
     roots = {split: (root, split, format) for split in splits}
     if isinstance(cfg, DataConfig) and cfg.drawn_mix and "train" in splits:

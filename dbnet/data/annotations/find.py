@@ -191,9 +191,9 @@ def _candidates(
                 yield _Candidate(place, usual, _seen([path]))
             continue
         if place.path not in names:
-            names[place.path] = sorted(name for name, _ in walk(path, links=links))
+            names[place.path] = [name for name, _ in walk(path, links=links)]
         suffixes = KINDS[place.kind]
-        own = [name for name in names[place.path] if Path(name).suffix.lower() in suffixes]
+        own = sorted(name for name in names[place.path] if name.lower().endswith(suffixes))
         own = [name for name in own if path / name not in files]
         seen = _seen(path / name for name in own)
         if seen or (own and _named_like(own, images, links=links)):
