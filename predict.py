@@ -69,10 +69,15 @@ def main(cfg: PredictConfig) -> Path:
 
     Exits with status 1, all else done, where an image cannot be read, drawn or cut.
     """
-    from dbnet.inference.inputs import find_images
+    from dbnet.data.annotations.files import listed
+    from dbnet.inference.inputs import find_images, not_read
 
     # ---- What to read, where to write
-    sources = find_images(named_images(cfg.images))
+    words = named_images(cfg.images)
+    sources = find_images(words)
+    if others := not_read(words):
+        names = ascii(listed(others))[1:-1]
+        print(f"not read, no images or linked folders: {len(others)}: {names}", file=sys.stderr)
     out = cfg.out or new_folder(Path("runs"), "predict")
     check_output(out, WRITTEN)
     if cfg.crops:

@@ -42,6 +42,19 @@ def find_images(words: Iterable[str]) -> list[Source]:
     return list(by_name.values())
 
 
+def not_read(words: Iterable[str]) -> list[str]:
+    """Of the folders among the words: files of other types and linked folders, sorted by folder."""
+    found = []
+    for folder in (Path(word) for word in words if Path(word).is_dir()):
+        for path in sorted(folder.rglob("*")):
+            is_other = path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES
+            is_linked = path.is_dir() and path.is_symlink()
+            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+            if (is_other or is_linked) and not hidden:
+                found.append(str(path))
+    return found
+
+
 def _expand(word: str) -> list[Source]:
     if not glob.has_magic(word) or Path(word).exists():
         return _named(Path(word))
