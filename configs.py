@@ -121,6 +121,8 @@ class EvaluateConfig(Section):
     """Folder for metrics.json, predictions.json and drawings; None: eval-DATE-TIME beside it."""
     draw_worst: Annotated[int, Range(ge=0, le=99)] = 8
     """Draw this many images, those with the lowest CLEval hmean."""
+    sweep: bool = False
+    """Run the network once and score a grid of post-process settings on its maps, instead."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,16 @@
 
 python evaluate.py                               # newest best.pt in runs/, or released weights
 python evaluate.py --checkpoint FILE --data.root DIR
+python evaluate.py --data.root DIR --split train --sweep    # find post-processing thresholds
 torchrun --nproc-per-node 8 evaluate.py ...      # on 8 GPUs
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
+from pathlib import Path
 
 from configs import Config, EvaluateConfig, over_trained
 from dbnet.data.places import check_early
@@ -25,6 +28,7 @@ WRITTEN = (
     "errors.html",
     "worst",
 )
+SWEPT = ("sweep.json", "sweep.png", "config.json")
 
 
 def parse() -> EvaluateConfig:
@@ -36,6 +40,8 @@ def parse() -> EvaluateConfig:
         return over_trained(EvaluateConfig, trained, checkpoint)
 
     cfg = cli.parse(EvaluateConfig, default=default, description=__doc__, folder_flag="--data.root")
+    if cfg.sweep:
+        cli.refuse_torchrun("--sweep runs in one process")
     check_early(cfg.data, [cfg.split])
     return cfg
 
@@ -51,24 +57,20 @@ if __name__ != "__mp_main__":  # not in processes that are started beside this o
     from dbnet.checkpoint import build_model, load_checkpoint
     from dbnet.data.loaders import val_loader
     from dbnet.data.splits import load_records
-    from dbnet.evaluation.report import write_results
+    from dbnet.evaluation.report import predict_maps, write_results, write_sweep
+    from dbnet.evaluation.sweep import grid, steps, store_maps, sweep
     from dbnet.metrics import build_metrics
     from dbnet.metrics.quads import AsQuads
+    from dbnet.model.dbnet import DBNet
     from dbnet.model.fuse import fuse_batch_norms
     from dbnet.postprocess.postprocessor import DBPostprocessor
-    from dbnet.reporting.tables import (
-        metrics_table,
-        table,
-        write_json,
-    )
+    from dbnet.reporting.tables import metrics_table, seconds_table, write_json
     from dbnet.runtime import distributed
-    from dbnet.runtime.device import (
-        autocast_dtype,
-        resolve_device,
-        resolve_precision,
-    )
+    from dbnet.runtime.device import autocast_dtype, resolve_device, resolve_precision
     from dbnet.runtime.memory import keep_freed_memory
     from dbnet.runtime.profiler import StageTimer
+    from dbnet.structures import Batch, Record
+    from dbnet.training.caps import CapCounter
     from dbnet.training.engine import evaluate
     from dbnet.training.losses import DBLoss
     from dbnet.training.predictions import evaluate_oracle
@@ -77,13 +79,17 @@ if __name__ != "__mp_main__":  # not in processes that are started beside this o
 
 
 def main(cfg: EvaluateConfig) -> dict[str, float]:
-    """Writes metrics.json, predictions.json, per_image.json and worst/; returns the metrics."""
-    # ---- Checkpoint, data, parts
+    """Writes metrics.json, predictions.json, per_image.json, errors.html and worst/; with --sweep,
+    sweep.json and sweep.png. Returns the metrics, with --sweep those of the best setting."""
+    # ---- Where to write, before any work
     keep_freed_memory()
     checkpoint = cfg.checkpoint or find_weights(None)
     parent = results_folder(checkpoint)
     with distributed.main_first():
-        check_output(cfg.out or parent, WRITTEN if cfg.out else ())
+        written = SWEPT if cfg.sweep else WRITTEN
+        check_output(cfg.out or parent, written if cfg.out else ())
+
+    # ---- Network and images
     device = resolve_device(cfg.device)
     precision = resolve_precision(cfg.precision, device)
     payload = load_checkpoint(checkpoint)
@@ -91,67 +97,21 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     model.to(device).to(memory_format=torch.channels_last)
     with distributed.main_first():
         records = load_records(cfg.data, [cfg.split])[cfg.split]
-    loader = val_loader(records, cfg.data, cfg.targets)
-    postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.targets.shrink_ratio)
-    metrics = build_metrics(cfg.metric)
-    quads = {f"{name}_quads": AsQuads(metric) for name, metric in build_metrics(cfg.metric).items()}
-    metrics |= quads
-
-    # ---- The model, then the ground truth itself in its place
-    timer = StageTimer(synchronize=None)
-    results: list[ImageResult] = []
     print(
         f"weights: {checkpoint}, {origin(checkpoint)}, epoch {payload['epoch']}, "
         f"on {device} in {precision}",
         flush=True,
     )
-    own = len(distributed.shard(records))
-    bar_style = {"unit": "image", "leave": False, "disable": not distributed.is_main()}
-    scoring = open_pool(cfg.data.scoring_workers, postprocess, metrics, device)
-    with scoring as pool:
-        with tqdm(total=own, desc="evaluate", **bar_style) as bar:
 
-            def keep(result: ImageResult) -> None:
-                results.append(result)
-                bar.update()
-
-            figures = evaluate(
-                model,
-                DBLoss(cfg.loss),
-                loader,
-                postprocess,
-                metrics,
-                device=device,
-                dtype=autocast_dtype(precision),
-                timer=timer,
-                pool=pool,
-                on_image=keep,
-            )
-        with tqdm(total=own, desc="oracle", **bar_style) as bar:
-            oracle = evaluate_oracle(counted(loader, bar.update), postprocess, metrics, pool)
-
-    results = list(chain.from_iterable(distributed.all_gather(results)))
+    # ---- A grid of settings, or this one
+    dtype = autocast_dtype(precision)
+    stored = to_dict(cfg) | {"checkpoint": str(checkpoint)}
+    if cfg.sweep:
+        return choose_thresholds(cfg, model, records, parent, stored, device=device, dtype=dtype)
+    figures, oracle, seconds, results = score(cfg, model, records, device=device, dtype=dtype)
     if not distributed.is_main():
         return figures
-
-    # ---- Tell
-    columns = {"model": figures, "as quads": as_quads(figures), "oracle": oracle}
-    print(metrics_table(columns))
-    print(
-        f"loss {figures['loss/total']:.4f} over {figures['images']} images, "
-        f"{figures['empty']} of them without a detection, "
-        f"{figures['capped']} detections beyond max_candidates"
-    )
-    seconds = {k: v for k, v in timer.totals().items() if not k.startswith("worker/")}
-    total = sum(seconds.values())
-    print(
-        table(
-            ["stage", "seconds", "share"],
-            [[k, f"{v:.2f}", f"{v / total:.0%}"] for k, v in seconds.items()],
-        )
-    )
-
-    # ---- Keep
+    print_figures(figures, oracle, seconds)
     out = cfg.out or new_folder(parent, "eval")
     write_json(
         out / "metrics.json",
@@ -159,11 +119,98 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
         | {f"oracle/{name}": value for name, value in oracle.items()}
         | {f"time/{name}": value for name, value in seconds.items()},
     )
-    write_json(out / "config.json", to_dict(cfg) | {"checkpoint": str(checkpoint)})
+    write_json(out / "config.json", stored)
     title = f"{checkpoint.name} on {cfg.data.root or 'drawn receipts'}, {cfg.split}"
     print(write_results(out, figures, results, records, title=title, draw_worst=cfg.draw_worst))
     print(f"{out}: metrics.json, predictions.json, per_image.json, errors.html, worst/")
     return figures
+
+
+def score(
+    cfg: EvaluateConfig,
+    model: DBNet,
+    records: Sequence[Record],
+    *,
+    device: torch.device,
+    dtype: torch.dtype | None,
+) -> tuple[dict[str, float], dict[str, float], dict[str, float], list[ImageResult]]:
+    """Figures of the model, those of the ground truth in its place, seconds by stage, and the
+    result of every image of all ranks. Prints the limits that left detections out."""
+    loader = val_loader(records, cfg.data, cfg.targets)
+    postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.targets.shrink_ratio)
+    quads = {f"{name}_quads": AsQuads(each) for name, each in build_metrics(cfg.metric).items()}
+    metrics = build_metrics(cfg.metric) | quads
+    timer = StageTimer(synchronize=None)
+    results: list[ImageResult] = []
+    caps = CapCounter(cfg.postprocess, cfg.metric)
+    own = len(distributed.shard(records))
+    progress = partial(
+        tqdm, total=own, unit="image", leave=False, disable=not distributed.is_main()
+    )
+    with open_pool(cfg.data.scoring_workers, postprocess, metrics, device) as pool:
+        with progress(desc="evaluate") as bar:
+
+            def keep(result: ImageResult) -> None:
+                results.append(result)
+                caps(result)
+                bar.update()
+
+            figures = evaluate(
+                model, DBLoss(cfg.loss), loader, postprocess, metrics,
+                device=device, dtype=dtype, timer=timer, pool=pool, on_image=keep,
+            )  # fmt: skip
+        with progress(desc="oracle") as bar:
+            oracle = evaluate_oracle(counted(loader, bar.update), postprocess, metrics, pool)
+    results = list(chain.from_iterable(distributed.all_gather(results)))
+    for line in caps.lines():
+        distributed.main_only(print)(line, flush=True)
+    seconds = {k: v for k, v in timer.totals().items() if not k.startswith("worker/")}
+    return figures, oracle, seconds, results
+
+
+def print_figures(
+    figures: dict[str, float], oracle: dict[str, float], seconds: dict[str, float]
+) -> None:
+    print(metrics_table({"model": figures, "as quads": as_quads(figures), "oracle": oracle}))
+    print(
+        f"loss {figures['loss/total']:.4f} over {figures['images']} images, "
+        f"{figures['empty']} of them without a detection, "
+        f"{figures['capped']} detections beyond max_candidates"
+    )
+    print(seconds_table(seconds))
+
+
+def choose_thresholds(
+    cfg: EvaluateConfig,
+    model: DBNet,
+    records: Sequence[Record],
+    parent: Path,
+    stored: dict[str, object],
+    *,
+    device: torch.device,
+    dtype: torch.dtype | None,
+) -> dict[str, float]:
+    """--sweep: the network runs once, then every setting of the grid is scored on its maps."""
+    loader = val_loader(records, cfg.data, cfg.targets)
+    settings = grid(cfg.postprocess)
+    progress = partial(tqdm, unit="image", leave=False)
+    with progress(total=len(records), desc="network") as bar:
+        maps = predict_maps(model, counted(loader, bar.update), device=device, dtype=dtype)
+        with store_maps(maps) as found:
+            bar.close()
+            with progress(total=steps(settings, len(records)), desc="sweep") as bar:
+                results = sweep(
+                    found,
+                    settings,
+                    partial(DBPostprocessor, shrink_ratio=cfg.targets.shrink_ratio),
+                    build_metrics(cfg.metric),
+                    bar.update,
+                )
+    out = cfg.out or new_folder(parent, "sweep")
+    write_json(out / "config.json", stored)
+    print(write_sweep(out, results, given=cfg.postprocess, split=cfg.split))
+    print(f"{out}: sweep.json, sweep.png")
+    return results[0].figures
 
 
 def as_quads(figures: dict[str, float]) -> dict[str, float]:
@@ -173,7 +220,7 @@ def as_quads(figures: dict[str, float]) -> dict[str, float]:
     }
 
 
-def counted(loader, update: Callable[[int], object]):
+def counted(loader: Iterable[Batch], update: Callable[[int], object]) -> Iterator[Batch]:
     """The loader's batches, each reported to a progress bar."""
     for batch in loader:
         yield batch

@@ -230,12 +230,14 @@ def write(cfg: PredictConfig, out: Path, found: dict[str, "Found"], crops: list[
 
 def print_notes(cfg: PredictConfig, detector: "Detector", found: dict[str, "Found"]) -> None:
     """What happened that no file shows."""
+    from dbnet.reporting.caps import MAX_CANDIDATES, cap_line
+
     tiled = sum(each.side > detector.max_side for each in found.values())
     if tiled:
         print(f"{tiled} images in windows at a larger scale, for their text is small (--tile)")
-    capped = sum(each.capped for each in found.values())
-    if capped:
-        print(f"{capped} more texts are beyond --postprocess.max-candidates")
+    if capped := {name: each.capped for name, each in found.items() if each.capped}:
+        needed = max(len(found[name].polygons) + count for name, count in capped.items())
+        print(cap_line(MAX_CANDIDATES, cfg.postprocess.max_candidates, capped, needed))
 
 
 def folder_names(sources: list["Source"]) -> dict[str, str]:

@@ -27,7 +27,7 @@ from dbnet.runtime.files import check_output, new_folder
 from dbnet.section import to_dict
 from dbnet.settings import ModelConfig
 
-WRITTEN = ("profile.json", "report.md", "stages.png", "trace.json")
+WRITTEN = ("profile.json", "report.md", "stages.png", "batches.png", "trace.json")
 
 
 def parse() -> ProfileConfig:
@@ -98,6 +98,7 @@ if __name__ != "__mp_main__":  # not in processes that are started beside this o
         compare_profiles,
         summarize,
     )
+    from dbnet.training.caps import CapCounter
     from dbnet.training.engine import evaluate
     from dbnet.training.losses import DBLoss
     from dbnet.training.scoring import ImageResult
@@ -203,7 +204,13 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     timer = StageTimer(synchronize=None)
     started = time.perf_counter()
     recording = Recording()
-    figures = validate("validation", loader, timer, record=recording)
+    caps = CapCounter(cfg.postprocess, cfg.metric)
+
+    def keep(result: ImageResult) -> None:
+        recording(result)
+        caps(result)
+
+    figures = validate("validation", loader, timer, record=keep)
     epoch_time = max(distributed.all_gather(time.perf_counter() - started))
     memory = memory_figures(device)
     asked = {name: np.subtract(now, served[name]) for name, now in caches.counts().items()}
@@ -212,6 +219,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     if wait_for(device):
         timer = StageTimer(synchronize=wait_for(device))
         validate("stages", loader, timer)
+    limits = caps.lines()
     out = distributed.on_main(lambda: cfg.out or new_folder(RUNS, "profile"))
     if cfg.trace:
         trace = partial(validate, "trace", islice(loader, 3), StageTimer(synchronize=None))
@@ -267,6 +275,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         "ranks": ranks,
         "cache": cache,
         "metrics": figures,
+        "limits": limits,
         "stages": {name: vars(s) for name, s in stages.items()},
         "naive": naive,
         "series": {"stages": timer.durations} | recording.series(cfg.data.batch_size),

@@ -18,6 +18,7 @@ from dbnet.reporting.pictures import draw_result
 from dbnet.reporting.predictions import predictions_dict, predictions_json
 from dbnet.reporting.tables import table, write_json, write_picture, write_text
 from dbnet.runtime.device import autocast
+from dbnet.settings import PostprocessConfig
 from dbnet.structures import Batch, Record
 from dbnet.training.scoring import ImageResult
 
@@ -90,8 +91,20 @@ def predict_maps(
         yield batch, prob_maps.float().cpu()
 
 
-def write_sweep(out: Path, results: Sequence[SweepResult], *, split: str, rows: int = 15) -> str:
-    """Write sweep.json and sweep.png to `out`; returns what to print: table, flags, warning."""
+def write_sweep(
+    out: Path,
+    results: Sequence[SweepResult],
+    *,
+    given: PostprocessConfig,
+    split: str,
+    rows: int = 15,
+) -> str:
+    """Write sweep.json and sweep.png to `out`; returns what to print: table, flags, warning.
+
+    Args:
+        given: the settings that the sweep started from; they are among the results.
+        split: on which they were scored.
+    """
     write_json(
         out / "sweep.json",
         [
@@ -101,9 +114,12 @@ def write_sweep(out: Path, results: Sequence[SweepResult], *, split: str, rows: 
     )
     write_picture(out / "sweep.png", draw_sweep(results))
     header = ["CLEval hmean", "IoU hmean", "bin_thresh", "box_thresh", "unclip_ratio", "outline"]
+    place = next(i for i, result in enumerate(results) if result.postprocess == given)
     lines = [
         table(header, [_row(result) for result in results[:rows]]),
         f"the best {min(rows, len(results))} of {len(results)} settings; all: {out / 'sweep.json'}",
+        f"as given: CLEval hmean {results[place].figures['cleval/hmean']:.4f}, IoU hmean "
+        f"{results[place].figures['iou/hmean']:.4f}, place {place + 1} ({flags(given)})",
         f"flags of the best: {flags(results[0].postprocess)}",
     ]
     if split == "val":

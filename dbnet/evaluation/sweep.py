@@ -17,6 +17,7 @@ from dbnet.metrics import Metric
 from dbnet.postprocess.frames import to_original
 from dbnet.settings import PostprocessConfig
 from dbnet.structures import Batch, Detections
+from dbnet.training.scoring import compute_all
 
 Postprocessor = Callable[[np.ndarray], Detections]
 
@@ -86,10 +87,14 @@ def grid(
     unclip_ratios: Sequence[float | None] = UNCLIP_RATIOS,
     outlines: Sequence[bool] = OUTLINES,
 ) -> list[PostprocessConfig]:
-    """All combinations; what the grid does not vary is that of `postprocess`.
+    """All combinations, with the values of `postprocess` itself among them; what the grid does not
+    vary is that of `postprocess`.
 
     Settings that differ in box_thresh alone follow each other.
     """
+    bin_thresholds = sorted({*bin_thresholds, postprocess.bin_thresh})
+    box_thresholds = sorted({*box_thresholds, postprocess.box_thresh})
+    unclip_ratios = list(dict.fromkeys([*unclip_ratios, postprocess.unclip_ratio]))
     return [
         replace(
             postprocess,
@@ -102,6 +107,11 @@ def grid(
             outlines, unclip_ratios, bin_thresholds, box_thresholds
         )
     ]
+
+
+def steps(settings: Iterable[PostprocessConfig], images: int) -> int:
+    """How often `sweep` calls its `on_image`."""
+    return images * len(_sharing(settings))
 
 
 def sweep(
@@ -121,57 +131,55 @@ def sweep(
         on_image: called once per image and shared post-processing, for a progress bar.
     """
     results = []
-    for _, group in itertools.groupby(settings, lambda setting: replace(setting, box_thresh=0.0)):
-        members = list(group)
+    for members in _sharing(settings):
         lowest = min(members, key=lambda setting: setting.box_thresh)
-        found = _detect(stored, make_postprocessor(lowest), on_image)
+        postprocess = make_postprocessor(lowest)
+        sums: list[dict[str, np.ndarray]] = [{} for _ in members]
+        for batch, found in _detected(stored, postprocess, on_image):
+            for member, own in zip(members, sums, strict=True):
+                _add_scores(own, batch, found, member, metrics)
         results += [
-            SweepResult(member, _score(stored, found, member, metrics)) for member in members
+            SweepResult(member, compute_all(metrics, own))
+            for member, own in zip(members, sums, strict=True)
         ]
     return sorted(results, key=lambda result: -result.figures["cleval/hmean"])
 
 
-def _detect(
+def _sharing(settings: Iterable[PostprocessConfig]) -> list[list[PostprocessConfig]]:
+    """Settings that differ in box_thresh alone, together."""
+    groups = itertools.groupby(settings, lambda setting: replace(setting, box_thresh=0.0))
+    return [list(group) for _, group in groups]
+
+
+def _detected(
     stored: StoredMaps, postprocess: Postprocessor, on_image: Callable[[], object]
-) -> list[list[Detections]]:
-    """Detections in original pixels, per batch and image."""
+) -> Iterator[tuple[Batch, list[Detections]]]:
+    """Each batch with the detections of its images in original pixels."""
     maps = iter(stored.maps())
-    found = []
     for batch in stored.batches:
-        in_batch = []
+        found = []
         for matrix, size in zip(batch.matrices, batch.orig_sizes, strict=True):
-            detections = postprocess(np.array(next(maps)))
-            in_batch.append(to_original(detections, matrix, size))
+            found.append(to_original(postprocess(np.array(next(maps))), matrix, size))
             on_image()
-        found.append(in_batch)
-    return found
+        yield batch, found
 
 
-def _score(
-    stored: StoredMaps,
-    found: list[list[Detections]],
+def _add_scores(
+    sums: dict[str, np.ndarray],
+    batch: Batch,
+    found: list[Detections],
     setting: PostprocessConfig,
     metrics: dict[str, Metric],
-) -> dict[str, float]:
-    for metric in metrics.values():
+) -> None:
+    """Add the sums of each metric over the detections that pass the box_thresh, in place."""
+    kept = [
+        [p for p, score in zip(d.polygons, d.scores, strict=True) if score >= setting.box_thresh]
+        for d in found
+    ]
+    for name, metric in metrics.items():
         metric.reset()
-    for batch, detections in zip(stored.batches, found, strict=True):
-        kept = [
-            [
-                p
-                for p, score in zip(d.polygons, d.scores, strict=True)
-                if score >= setting.box_thresh
-            ]
-            for d in detections
-        ]
-        truth = (batch.orig_polygons, batch.ignored, batch.texts, batch.orig_sizes)
-        for metric in metrics.values():
-            metric.update_batch(kept, *truth)
-    return {
-        f"{name}/{key}": value
-        for name, metric in metrics.items()
-        for key, value in metric.compute().items()
-    }
+        metric.update_batch(kept, batch.orig_polygons, batch.ignored, batch.texts, batch.orig_sizes)
+        sums[name] = metric.state() + sums.get(name, 0)
 
 
 def flags(setting: PostprocessConfig) -> str:
@@ -208,8 +216,9 @@ def _panel(
     rows = sorted({box for _, box in figures})
     columns = sorted({bin_ for bin_, _ in figures})
     values = np.array([[figures[column, row][key] for column in columns] for row in rows])
-    spread = max(float(np.ptp(values)), 1e-9)
-    levels = np.round(255 * (values - values.min()) / spread).astype(np.uint8)
+    low, high = np.percentile(values, 20), values.max()  # else the worst takes all colours
+    shares = np.clip((values - low) / max(high - low, 1e-9), 0, 1)
+    levels = np.round(255 * shares).astype(np.uint8)
     colors = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
     wide, high, left, top = 84, 44, 90, 76
     canvas = np.full(

@@ -15,6 +15,7 @@ def profile_report(profile: dict[str, Any]) -> str:
         _stages(profile),
         _memory(profile),
         "### Verdicts\n\n" + "\n".join(f"- {line}" for line in verdicts(profile)),
+        "\n".join(f"- {line}" for line in profile.get("limits", [])),
         _slowest(profile),
         "### Recommendations\n\n" + "\n".join(f"- {line}" for line in recommendations(profile)),
         _naive(profile),

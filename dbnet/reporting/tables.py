@@ -70,6 +70,13 @@ def metrics_table(columns: dict[str, dict[str, float]]) -> str:
     return table(["", *columns], rows)
 
 
+def seconds_table(seconds: dict[str, float]) -> str:
+    """Total time of each stage, and its share."""
+    total = sum(seconds.values())
+    rows = [[name, f"{value:.2f}", f"{value / total:.0%}"] for name, value in seconds.items()]
+    return table(["stage", "seconds", "share"], rows)
+
+
 def changes_table(changes: list[Change]) -> str:
     """Medians per batch against the baseline's."""
     rows = [

@@ -19,9 +19,11 @@ from dbnet.reporting.pictures import draw_predictions
 from dbnet.runtime import distributed
 from dbnet.runtime.profiler import StageTimer
 from dbnet.structures import Batch, Record
+from dbnet.training.caps import CapCounter
 from dbnet.training.engine import evaluate
 from dbnet.training.logger import RunLogger
 from dbnet.training.low_recall import LowRecall, draw_low_recall
+from dbnet.training.scoring import ImageResult
 from dbnet.training.scoring_pool import open_pool
 
 
@@ -55,6 +57,7 @@ class Validation:
         )
         self.postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.targets.shrink_ratio)
         self.metrics = build_metrics(cfg.metric)
+        self._postprocess_cfg, self._metric_cfg = cfg.postprocess, cfg.metric
         self.device, self.dtype = device, dtype
         self._scoring_workers = cfg.data.scoring_workers
         self._open = ExitStack()
@@ -83,6 +86,8 @@ class Validation:
     def figures(self, is_stopped: Callable[[], bool]) -> dict[str, float]:
         """Losses, metrics and times over all images of all ranks.
 
+        Prints a line for each limit that left detections out.
+
         Args:
             is_stopped: asked after every batch; the pass ends where it says so on one rank.
 
@@ -91,9 +96,16 @@ class Validation:
             alone where it was stopped.
         """
         timer = StageTimer(synchronize=None)
+        caps = CapCounter(self._postprocess_cfg, self._metric_cfg)
         started = time.perf_counter()
-        options = {"on_image": self.low_recall.add, "is_stopped": is_stopped}
-        figures = self._evaluate(self.loader, timer, **options)
+
+        def look(result: ImageResult) -> None:
+            self.low_recall.add(result)
+            caps(result)
+
+        figures = self._evaluate(self.loader, timer, on_image=look, is_stopped=is_stopped)
+        for line in caps.lines():
+            distributed.main_only(print)(line, flush=True)
         record = {"val/seconds": time.perf_counter() - started}
         record |= {f"val/{name}": value for name, value in figures.items()}
         return record | {f"time_val/{name}": value for name, value in timer.totals().items()}

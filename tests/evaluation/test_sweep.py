@@ -1,18 +1,25 @@
 """The sweep gives the figures that single evaluations give, and its best is the best."""
 
 import dataclasses
+import json
 
 import numpy as np
+import pytest
 import torch
 
+import evaluate
+from configs import EvaluateConfig
+from dbnet.errors import InputError
 from dbnet.evaluation.sweep import draw_sweep, flags, grid, store_maps, sweep
+from dbnet.inference.weights import released_weights
 from dbnet.metrics.cleval import CLEval
 from dbnet.metrics.iou import IoUMetric
 from dbnet.postprocess import DBPostprocessor
 from dbnet.runtime.profiler import StageTimer
-from dbnet.settings import CLEvalConfig, IoUConfig, PostprocessConfig
+from dbnet.settings import CLEvalConfig, EvalDataConfig, IoUConfig, PostprocessConfig
 from dbnet.structures import Batch
 from dbnet.training.scoring import add_sums, compute_all, score_batch, truth_of
+from tests.drawing import write_dataset
 
 LINES = [
     np.array([[x, y], [x + 90, y], [x + 90, y + 16], [x, y + 16]], np.float32)
@@ -108,3 +115,28 @@ def test_the_heat_map_shows_every_threshold():
     assert picture.dtype == np.uint8
     assert picture.shape[2] == 3
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 6
+
+
+def test_the_settings_given_are_part_of_the_grid():
+    given = PostprocessConfig(bin_thresh=0.22, box_thresh=0.45, unclip_ratio=1.8)
+    assert given in grid(given)
+    assert len(set(grid(given))) == 6 * 7 * 4 * 2
+
+
+def test_evaluate_sweeps_a_split_of_ones_choice(tmp_path, capsys):
+    root = write_dataset(tmp_path / "pages", train=2, val=1)
+    data = EvalDataConfig(
+        root=root, image_size=96, batch_size=2, num_workers=0, cache_dir=tmp_path / "cache"
+    )
+    cfg = EvaluateConfig(released_weights(), "train", data, device="cpu", sweep=True)
+    figures = evaluate.main(dataclasses.replace(cfg, out=tmp_path / "train"))
+    told = capsys.readouterr().out
+    results = json.loads((tmp_path / "train" / "sweep.json").read_text())
+    assert results[0]["figures"] == figures and len(results) == 180
+    assert flags(PostprocessConfig(**results[0]["postprocess"])) in told
+    assert "WARNING" not in told
+    assert (tmp_path / "train" / "sweep.png").stat().st_size > 1000
+    evaluate.main(dataclasses.replace(cfg, split="val", out=tmp_path / "val"))
+    assert "WARNING: these thresholds are chosen on the split val" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"sweep\.json: exists; choose another --out"):
+        evaluate.main(dataclasses.replace(cfg, out=tmp_path / "val"))
