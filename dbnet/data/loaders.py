@@ -22,7 +22,7 @@ from dbnet.structures import Batch, Record
 
 
 def open_caches(data: EvalDataConfig, targets: TargetsConfig) -> Caches:
-    """One set of caches serves all loaders; it may hold none."""
+    """The caches that the settings ask for, shared by all loaders."""
     folder = data.cache_dir
     return Caches(
         targets=TargetCache(folder=folder / "targets", targets=targets)
@@ -43,8 +43,8 @@ def train_loader(
 ) -> Loader:
     """Shuffled and augmented; set `loader.sampler.epoch` before each pass.
 
-    Ranks go through the records together; a rank's batch has data.batch_size images.
-    The caches are not used where the geometry is random: hardly anything would be found again.
+    The ranks share the records; a rank's batch has data.batch_size images. The caches are not used
+    where the geometry is random, for an entry would hardly ever be read again.
     """
     transform = TrainTransform(augment, image_size=data.train_size or data.image_size)
     random = _random_geometry(augment)
@@ -62,9 +62,9 @@ def val_loader(
     *,
     caches: Caches | None = None,
 ) -> Loader:
-    """This rank's share of the records, in their order, only resized and padded.
+    """This rank's share of the records, in their order, resized and padded only.
 
-    It opens caches of its own if given none.
+    Without `caches` the loader opens its own.
     """
     transform = EvalTransform(image_size=data.image_size)
     _print_cached("validation", data, [])
@@ -75,7 +75,7 @@ def val_loader(
 
 
 class _Share(Sequence[Record]):
-    """This rank's part of the records. It makes none of them before it is asked for it."""
+    """This rank's part of the records, without copying them."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
@@ -95,7 +95,7 @@ class _Share(Sequence[Record]):
 
 
 def _random_geometry(augment: AugmentConfig) -> list[str]:
-    """Settings that place a text elsewhere in every epoch. A flip does not: it has two places."""
+    """Settings that move a text in every epoch. A flip does not count: it has two positions."""
     still = {"rotate": 0, "quarter_turns": 0, "scale": (1, 1), "crop": 0, "stretch": (1, 1)}
     return [name for name, value in still.items() if getattr(augment, name) != value]
 
@@ -144,9 +144,9 @@ def fill_cache(
     augment: AugmentConfig,
     targets: TargetsConfig,
 ) -> int:
-    """Ask once for all samples of "train" and "val" that can be cached, and print what was done.
+    """Load all samples of "train" and "val" that can be cached once, and print the counts.
 
-    Every rank asks for its share. When stopped, what is stored stays; the next call passes it
+    Every rank loads its share. Entries stay when the run is stopped, and the next call reads them
     quickly. Returns the exit status: 1 where the cache cannot be written.
     """
     data = dataclasses.replace(data, persistent_workers=False)

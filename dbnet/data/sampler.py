@@ -9,15 +9,15 @@ from dbnet.runtime import distributed
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """(epoch, index) pairs, in an order that depends on (seed, epoch) alone.
+    """Yields (epoch, index) pairs in an order that depends only on (seed, epoch).
 
-    Set `epoch` before each pass. Set `start` to skip that many images at the beginning of the
-    epoch, where a run resumes in mid-epoch; the others come in the order they would have had.
+    Set `epoch` before each pass. To resume in the middle of an epoch, set `start`: that many images
+    at the beginning are skipped, and the rest keeps its order.
 
-    Where ranks go through the records together, set `split` to the images in one rank's batch. The
-    next `split` x world images of the epoch are one batch, and each rank takes its shard of them;
-    `start` counts images of all ranks. Where the last batch has fewer images than there are ranks,
-    the ranks without one take its first image, so that all ranks have equally many batches.
+    To share the records among ranks, set `split` to the batch size of one rank. The next `split` x
+    world images of the epoch form one batch, and each rank takes its shard of it. `start` counts
+    the images of all ranks. Where the last batch has fewer images than there are ranks, the ranks
+    without an image take its first one, so that all ranks have the same number of batches.
 
     Args:
         length: images in an epoch.

@@ -9,15 +9,15 @@ from dbnet.data.transforms import Geometry
 from dbnet.geometry import transform
 from dbnet.structures import Record, Sample
 
-# Of a reduced image's sides, what its geometry takes at most: OpenCV's resize would not do the rest
-# where it rounds to no pixel.
+# The geometry uses at most this share of a reduced image's sides: OpenCV cannot resize to no pixel.
 _TO_SPARE = 0.9
 
 
 def load_sample(record: Record, geometry: Geometry) -> Sample:
-    """The decoded image, in its original size or what is enough for the geometry.
+    """The record with its decoded image, in original size or reduced as far as `geometry` allows.
 
-    Raises InputError, naming the file.
+    Raises:
+        InputError: the image cannot be read; names the file.
     """
     return as_sample(decode_reduced(record.image_path, needed_scale(geometry)), record)
 

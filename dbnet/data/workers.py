@@ -69,11 +69,11 @@ def _tell_fewer(asked: int, cores: int) -> None:
 
 
 class Loader(DataLoader[Sample]):
-    """A DataLoader that gives a Batch at a time; its workers have SIGTERM blocked from birth.
+    """A DataLoader of Batch whose workers start with SIGTERM blocked.
 
-    `timeout`, service managers and a shell's `kill` of a job signal all processes of a run at
-    once. Workers must outlive that: the main process finishes the step in hand with them. Torch
-    installs a handler that ends a worker on SIGTERM before `_start_worker` is called.
+    `timeout`, service managers and a shell's `kill` of a job send SIGTERM to all processes of a run
+    at once. The workers must survive it: the main process still needs them for the current step.
+    Torch installs a handler that ends a worker on SIGTERM before `_start_worker` is called.
     """
 
     sampler: EpochSampler
@@ -96,7 +96,7 @@ class Loader(DataLoader[Sample]):
     def _prepare_workers(self) -> None:
         try:
             self._rings = [SharedRing(self.prefetch_factor or 0) for _ in range(self.num_workers)]
-            # As many as torch makes for its queues; where it fails itself it prints a traceback.
+            # As many as torch creates for its queues: a failure there would be a traceback.
             _ = [multiprocessing.Semaphore() for _ in range(3 * self.num_workers + 8)]
         except OSError as error:
             raise InputError(
@@ -116,8 +116,8 @@ def _start_worker(number: int, rings: list[SharedRing]) -> None:
 
 
 def _reduce_shared_or_copied(tensor: Tensor) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
-    """How a worker's tensor is pickled: by its place in shared memory, or by value where no room
-    is left there, or no file descriptor."""
+    """Pickle a worker's tensor: as a reference to shared memory, or by value where shared memory or
+    file descriptors have run out."""
     try:
         tensor.share_memory_()
     except RuntimeError:
@@ -131,8 +131,8 @@ def _from_array(array: np.ndarray, order: list[int]) -> Tensor:
 
 
 def _send_error_instead(queue: "Queue[Any]", error: Exception, item: object) -> None:
-    """Called in a worker whose batch could not be sent; the main process would wait for it for
-    ever. It gets the error in place of the batch, or sees the worker end."""
+    """Called in a worker whose batch could not be sent. Sends the error in place of the batch, or
+    ends the worker; otherwise the main process would wait for ever."""
     match item:
         case (int() as index, data) if not isinstance(data, ExceptionWrapper):
             info = (type(error), error, error.__traceback__)
@@ -144,7 +144,7 @@ def _send_error_instead(queue: "Queue[Any]", error: Exception, item: object) -> 
 def _print_unless_main_has_left(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """For the thread that hands tensors over: it fails where the main process ends meanwhile,
-    which has told the reason itself."""
+    """The excepthook of a worker. The thread that sends tensors fails where the main process has
+    ended; the main process has printed the reason itself."""
     if not issubclass(kind, (ConnectionError, EOFError)):
         sys.__excepthook__(kind, error, trace)

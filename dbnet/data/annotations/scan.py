@@ -102,10 +102,7 @@ def scan(
         problems.append(_empty_side(source, where.side, len(checked.annotated)))
     unused = [] if is_val_side else _unused_images(source, checked.annotated)
     if unused:
-        warnings.append(
-            f"{source.images}: {len(unused)} images without a readable annotation are not used: "
-            f"{listed(unused)}"
-        )
+        warnings.append(_unused_line(source, unused))
     texts = len(checked.text_heights)
     fates = [(place, Fate("dropped", why)) for place, why in found.dropped] + checked.fates
     return records, Report(
@@ -132,6 +129,13 @@ def scan(
 def _unused_images(source: Source, annotated: Collection[str]) -> list[str]:
     names = list_files(source.images, IMAGE_SUFFIXES, links=not source.bounds)
     return [name for name in names if name not in annotated]
+
+
+def _unused_line(source: Source, unused: list[str]) -> str:
+    return (
+        f"{source.images}: {len(unused)} images without a readable annotation are not used: "
+        f"{listed(unused)}"
+    )
 
 
 def _empty_side(source: Source, side: Side, images: int) -> str:

@@ -1,8 +1,8 @@
-"""Several arrays in one checked file, which processes map instead of reading.
+"""A file of several arrays with a checksum, which processes map into memory.
 
 8 bytes   _MAGIC
 8 bytes   length of the header
-header    JSON: the key, whatever else goes with it, and where each array begins
+header    JSON: the key, the info, and where each array begins
 arrays    each at a multiple of 64 bytes
 4 bytes   CRC-32 of all before it
 """
@@ -25,7 +25,15 @@ _ALIGN = 64
 
 
 def write_arrays(path: Path, key: str, info: Any, arrays: dict[str, np.ndarray]) -> None:
-    """The file appears whole or not at all. `info` is anything JSON holds. May raise OSError."""
+    """Write the file whole or not at all.
+
+    Args:
+        key: what the file must have when it is read.
+        info: stored with the arrays; anything that JSON holds.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     layout, end = {}, 0
     for name, array in arrays.items():
         layout[name] = (array.dtype.str, array.shape, end)
@@ -48,7 +56,7 @@ def write_arrays(path: Path, key: str, info: Any, arrays: dict[str, np.ndarray])
 
 
 def is_whole(path: Path) -> bool:
-    """Whether all bytes are as they were written. It reads them, but keeps none."""
+    """Whether the checksum of the file is right. Reads all of it, in pieces."""
     try:
         with path.open("rb") as file:
             left = path.stat().st_size - _CHECKSUM.size
@@ -64,7 +72,8 @@ def is_whole(path: Path) -> bool:
 def map_arrays(path: Path, key: str) -> tuple[Any, dict[str, np.ndarray]]:
     """The info and the arrays, read-only, of a whole file.
 
-    Raises ValueError where it is missing, or has another key.
+    Raises:
+        InputError: the file cannot be read, or has another key.
     """
     try:
         with path.open("rb") as file:

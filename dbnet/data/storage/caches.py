@@ -1,7 +1,8 @@
-"""What never changes between epochs, kept on disk: target maps, and images at the network's size.
+"""Disk caches of target maps and of images resized to the network's size.
 
-A key stands for everything an entry depends on, so that nothing stale is ever found. A hit, a miss
-and a cache that cannot be written give the same bits.
+Neither changes between epochs. The key of an entry is a digest of everything that the entry depends
+on, so a stale entry is never read. Results are bit for bit the same on a hit, on a miss, and with a
+cache that cannot be written.
 """
 
 import hashlib
@@ -22,27 +23,27 @@ from dbnet.geometry import transform
 from dbnet.settings import TargetsConfig
 from dbnet.structures import Record, Sample, TargetMaps
 
-# Raise them when what is cached or the layout of an entry change.
+# Raise a version when the cached values or the layout of an entry change.
 _TARGETS_VERSION = 3
 _IMAGES_VERSION = 4
 
-_RECTANGLE = struct.Struct("<4I")  # top, left, height, width of the part that is kept
-_SIZES = struct.Struct("<4I")  # height, width of the original; of the part that is kept
+_RECTANGLE = struct.Struct("<4I")  # top, left, height, width of the stored part
+_SIZES = struct.Struct("<4I")  # height, width of the original; of the stored part
 _LEVELS = 255  # steps of the threshold map
 
 
 class TargetCache:
-    """Answers like `make_targets`, from disk where it can.
+    """The maps of `make_targets`, read from disk where they are cached.
 
     The binary maps are those of `make_targets`. The threshold map is rounded to 255 steps, an error
     of at most (thresh_max - thresh_min) / 510.
 
-    Outside its texts a map is constant, so an entry holds only the rectangle around them: the
-    threshold map as bytes, the three binary maps as bits. It is not compressed: zlib would make it
-    4 to 13 times smaller and reading it 1.5 to 2 times slower.
+    A map is constant outside its texts. An entry therefore holds only the rectangle around them:
+    the threshold map as bytes, the three binary maps as bits. Entries are not compressed: zlib
+    makes them 4 to 13 times smaller, but reading takes 1.5 to 2 times as long.
 
     Args:
-        folder: where the entries live; made when the first one is stored.
+        folder: holds the entries; created when the first one is stored.
         targets: parameters of `make_targets`.
     """
 
@@ -64,10 +65,12 @@ class TargetCache:
     ) -> TargetMaps:
         """Maps, (height, width), of `polygons`: n x float32 (P, 2); `ignored` is bool (n,).
 
-        With `flipped` they are mirrored left to right, which gives the maps of the mirrored
-        polygons (x -> width - 1 - x) but for single pixels on the edges of the binary maps: give
-        the polygons before the mirroring, so that both share one entry.
-        Raises ValueError as `make_targets` does.
+        With `flipped` the maps are mirrored left to right. Pass the polygons from before the
+        mirroring: both orientations share one entry. The result equals the maps of the mirrored
+        polygons (x -> width - 1 - x), except for single pixels on the edges of the binary maps.
+
+        Raises:
+            ValueError: as in `make_targets`.
         """
         key = self._key(polygons, ignored, height, width)
         entry: bytes | memoryview | None = self.store.read(key)
@@ -148,23 +151,25 @@ class TargetCache:
 
 
 class ImageCache:
-    """Images decoded and letterboxed, from disk where it can.
+    """Decoded and letterboxed images, read from disk where they are cached.
 
     An entry holds the pixels without the padding, uncompressed.
 
     Args:
-        folder: where the entries live; made when the first one is stored.
+        folder: holds the entries; created when the first one is stored.
     """
 
     def __init__(self, *, folder: Path) -> None:
         self.store = Store(folder=folder)
 
     def load(self, record: Record, geometry: Geometry, *, image_size: int) -> Sample:
-        """The record with its longest side at `image_size`, its polygons and matrix likewise.
+        """The record's sample, resized so that the longest side of the image is `image_size`.
 
-        For a `geometry` that is the letterbox to `image_size`: the transform finds nothing left to
-        resize, and what comes out has the bits it has after `load_sample`. The image is read-only.
-        Raises ValueError, naming the file, as `load_sample` does.
+        `geometry` must be the letterbox to `image_size`. The transform then has nothing left to
+        resize, and its result has the same bits as after `load_sample`. The image is read-only.
+
+        Raises:
+            InputError: as in `load_sample`; names the file.
         """
         key = self._key(record.image_path, image_size)
         entry: bytes | memoryview | None = self.store.read(key)
@@ -197,7 +202,7 @@ class ImageCache:
 
 
 def _encode_image(sample: Sample) -> bytes:
-    """Of a sample letterboxed to a square."""
+    """The entry of a sample that is letterboxed to a square."""
     canvas = sample.image  # (S, S, 3)
     height, width = sample.orig_size
     rows, columns = round(height * sample.matrix[1, 1]), round(width * sample.matrix[0, 0])
@@ -214,7 +219,7 @@ def _decode_image(entry: bytes | memoryview) -> tuple[np.ndarray, tuple[int, int
 
 
 class Caches(NamedTuple):
-    """Those that are in use."""
+    """The caches in use; None for one that is not."""
 
     targets: TargetCache | None
     images: ImageCache | None
@@ -225,8 +230,8 @@ class Caches(NamedTuple):
     def figures(self, *, since: dict[str, CacheCounts]) -> dict[str, float]:
         """{"cache/targets_hit_rate": 0..1, "cache/targets_bytes": on disk, ...}.
 
-        Rates are those after `since`, an earlier `counts()`, and left out where nothing was asked.
-        Bytes are the folder's, entries of other runs and settings included.
+        Rates count the requests after `since`, an earlier `counts()`. A cache without requests has
+        no rate. Bytes are those of the whole folder, with entries of other runs and settings.
         """
         figures: dict[str, float] = {}
         for name, counts in self.counts().items():

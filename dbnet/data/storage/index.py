@@ -1,9 +1,9 @@
-"""What reading a split gave, kept beside the data, so that the next start takes seconds.
+"""The index of a split: its records in one file, so that the next start takes seconds.
 
     ROOT/.dbnet-index/SPLIT.bin, or, where ROOT cannot be written, CACHE_DIR/records/...-SPLIT.bin
 
-An index is used only while nothing has changed: its key stands for the name, length and times of
-every image and annotation file. It may be deleted at any time.
+An index is used only while the data is unchanged: its key is a digest of the name, length and times
+of every image and annotation file. It may be deleted at any time.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from dbnet.data.storage.facts import file_facts, library_versions
 from dbnet.data.storage.records import Records, map_records
 from dbnet.settings import EvalDataConfig
 
-# Raise it when what is read, checked or kept changes.
+# Raise the version when the reading, the checks or the stored values change.
 _VERSION = 7
 
 # Of a report: lines, which begin with a path below the root, and arrays.
@@ -47,13 +47,15 @@ def load_records(
     where: Where = USUAL_PLACES,
     ignore_marks: Collection[str] = EvalDataConfig.ignore_marks,
 ) -> tuple[Records, Report]:
-    """As `annotations.load_records`, by way of an index. Several processes may do so at once.
+    """The result of `annotations.load_records`, read from an index where there is a valid one.
+
+    Several processes may call it at once.
 
     Args:
         cache_dir: where the index goes if `root` cannot be written.
 
-    Where neither can, or changes of an image would go unseen, the split is read anew each time, and
-    a warning says so.
+    Where neither can be written, or where the key would not show a change of an image, the split
+    is read anew each time, and a warning says so.
     """
     root = Path(root)
     started = time.time_ns()
@@ -91,16 +93,16 @@ def load_records(
 
 
 class _State(NamedTuple):
-    key: str  # hexadecimal, stands for all that reading the split depends on
+    key: str  # hexadecimal digest of everything that reading the split depends on
     changed: int  # when a file last changed, in ns since 1970, by the kernel's clock
     latest: str  # that file; "" where there is none
 
 
 def _look(source: Source, chosen: tuple) -> _State:
-    """Without opening a file: a few microseconds for each.
+    """The state of the split's files. Opens none of them; takes a few microseconds per file.
 
-    Files come in no order: the sum of their digests stands for a place. A sorted list of a million
-    would leave the heap in pieces, which every forked worker copies as it fills them.
+    Files come in no order, so the digests of a place are summed. Sorting a list of a million names
+    would fragment the heap, and every forked worker would copy the fragments as it fills them.
     """
     settings = (source.format, *_named(source), not source.bounds, *chosen)
     changed, latest, places = 0, "", []

@@ -1,7 +1,7 @@
 """The records of a split in a few flat arrays: small, and the same memory in every process.
 
-A list of records is hundreds of Python objects per image. Whoever looks at one writes its reference
-count, so that every forked worker ends up with a copy of the whole list. Arrays have one count.
+A list of records has hundreds of Python objects per image. Reading an object changes its reference
+count, so every forked worker ends up with a copy of the whole list. An array has one count.
 """
 
 from collections.abc import Sequence
@@ -29,13 +29,13 @@ class RecordArrays(NamedTuple):
 
 
 class Records(Sequence[Record]):
-    """Reads like list[Record]; a record is made when it is asked for. Its polygons are read-only.
+    """Behaves like list[Record]. Indexing creates the record. Its polygons are read-only.
 
     Args:
         folder: that holds the images.
         arrays: of all images.
-        file: where the arrays are mapped from, and its key; None where they are in memory. Pickled
-            records that have one name it, so that a spawned worker maps the same pages.
+        file: the file that the arrays are mapped from, and its key; None where they are in
+            memory. Pickled records refer to the file, so a spawned worker maps the same pages.
     """
 
     def __init__(self, *, folder: Path, arrays: RecordArrays, file: tuple[Path, str] | None):
@@ -87,14 +87,18 @@ def _rebuilt(folder: str, arrays: RecordArrays) -> Records:
 
 
 def map_records(folder: str, path: Path, key: str) -> Records:
-    """Records whose arrays stay in the file. Raises ValueError where it is not the one of `key`."""
+    """Records whose arrays are mapped from the file.
+
+    Raises:
+        InputError: the file cannot be read, or has another key.
+    """
     _, mapped = map_arrays(path, key)
     arrays = RecordArrays(**{name: mapped[name] for name in RecordArrays._fields})
     return Records(folder=Path(folder), arrays=arrays, file=(path, key))
 
 
 def pack(records: Sequence[Record]) -> RecordArrays:
-    """The records as arrays. Their `image_path` is left out: it is the folder and `image_id`."""
+    """The records as arrays. `image_path` is not stored: it is the folder and `image_id`."""
     polygons = [polygon for record in records for polygon in record.polygons]
     ignored = np.concatenate([np.zeros(0, bool), *(record.ignored for record in records)])
     ragged = RaggedPolygons.pack(polygons)
@@ -115,7 +119,7 @@ def pack(records: Sequence[Record]) -> RecordArrays:
 
 
 def join(parts: list[RecordArrays], order: Sequence[int]) -> RecordArrays:
-    """The images of all parts, counted through, in this order."""
+    """The images of all parts, numbered through, in the given order."""
     sizes = np.concatenate([np.diff(part.starts, axis=0) for part in parts])  # (n, 4)
     starts = np.vstack([np.zeros((1, 4), np.int64), np.cumsum(sizes, axis=0)])
     joined: list[np.ndarray] = []

@@ -1,8 +1,8 @@
-"""Checked bytes on disk under digest keys: what the caches are built on.
+"""A key-value store on disk with checksums, used by the caches.
 
-One file per entry. Any number of processes may read and write the same folder: entries appear whole
-or not at all, and are checked when read. A killed process loses the entry it was writing and may
-leave its .tmp file.
+Each entry is a file. Any number of processes may read and write the same folder: an entry appears
+whole or not at all, and is checked when it is read. A killed process loses the entry that it was
+writing and may leave its .tmp file.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class CacheCounts(NamedTuple):
-    """Sums over this process and all that were started with the store (forked or spawned)."""
+    """Sums over this process and all forked or spawned processes that received the store."""
 
     hits: int
     misses: int
@@ -35,11 +35,13 @@ class CacheCounts(NamedTuple):
 
 
 class Store:
-    """Keys to bytes. Where writing fails (disk full, folder read-only), one warning is logged and
-    nothing more is written; what is there is still read.
+    """Maps keys to bytes.
+
+    Where writing fails (disk full, folder read-only), one warning is logged and nothing more is
+    written. Existing entries are still read.
 
     Args:
-        folder: where the entries live; made when the first one is written.
+        folder: holds the entries; created when the first one is written.
     """
 
     def __init__(self, *, folder: Path) -> None:
@@ -49,13 +51,13 @@ class Store:
         self._shared = multiprocessing.RawArray("q", 3 * _SLOTS + 1)
 
     def read(self, key: bytes) -> memoryview | None:
-        """What was written, or None (a miss) if it is missing, damaged or another's."""
+        """The content of the entry, or None (a miss) where it is missing or damaged."""
         content = _checked(self._path(key), key)
         self._count(hits=content is not None, misses=content is None)
         return content
 
     def write(self, key: bytes, content: bytes) -> None:
-        """Keep `content` under `key`, KEY_BYTES that stand for everything it depends on."""
+        """Store `content` under `key`, a digest of KEY_BYTES of everything that it depends on."""
         if self.is_off:
             return
         path = self._path(key)
@@ -72,7 +74,7 @@ class Store:
 
     @property
     def is_off(self) -> bool:
-        """Nothing is written any more, in any process."""
+        """Whether writing has failed; no process then writes any more."""
         return bool(self._shared[-1])
 
     def counts(self) -> CacheCounts:
@@ -81,7 +83,7 @@ class Store:
         return CacheCounts(*table.sum(axis=0).tolist())
 
     def bytes_on_disk(self) -> int:
-        """Size of all files in the folder, whoever wrote them; about 10 ms for 1000."""
+        """Size of all files in the folder, those of other runs included; about 10 ms per 1000."""
         total = 0
         for folder, _, names in os.walk(self.folder):
             for name in names:
