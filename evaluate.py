@@ -18,6 +18,7 @@ from dbnet.data.places import check_early
 from dbnet.inference.weights import find_weights, origin, results_folder, trained_with
 from dbnet.runtime import cli
 from dbnet.runtime.files import check_output, new_folder
+from dbnet.runtime.torchrun import is_started_by_torchrun
 from dbnet.section import to_dict
 
 WRITTEN = (
@@ -43,7 +44,16 @@ def parse() -> EvaluateConfig:
     if cfg.sweep:
         cli.refuse_torchrun("--sweep runs in one process")
     check_early(cfg.data, [cfg.split])
+    if not is_started_by_torchrun():  # of several ranks, rank 0 tells it in main()
+        check_out(cfg)
     return cfg
+
+
+def check_out(cfg: EvaluateConfig) -> None:
+    """See that the results can be written."""
+    parent = results_folder(cfg.checkpoint or find_weights(None))
+    written = SWEPT if cfg.sweep else WRITTEN
+    check_output(cfg.out or parent, written if cfg.out else ())
 
 
 if __name__ == "__main__":  # before PyTorch, which takes seconds to import
@@ -86,8 +96,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     checkpoint = cfg.checkpoint or find_weights(None)
     parent = results_folder(checkpoint)
     with distributed.main_first():
-        written = SWEPT if cfg.sweep else WRITTEN
-        check_output(cfg.out or parent, written if cfg.out else ())
+        check_out(cfg)
 
     # ---- Network and images
     device = resolve_device(cfg.device)

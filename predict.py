@@ -78,6 +78,9 @@ def main(cfg: PredictConfig) -> Path:
     if others := not_read(words):
         names = ascii(listed(others))[1:-1]
         print(f"not read, no images or linked folders: {len(others)}: {names}", file=sys.stderr)
+    if not any(source.path.exists() for source in sources):
+        others = f", nor are the {len(sources) - 1} others" if len(sources) > 1 else ""
+        raise InputError(f"{sources[0].path}: is not there{others}; name images that exist")
     out = cfg.out or new_folder(Path("runs"), "predict")
     check_output(out, WRITTEN)
     if cfg.crops:

@@ -24,6 +24,7 @@ from dbnet.errors import InputError
 from dbnet.inference.weights import RUNS, find_weights, origin, trained_with
 from dbnet.runtime import cli
 from dbnet.runtime.files import check_output, new_folder
+from dbnet.runtime.torchrun import is_started_by_torchrun
 from dbnet.section import to_dict
 from dbnet.settings import ModelConfig
 
@@ -46,7 +47,40 @@ def parse() -> ProfileConfig:
     if cfg.compare_naive:
         cli.refuse_torchrun("--compare-naive times one process")
     check_early(cfg.data, ["val"])
+    if not is_started_by_torchrun():  # of several ranks, rank 0 tells it in main()
+        check_out(cfg)
+        if cfg.baseline:
+            read_profile(cfg.baseline)
     return cfg
+
+
+def check_out(cfg: ProfileConfig) -> None:
+    """See that the results can be written."""
+    check_output(cfg.out or Path("runs"), WRITTEN if cfg.out else ())
+
+
+def read_profile(path: Path) -> dict[str, Any]:
+    """An earlier profile.json.
+
+    Raises:
+        InputError: it cannot be read, or is another file.
+    """
+    try:
+        profile = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a profile ({error})") from None
+    if not isinstance(profile, dict) or not {"stages", "compared", "config"} <= profile.keys():
+        raise InputError(f"{path}: not a profile.json of profile_val.py")
+    # Earlier versions knew of one rank only, and did not compare what was drawn.
+    level = profile["config"]["data"].get("drawn_level", "words")
+    compared = {
+        "ranks": 1,
+        "scoring_workers": 0,
+        "data.drawn_level": level,
+        "data.drawn_style": "plain",
+    }
+    compared |= profile["compared"]
+    return profile | {"compared": compared}
 
 
 if __name__ == "__main__":  # before PyTorch, which takes seconds to import
@@ -114,7 +148,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     # ---- What is profiled
     keep_freed_memory()
     with distributed.main_first():
-        check_output(cfg.out or Path("runs"), WRITTEN if cfg.out else ())
+        check_out(cfg)
     device = resolve_device(cfg.device)
     precision = resolve_precision(cfg.precision, device)
     where: dict[str, Any] = {"device": device, "dtype": autocast_dtype(precision)}
@@ -326,26 +360,6 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
             sys.exit(f"slower than {cfg.baseline}: {', '.join(slower)}")
         print(f"no stage is slower than {cfg.baseline} beyond {cfg.tolerance:.0%} and the noise")
     return profile
-
-
-def read_profile(path: Path) -> dict[str, Any]:
-    """An earlier profile.json. Raises ValueError where it cannot be read."""
-    try:
-        profile = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a profile ({error})") from None
-    if not isinstance(profile, dict) or not {"stages", "compared", "config"} <= profile.keys():
-        raise InputError(f"{path}: not a profile.json of profile_val.py")
-    # Earlier versions knew of one rank only, and did not compare what was drawn.
-    level = profile["config"]["data"].get("drawn_level", "words")
-    compared = {
-        "ranks": 1,
-        "scoring_workers": 0,
-        "data.drawn_level": level,
-        "data.drawn_style": "plain",
-    }
-    compared |= profile["compared"]
-    return profile | {"compared": compared}
 
 
 def compared_settings(

@@ -1,5 +1,6 @@
 """Encoders from timm. Only dbnet/model imports timm, so that loader workers never do."""
 
+import difflib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -37,32 +38,7 @@ class Encoder(nn.Module):
 
     def __init__(self, *, name: str) -> None:
         super().__init__()
-        if not timm.is_model(name):
-            near = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "none like it"
-            raise InputError(f"--model.encoder {name}: timm has no such model (near: {near})")
-        try:
-            with torch.device("meta"):  # only to ask for its strides and to try a free size
-                probe = _feature_extractor(name)
-                sizes = [x.shape for x in probe(torch.empty(1, 3, 96, 160))]
-        except Exception as error:  # each model has its own way to refuse
-            raise InputError(f"--model.encoder {name}: gives no feature maps ({error})") from None
-        info = _feature_info(probe)
-        reductions = info.reduction()
-        expected = [
-            (1, c, 96 // stride, 160 // stride)
-            for c, stride in zip(info.channels(), reductions, strict=True)
-        ]
-        if [tuple(size) for size in sizes] != expected:
-            raise InputError(f"--model.encoder {name}: its maps are not (N, C, H, W) by stride")
-        if not set(STRIDES) <= set(reductions):
-            raise InputError(
-                f"--model.encoder {name}: has strides {reductions}, needs {list(STRIDES)}; "
-                "choose a convolutional encoder"
-            )
-        # Of several stages with one stride the last has the largest receptive field.
-        last = {stride: index for index, stride in enumerate(reductions)}
-        indices = [last[stride] for stride in STRIDES]
-        self.body = _feature_extractor(name, out_indices=indices)
+        self.body = _feature_extractor(name, out_indices=stages_of(name))
         self.channels = _feature_info(self.body).channels()
         self.recompute = False
 
@@ -74,6 +50,40 @@ class Encoder(nn.Module):
             return checkpoint(self.body, x, use_reentrant=False)
         contexts = partial(_first_and_second_run, self.body)
         return checkpoint(self.body, x, use_reentrant=False, context_fn=contexts)
+
+
+def stages_of(name: str) -> list[int]:
+    """Indices of timm's feature maps at STRIDES; allocates no weights.
+
+    Raises:
+        InputError: as `Encoder`.
+    """
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name.lower(), timm.list_models(), n=5)
+        meant = f"; did you mean {', '.join(near)}?" if near else ""
+        raise InputError(f"--model.encoder {name}: timm has no such model{meant}")
+    try:
+        with torch.device("meta"):  # only to ask for its strides and to try a free size
+            probe = _feature_extractor(name)
+            sizes = [x.shape for x in probe(torch.empty(1, 3, 96, 160))]
+    except Exception as error:  # each model has its own way to refuse
+        raise InputError(f"--model.encoder {name}: gives no feature maps ({error})") from None
+    info = _feature_info(probe)
+    reductions = info.reduction()
+    expected = [
+        (1, c, 96 // stride, 160 // stride)
+        for c, stride in zip(info.channels(), reductions, strict=True)
+    ]
+    if [tuple(size) for size in sizes] != expected:
+        raise InputError(f"--model.encoder {name}: its maps are not (N, C, H, W) by stride")
+    if not set(STRIDES) <= set(reductions):
+        raise InputError(
+            f"--model.encoder {name}: has strides {reductions}, needs {list(STRIDES)}; "
+            "choose a convolutional encoder"
+        )
+    # Of several stages with one stride the last has the largest receptive field.
+    last = {stride: index for index, stride in enumerate(reductions)}
+    return [last[stride] for stride in STRIDES]
 
 
 def _feature_extractor(name: str, **options: Any) -> nn.Module:

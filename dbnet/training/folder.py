@@ -11,12 +11,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, NoReturn
 
 from dbnet.data.places import check_early
 from dbnet.errors import InputError, NonFiniteError, one_line
 from dbnet.header import read_header
 from dbnet.runtime import torchrun
+from dbnet.runtime.files import check_writable
 from dbnet.section import from_stored, to_dict
 
 Config = Any  # the settings of train.py, a dataclass with its sections
@@ -57,31 +58,34 @@ def read_run(folder: Path, cls: type[Any]) -> StoredRun:
 
 
 def refuse_early(cfg: Config) -> None:
-    """Refuse what makes no sense for a new run, before PyTorch is imported.
+    """Refuse what cannot work, before PyTorch is imported.
 
     Under torchrun files are not looked at: of several ranks only rank 0 tells what is wrong, later.
 
     Raises:
-        InputError: --model.weights is no checkpoint, the folder of a new run exists, the data set
-            is not there, or mirrored print would be taught both as text and as paper.
+        InputError: --model.weights or the last.pt to go on with is no checkpoint, the folder of a
+            new run exists or cannot be written, the data set is not there, or mirrored print would
+            be taught both as text and as paper.
     """
     check_early(cfg.data, ["train", "val"])
-    if cfg.train.resume is not None:
-        return
-    if cfg.augment.show_through and cfg.augment.flip:
+    is_new = cfg.train.resume is None
+    if is_new and cfg.augment.show_through and cfg.augment.flip:
         raise InputError(
             f"--augment.show-through {cfg.augment.show_through}: mirrored print is no text there, "
             f"but --augment.flip {cfg.augment.flip} mirrors text; add --augment.flip 0"
         )
     if torchrun.is_started_by_torchrun():
         return
+    if not is_new:
+        read_header(cfg.train.resume / LAST)
+        check_writable(cfg.train.resume, "make it writable to go on with the run")
+        return
     if cfg.model.weights is not None:
         read_header(cfg.model.weights)
     named = cfg.train.out / (cfg.train.name or "")
     if cfg.train.name and named.exists():
-        raise InputError(
-            f"{named}: exists; choose another --train.name, or go on with --train.resume {named}"
-        )
+        _refuse_taken(named)
+    check_writable(named, "choose another --train.out")
 
 
 def described(cfg: Config, built: dict[str, Any]) -> dict[str, Any]:
@@ -106,15 +110,20 @@ def new_folder_of(cfg: Config, *, restarts: int) -> Path:
     except FileExistsError:
         if restarts and is_of_this_launch(folder, type(cfg)):
             return folder
-        go_on = f"go on with --train.resume {folder}"
-        if not (folder / LAST).exists():
-            go_on = "delete it, it holds no checkpoint"
-        if (folder / _LOCK).exists():
-            claim(folder).close()
-        raise InputError(f"{folder}: exists; choose another --train.name, or {go_on}") from None
+        _refuse_taken(folder)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror})") from None
     return folder
+
+
+def _refuse_taken(folder: Path) -> NoReturn:
+    """Say what the existing folder is, and what can be done."""
+    go_on = f"go on with --train.resume {folder}"
+    if not (folder / LAST).exists():
+        go_on = "delete it, it holds no checkpoint"
+    if (folder / _LOCK).exists():
+        claim(folder).close()
+    raise InputError(f"{folder}: exists; choose another --train.name, or {go_on}") from None
 
 
 def is_of_this_launch(folder: Path, cls: type[Any]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from dbnet.data import loaders, splits
+from dbnet.model.backbone import stages_of
 from dbnet.runtime import distributed, torchrun
 from dbnet.runtime.device import (
     autocast_dtype,
@@ -32,20 +33,22 @@ class Start(NamedTuple):
 
 
 def set_up(cfg: Any, earlier: StoredRun | None) -> Start:
-    """Choose the device and the precision, and seed torch.
+    """Choose the device and the precision, check the encoder, and seed torch.
 
     Args:
         cfg: settings of train.py.
         earlier: those of --train.resume, where they are read already.
 
     Raises:
-        InputError: the device is not usable, or the run to go on with cannot be read.
+        InputError: the device is not usable, the encoder is none of timm's or lacks a stride, or
+            the run to go on with cannot be read.
     """
     keep_freed_memory()
     restarts = distributed.all_reduce_max(torchrun.restarts())
     cfg, earlier = distributed.on_main(partial(run_to_resume, cfg, earlier, restarts=restarts))
     with distributed.main_first():
         device = resolve_device(named_device(cfg, earlier))
+        stages_of(cfg.model.encoder)  # refuses unknown ones before data is read or drawn
     precision = resolve_precision(cfg.train.precision, device)
     name = device.type if distributed.world() > 1 else str(device)  # each rank has its own
     train = dataclasses.replace(cfg.train, device=name, precision=precision)

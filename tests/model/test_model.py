@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dbnet.errors import InputError
-from dbnet.model.backbone import sync_batchnorm
+from dbnet.model.backbone import stages_of, sync_batchnorm
 from dbnet.model.dbnet import DBNet
 from dbnet.model.head import MapBranch
 
@@ -90,6 +90,12 @@ def test_recomputing_the_encoder_changes_memory_only(encoder):
 def test_an_unknown_encoder_is_named_with_its_neighbours():
     with pytest.raises(ValueError, match="resnet17"):
         DBNet(encoder="resnet17", fpn_channels=32)
+
+
+@pytest.mark.parametrize("name", ["resnet999", "ResNet50", "resnet-50"])
+def test_a_mistyped_encoder_suggests_those_of_timm(name):
+    with pytest.raises(InputError, match=rf"--model\.encoder {name}: .*did you mean .*resnet50"):
+        stages_of(name)
 
 
 def test_an_encoder_without_feature_maps_is_refused():

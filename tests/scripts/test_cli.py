@@ -161,6 +161,7 @@ def test_missing_weights_are_told_before_torch_is_imported(tmp_path):
 
 def test_resume_takes_the_run_s_own_settings(tmp_path, monkeypatch):
     write_json(tmp_path / "config.json", to_dict(Config()) | {"data": {"batch_size": 5}})
+    save_checkpoint(tmp_path / "last.pt", {"model_args": {}, "model": {}, "ema": None})
     words = ["train.py", "--train.resume", str(tmp_path), "--train.epochs", "7"]
     monkeypatch.setattr(sys, "argv", words)
     cfg, earlier = train.parse()
@@ -206,9 +207,13 @@ def test_drawn_receipts_of_the_training_are_not_evaluated(checkpoints, tmp_path,
 
 def test_a_missing_start_or_a_taken_name_is_told_while_parsing(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
+    (tmp_path / "file").touch()
+    write_json(tmp_path / "begun" / "config.json", to_dict(Config()))
     for words, told in (
         (["--model.weights", "nothing.pt"], "nothing.pt: no such checkpoint"),
         (["--train.name", "mine", "--train.out", str(tmp_path)], "mine: exists; choose another"),
+        (["--train.out", f"{tmp_path}/file/runs"], "file: cannot be written"),
+        (["--train.resume", f"{tmp_path}/begun"], "last.pt: no such checkpoint"),
     ):
         monkeypatch.setattr(sys, "argv", ["train.py", *words])
         with pytest.raises(InputError, match=told):
@@ -223,6 +228,46 @@ def test_show_through_needs_texts_that_are_not_mirrored(monkeypatch, tmp_path):
         train.parse()
     monkeypatch.setattr(sys, "argv", [*words, "--augment.flip", "0"])
     assert train.parse()[0].augment.show_through == 0.2
+
+
+@pytest.mark.parametrize("program", [evaluate, profile_val])
+def test_results_that_cannot_be_kept_are_refused_while_parsing(program, tmp_path, monkeypatch):
+    (tmp_path / "config.json").touch()
+    (tmp_path / "profile.json").touch()
+    for out, told in (
+        (tmp_path, "json: exists"),
+        (tmp_path / "config.json/x", "cannot be written"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["program", "--out", str(out)])
+        with pytest.raises(InputError, match=told):
+            program.parse()
+
+
+def test_a_baseline_that_is_none_is_refused_while_parsing(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["profile_val.py", "--baseline", str(tmp_path / "none.json")])
+    with pytest.raises(InputError, match="none.json: cannot be read as a profile"):
+        profile_val.parse()
+
+
+def test_images_that_are_none_are_told_before_torch_is_imported(tmp_path):
+    code = (
+        "import sys, runpy; sys.argv = ['predict.py', 'nothing.jpg', 'more.jpg']\n"
+        "try:\n"
+        f"    runpy.run_path({str(ROOT / 'predict.py')!r}, run_name='__main__')\n"
+        "except SystemExit as stop:\n"
+        "    print(stop.code)\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "nothing.jpg: is not there, nor are the 1 others; name images" in done.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 TRAINING_ONLY = ("train-size", "drawn-mix", "fill-cache", "check-only")
