@@ -79,8 +79,8 @@ def main(cfg: PredictConfig) -> Path:
         names = ascii(listed(others))[1:-1]
         print(f"not read, no images or linked folders: {len(others)}: {names}", file=sys.stderr)
     if not any(source.path.exists() for source in sources):
-        others = f", nor are the {len(sources) - 1} others" if len(sources) > 1 else ""
-        raise InputError(f"{sources[0].path}: is not there{others}; name images that exist")
+        where = f"none of {len(sources)} images is" if len(sources) > 1 else "is not"
+        raise InputError(f"{sources[0].path}: {where} there; name images that exist")
     out = cfg.out or new_folder(Path("runs"), "predict")
     check_output(out, WRITTEN)
     if cfg.crops:

@@ -19,6 +19,7 @@ from dbnet.inference.weights import origin, released_weights
 from dbnet.reporting.tables import write_json
 from dbnet.section import to_dict
 from dbnet.settings import DataConfig, EvalDataConfig, PostprocessConfig
+from tests.drawing import write_dataset
 
 ROOT = Path(__file__).parents[2]
 
@@ -179,6 +180,7 @@ def test_resume_wants_the_folder(tmp_path, monkeypatch):
 @pytest.fixture
 def checkpoints(tmp_path):
     """Two runs that differ in a setting, each with drawn receipts among its own images."""
+    write_dataset(tmp_path, train=1, val=1)
     for name, box_thresh in (("a", 0.3), ("b", 0.7)):
         cfg = Config(
             data=DataConfig(root=tmp_path, drawn_mix=2),
@@ -245,7 +247,7 @@ def test_results_that_cannot_be_kept_are_refused_while_parsing(program, tmp_path
 
 def test_a_baseline_that_is_none_is_refused_while_parsing(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["profile_val.py", "--baseline", str(tmp_path / "none.json")])
-    with pytest.raises(InputError, match="none.json: cannot be read as a profile"):
+    with pytest.raises(InputError, match=r"none\.json: cannot be read as a profile"):
         profile_val.parse()
 
 
@@ -266,7 +268,7 @@ def test_images_that_are_none_are_told_before_torch_is_imported(tmp_path):
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
-    assert "nothing.jpg: is not there, nor are the 1 others; name images" in done.stdout
+    assert "nothing.jpg: none of 2 images is there; name images" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
