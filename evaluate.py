@@ -79,12 +79,11 @@ if __name__ != "__mp_main__":  # not in processes that are started beside this o
     from dbnet.runtime.device import autocast_dtype, resolve_device, resolve_precision
     from dbnet.runtime.memory import keep_freed_memory
     from dbnet.runtime.profiler import StageTimer
-    from dbnet.structures import Batch, Record
+    from dbnet.structures import Batch, ImageResult, Record
     from dbnet.training.caps import CapCounter
     from dbnet.training.engine import evaluate
     from dbnet.training.losses import DBLoss
     from dbnet.training.predictions import evaluate_oracle
-    from dbnet.training.scoring import ImageResult
     from dbnet.training.scoring_pool import open_pool
 
 

@@ -132,10 +132,10 @@ if __name__ != "__mp_main__":  # not in processes that are started beside this o
         compare_profiles,
         summarize,
     )
+    from dbnet.structures import ImageResult
     from dbnet.training.caps import CapCounter
     from dbnet.training.engine import evaluate
     from dbnet.training.losses import DBLoss
-    from dbnet.training.scoring import ImageResult
     from dbnet.training.scoring_pool import choose_workers, open_pool
 
 

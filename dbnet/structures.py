@@ -77,3 +77,12 @@ class Detections(NamedTuple):
     polygons: list[np.ndarray]  # n x float32 (P, 2)
     scores: np.ndarray  # float32 (n,), 0..1
     capped: int  # candidates left out by max_candidates, 0 if none
+
+
+class ImageResult(NamedTuple):
+    """One validated image."""
+
+    image_id: str
+    detections: Detections  # original pixels
+    scores: dict[str, dict[str, float]]  # metric name -> that image's figures
+    seconds: float = 0.0  # its post-process

@@ -19,8 +19,7 @@ from dbnet.reporting.predictions import predictions_dict, predictions_json
 from dbnet.reporting.tables import table, write_json, write_picture, write_text
 from dbnet.runtime.device import autocast
 from dbnet.settings import PostprocessConfig
-from dbnet.structures import Batch, Record
-from dbnet.training.scoring import ImageResult
+from dbnet.structures import Batch, ImageResult, Record
 
 
 def image_errors(results: Sequence[ImageResult], records: Iterable[Record]) -> list[ImageErrors]:

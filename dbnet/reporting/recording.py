@@ -13,7 +13,7 @@ import torch
 
 from dbnet.data.images import image_size
 from dbnet.runtime.workers import usable_cores
-from dbnet.training.scoring import ImageResult
+from dbnet.structures import ImageResult
 
 _SLOWEST = 5
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from dbnet.reporting.caps import MAX_CANDIDATES, MAX_POLYGONS, cap_line
 from dbnet.runtime import distributed
 from dbnet.settings import MetricConfig, PostprocessConfig
-from dbnet.training.scoring import ImageResult
+from dbnet.structures import ImageResult
 
 
 class LeftOut(NamedTuple):

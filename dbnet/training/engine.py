@@ -18,9 +18,9 @@ from dbnet.metrics import Metric
 from dbnet.runtime import distributed
 from dbnet.runtime.device import autocast
 from dbnet.runtime.profiler import StageTimer
-from dbnet.structures import Batch
+from dbnet.structures import Batch, ImageResult
 from dbnet.training.predictions import Prediction, score_predictions, start_download
-from dbnet.training.scoring import ImageResult, Postprocess
+from dbnet.training.scoring import Postprocess
 from dbnet.training.scoring_pool import ScoringPool
 
 

@@ -11,8 +11,7 @@ import numpy as np
 from dbnet.data.images import decode_image
 from dbnet.reporting.pictures import draw_result
 from dbnet.runtime import distributed
-from dbnet.structures import Record
-from dbnet.training.scoring import ImageResult
+from dbnet.structures import ImageResult, Record
 
 _SIDE = 960  # pixels of a picture's longest side at most, its caption not counted
 

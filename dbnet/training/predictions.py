@@ -12,10 +12,9 @@ from dbnet.errors import InputError
 from dbnet.metrics import Metric
 from dbnet.runtime import distributed
 from dbnet.runtime.profiler import StageTimer
-from dbnet.structures import Batch
+from dbnet.structures import Batch, ImageResult
 from dbnet.training.scoring import (
     BatchScores,
-    ImageResult,
     Postprocess,
     Truth,
     add_sums,

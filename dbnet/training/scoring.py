@@ -11,7 +11,7 @@ from dbnet.metrics import Metric
 from dbnet.postprocess.frames import to_original
 from dbnet.runtime import distributed
 from dbnet.runtime.profiler import StageTimer
-from dbnet.structures import Batch, Detections
+from dbnet.structures import Batch, Detections, ImageResult
 
 Postprocess = Callable[[np.ndarray], Detections]  # float32 (H, W), 0..1 -> pixels of the map
 
@@ -25,15 +25,6 @@ class Truth(NamedTuple):
     orig_polygons: list[list[np.ndarray]]
     ignored: list[np.ndarray]
     texts: list[list[str]]
-
-
-class ImageResult(NamedTuple):
-    """One validated image."""
-
-    image_id: str
-    detections: Detections  # original pixels
-    scores: dict[str, dict[str, float]]  # metric name -> that image's figures
-    seconds: float = 0.0  # that its post-process took
 
 
 class BatchScores(NamedTuple):

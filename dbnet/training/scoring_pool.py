@@ -24,8 +24,8 @@ from dbnet.runtime import distributed
 from dbnet.runtime.profiler import StageTimer
 from dbnet.runtime.shared_memory import SharedMemory, shared_memory
 from dbnet.runtime.workers import START_METHOD, sigterm_blocked, start_worker, usable_cores
-from dbnet.structures import Detections
-from dbnet.training.scoring import BatchScores, ImageResult, Postprocess, Truth, score_batch
+from dbnet.structures import Detections, ImageResult
+from dbnet.training.scoring import BatchScores, Postprocess, Truth, score_batch
 
 _MOST_WORKERS = 8  # post-process and metrics take 4 to 8 times as long as a GPU's forward pass
 _BATCHES_PER_WORKER = 2  # one in work, one waiting

@@ -18,12 +18,11 @@ from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.reporting.pictures import draw_predictions
 from dbnet.runtime import distributed
 from dbnet.runtime.profiler import StageTimer
-from dbnet.structures import Batch, Record
+from dbnet.structures import Batch, ImageResult, Record
 from dbnet.training.caps import CapCounter
 from dbnet.training.engine import evaluate
 from dbnet.training.logger import RunLogger
 from dbnet.training.low_recall import LowRecall, draw_low_recall
-from dbnet.training.scoring import ImageResult
 from dbnet.training.scoring_pool import open_pool
 
 

@@ -20,9 +20,8 @@ from dbnet.settings import (
     OptimConfig,
     PostprocessConfig,
 )
-from dbnet.structures import Detections
+from dbnet.structures import Detections, ImageResult
 from dbnet.training.caps import CapCounter
-from dbnet.training.scoring import ImageResult
 from tests.drawing import write_dataset
 
 BOX = np.array([[0, 0], [9, 0], [9, 9], [0, 9]], np.float32)

@@ -9,11 +9,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from dbnet.reporting.pictures import FOUND, TRUE
-from dbnet.structures import Detections, Record
+from dbnet.structures import Detections, ImageResult, Record
 from dbnet.training.engine import StepReport
 from dbnet.training.logger import HPARAM_METRICS, RunLogger
 from dbnet.training.low_recall import LowRecall, draw_low_recall
-from dbnet.training.scoring import ImageResult
 
 SQUARE = np.float32([[100, 200], [500, 200], [500, 400], [100, 400]])
 
