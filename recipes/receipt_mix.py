@@ -6,6 +6,10 @@ Every folder is a data set in the UFO form (images/train, jsons/train.json). OUT
 - train: all receipts but the held-out ones, and SCENES photos whose texts are all ignored: what is
   no text in them is learned as background;
 - val: the held-out receipts, to choose thresholds on. They are part of no reported figure.
+
+SROIE does not annotate handwriting, stamps and some lines. With --ignore-unlabelled the PP-OCRv4
+models of rapidocr-onnxruntime (pip install it) look for such text in the training receipts, and
+what they read becomes an ignored text instead of background.
 """
 
 import argparse
@@ -28,6 +32,8 @@ def main() -> None:
             split = "val" if index < held_out else "train"
             copy(root, name, args.out / "images" / split)
             splits[split][name] = images[name]
+    if args.ignore_unlabelled:
+        ignore_unlabelled(args.out / "images" / "train", splits["train"])
     for root in args.scenes:
         images, names = shuffled(root, generator)
         for name in names[: args.scene_count]:
@@ -49,6 +55,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--scenes", type=Path, nargs="*", default=[])
     parser.add_argument("--held-out", type=float, default=0.083, help="share of the receipts")
     parser.add_argument("--scene-count", type=int, default=250)
+    parser.add_argument("--ignore-unlabelled", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -67,6 +74,34 @@ def copy(root: Path, name: str, folder: Path) -> None:
     if target.exists():
         raise SystemExit(f"{target}: exists; two data sets have an image of this name")
     shutil.copy(root / "images" / "train" / name, target)
+
+
+def ignore_unlabelled(folder: Path, images: dict) -> None:
+    """Add what PP-OCRv4 reads outside of all annotated texts, as illegible words.
+
+    Rows of `*`, `-` or `=` stay background: at least two letters or digits must be read.
+    """
+    import cv2
+    import numpy as np
+    from rapidocr_onnxruntime import RapidOCR
+
+    teacher = RapidOCR()
+    added = 0
+    for name, entry in images.items():
+        image = cv2.imread(str(folder / name))
+        labelled = np.zeros(image.shape[:2], np.uint8)
+        for word in entry["words"].values():
+            cv2.fillPoly(labelled, [np.round(word["points"]).astype(np.int32)], 1)
+        for box, text, _ in teacher(image, use_cls=False)[0] or []:
+            inside = np.zeros_like(labelled)
+            cv2.fillPoly(inside, [np.round(box).astype(np.int32)], 1)
+            is_covered = (labelled & inside).sum() >= 0.2 * inside.sum()
+            if is_covered or sum(map(str.isalnum, text)) < 2:
+                continue
+            word = {"points": np.float32(box).tolist(), "transcription": text, "illegibility": True}
+            entry["words"][f"unlabelled{added}"] = word
+            added += 1
+    print(f"{folder}: {added} unlabelled texts are ignored")
 
 
 if __name__ == "__main__":

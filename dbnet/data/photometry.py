@@ -109,7 +109,7 @@ def show_through(
     shift = rng.integers(0, rows), rng.integers(-columns // 5, columns // 5 + 1)
     ink = np.roll(ink, shift, axis=(0, 1))
     ink = cv2.GaussianBlur(ink, (0, 0), float(np.clip(rng.uniform(0.05, 0.13) * height, 0.5, 4)))
-    return _times(image, 255 - (ink * rng.uniform(0.15, 0.5)).astype(np.uint8))
+    return _times(image, 255 - (ink * rng.uniform(0.1, 0.3)).astype(np.uint8))
 
 
 def fade(
