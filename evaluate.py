@@ -19,6 +19,7 @@ from dbnet.inference.weights import find_weights, origin, results_folder, traine
 from dbnet.runtime import cli
 from dbnet.runtime.files import check_output, new_folder
 from dbnet.runtime.torchrun import is_started_by_torchrun
+from dbnet.runtime.unused import refuse_unused
 from dbnet.section import to_dict
 
 WRITTEN = (
@@ -43,6 +44,7 @@ def parse() -> EvaluateConfig:
     cfg = cli.parse(EvaluateConfig, default=default, description=__doc__, folder_flag="--data.root")
     if cfg.sweep:
         cli.refuse_torchrun("--sweep runs in one process")
+    refuse_unused(cfg, "evaluate")
     check_early(cfg.data, [cfg.split])
     if not is_started_by_torchrun():  # of several ranks, rank 0 tells it in main()
         check_out(cfg)

@@ -25,6 +25,7 @@ from dbnet.inference.weights import RUNS, find_weights, origin, trained_with
 from dbnet.runtime import cli
 from dbnet.runtime.files import check_output, new_folder
 from dbnet.runtime.torchrun import is_started_by_torchrun
+from dbnet.runtime.unused import refuse_unused
 from dbnet.section import to_dict
 from dbnet.settings import ModelConfig
 
@@ -46,6 +47,7 @@ def parse() -> ProfileConfig:
     cfg = cli.parse(ProfileConfig, default=default, description=__doc__, folder_flag="--data.root")
     if cfg.compare_naive:
         cli.refuse_torchrun("--compare-naive times one process")
+    refuse_unused(cfg, "profile_val")
     check_early(cfg.data, ["val"])
     if not is_started_by_torchrun():  # of several ranks, rank 0 tells it in main()
         check_out(cfg)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from configs import Config
 from dbnet.runtime import cli
+from dbnet.runtime.unused import refuse_unused
 from dbnet.training.folder import BEST, StoredRun, read_run, refuse_early
 
 
@@ -26,6 +27,7 @@ def parse() -> tuple[Config, StoredRun | None]:
         return earlier.config if earlier else Config()
 
     cfg = cli.parse(Config, default=default, description=__doc__, folder_flag="--data.root")
+    refuse_unused(cfg, "train")
     refuse_early(cfg)
     return cfg, stored()
 

@@ -18,7 +18,7 @@ def build_optimizer(
     *,
     steps_per_epoch: int,
     epochs: int,
-    max_steps: int | None = None,
+    max_steps: int | None,
 ) -> tuple[AdamW, LambdaLR]:
     """AdamW, and its schedule to be stepped once per optimizer step.
 

@@ -29,7 +29,7 @@ CONSTRUCTORS = {
     CLEval: (settings.CLEvalConfig, set()),
     IoUMetric: (settings.IoUConfig, set()),
     TrainTransform: (AugmentConfig, {"image_size"}),
-    build_optimizer: (OptimConfig, {"model", "steps_per_epoch", "epochs"}),
+    build_optimizer: (OptimConfig, {"model", "steps_per_epoch", "epochs", "max_steps"}),
 }
 
 

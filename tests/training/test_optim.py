@@ -14,7 +14,11 @@ def schedule(steps: int, **changes) -> list[float]:
         gamma=0.1, warmup_epochs=0.0,
     )  # fmt: skip
     optimizer, scheduler = build_optimizer(
-        nn.Linear(1, 1), OptimConfig(**values | changes), steps_per_epoch=2, epochs=5
+        nn.Linear(1, 1),
+        OptimConfig(**values | changes),
+        steps_per_epoch=2,
+        epochs=5,
+        max_steps=None,
     )
     rates = []
     for _ in range(steps):
