@@ -62,7 +62,7 @@ if __name__ == "__main__":  # before PyTorch, which takes seconds to import
     with cli.errors_as_lines():
         CFG = parse()
 
-if __name__ != "__mp_main__":  # not in processes that are started beside this one
+if __name__ != "__mp_main__":  # spawned processes import this file too, and need none of this
     import torch
     from tqdm import tqdm
 
@@ -90,8 +90,8 @@ if __name__ != "__mp_main__":  # not in processes that are started beside this o
 
 
 def main(cfg: EvaluateConfig) -> dict[str, float]:
-    """Writes metrics.json, predictions.json, per_image.json, errors.html and worst/; with --sweep,
-    sweep.json and sweep.png. Returns the metrics, with --sweep those of the best setting."""
+    """Write metrics.json, predictions.json, per_image.json, errors.html and worst/; with --sweep,
+    write sweep.json and sweep.png. Returns the metrics, with --sweep those of the best setting."""
     # ---- Where to write, before any work
     keep_freed_memory()
     checkpoint = cfg.checkpoint or find_weights(None)
@@ -113,7 +113,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
         flush=True,
     )
 
-    # ---- A grid of settings, or this one
+    # ---- Score a grid of settings, or the given ones
     dtype = autocast_dtype(precision)
     stored = to_dict(cfg) | {"checkpoint": str(checkpoint)}
     if cfg.sweep:
@@ -153,9 +153,9 @@ def score(
     timer = StageTimer(synchronize=None)
     results: list[ImageResult] = []
     caps = CapCounter(cfg.postprocess, cfg.metric)
-    own = len(distributed.shard(records))
+    own_images = len(distributed.shard(records))
     progress = partial(
-        tqdm, total=own, unit="image", leave=False, disable=not distributed.is_main()
+        tqdm, total=own_images, unit="image", leave=False, disable=not distributed.is_main()
     )
     with open_pool(cfg.data.scoring_workers, postprocess, metrics, device) as pool:
         with progress(desc="evaluate") as bar:

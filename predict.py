@@ -73,9 +73,9 @@ def main(cfg: PredictConfig) -> Path:
     from dbnet.inference.inputs import find_images, not_read
 
     # ---- What to read, where to write
-    words = named_images(cfg.images)
-    sources = find_images(words)
-    if others := not_read(words):
+    named = named_images(cfg.images)
+    sources = find_images(named)
+    if others := not_read(named):
         names = ascii(listed(others))[1:-1]
         print(f"not read, no images or linked folders: {len(others)}: {names}", file=sys.stderr)
     if not any(source.path.exists() for source in sources):
@@ -87,16 +87,16 @@ def main(cfg: PredictConfig) -> Path:
         check_output(cfg.crops, ("crops.csv", *folder_names(sources).values()))
     print(f"images: {len(sources)}", flush=True)
 
-    # ---- Every image, in whatever order batches are ready
+    # ---- Find the texts; images become ready in any order
     detector = load_detector(cfg)
     used = cfg.onnx or cfg.checkpoint
-    why = f", {origin(used)}" if used else ""
-    print(f"weights: {detector.description}{why}", flush=True)
+    where_from = f", {origin(used)}" if used else ""
+    print(f"weights: {detector.description}{where_from}", flush=True)
     started = time.perf_counter()
     found, crops, failures = find_texts(cfg, detector, sources, out)
     ms = 1000 * (time.perf_counter() - started) / len(sources)
 
-    # ---- Keep and tell
+    # ---- Write and report
     write(cfg, out, found, crops)
     print_notes(cfg, detector, found)
     texts = sum(len(each.polygons) for each in found.values())
@@ -146,7 +146,7 @@ def find_texts(
     def fail(error: Exception) -> None:
         nonlocal failures
         failures += 1
-        line = str(error).rstrip().translate(LINE_ENDS)  # a file's name may hold some
+        line = str(error).rstrip().translate(LINE_ENDS)  # a file's name may hold line ends
         tqdm.write(line, file=sys.stderr)
 
     def fail_image(index: int, error: InputError) -> None:
@@ -174,7 +174,7 @@ def find_texts(
 
 
 def result_of(task: Future, fail: Callable[[Exception], None]):
-    """What the task returned; None where a file could not be read or written, which is told."""
+    """What the task returned; None, after a report, where a file could not be read or written."""
     if isinstance(error := task.exception(), (InputError, OSError)):
         fail(error)
         return None
@@ -208,7 +208,7 @@ def cut(found: "Found", name: str, root: Path, folder: str) -> list["Crop"]:
 
 
 def write(cfg: PredictConfig, out: Path, found: dict[str, "Found"], crops: list["Crop"]) -> None:
-    """Write the files, none where no image could be read, and say which."""
+    """Write the files and print their names. Where no image could be read, none is written."""
     from dbnet.reporting.predictions import (
         crops_csv,
         predictions_csv,
@@ -232,7 +232,7 @@ def write(cfg: PredictConfig, out: Path, found: dict[str, "Found"], crops: list[
 
 
 def print_notes(cfg: PredictConfig, detector: "Detector", found: dict[str, "Found"]) -> None:
-    """What happened that no file shows."""
+    """Print what no file shows: images cut into windows, detections left out by a limit."""
     from dbnet.reporting.caps import MAX_CANDIDATES, cap_line
 
     tiled = sum(each.side > detector.max_side for each in found.values())
@@ -250,29 +250,31 @@ def folder_names(sources: list["Source"]) -> dict[str, str]:
     return {name: folder if taken[folder] == 1 else name for name, folder in short.items()}
 
 
-def named_images(words: tuple[str, ...]) -> list[str]:
-    """The words themselves, with the lines of a pipe in place of "-" or of no word at all.
+def named_images(arguments: tuple[str, ...]) -> list[str]:
+    """The arguments, with the lines of standard input in place of "-" or where there are none.
 
     Raises:
-        ValueError: nothing is named.
+        InputError: nothing is named.
     """
-    if not words and sys.stdin.isatty():
+    if not arguments and sys.stdin.isatty():
         raise InputError("name images, folders or globs, or pipe a list of them")
     named = []
-    for word in words or ("-",):
-        if word == "-":
+    for argument in arguments or ("-",):
+        if argument == "-":
             lines = sys.stdin.buffer.read().removeprefix(codecs.BOM_UTF8).splitlines()
             named += [os.fsdecode(line) for line in lines if line.strip()]
         else:
-            named.append(word)
+            named.append(argument)
     if not named:
         raise InputError("the list of images is empty")
     return named
 
 
 def drawing_name(name: str, names: set[str]) -> str:
-    """A JPEG is drawn under its own name, another image under its name with .jpg behind it: as
-    often as it takes to be no other image's name."""
+    """The file name of an image's drawing: its own name if it is a JPEG, else its name and .jpg.
+
+    `.jpg` is repeated until no other image has that name.
+    """
     if Path(name).suffix.lower() in (".jpg", ".jpeg"):
         return name
     drawing = f"{name}.jpg"

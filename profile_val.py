@@ -89,7 +89,7 @@ if __name__ == "__main__":  # before PyTorch, which takes seconds to import
     with cli.errors_as_lines():
         CFG = parse()
 
-if __name__ != "__mp_main__":  # not in processes that are started beside this one
+if __name__ != "__mp_main__":  # spawned processes import this file too, and need none of this
     import numpy as np
     import torch
     from torch.utils.tensorboard import SummaryWriter
@@ -233,10 +233,10 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     # Before and after: the speed of a machine drifts.
     alone = forward_alone() if distributed.is_main() else []
 
-    # ---- As it really runs. On the host every stage ends before the next begins; a device that
-    # works on its own must be waited for at each border, which needs a pass of its own.
+    # ---- The validation as it really runs. On the CPU each stage ends before the next begins. A
+    # GPU works on its own: its stages are timed in a second pass, which waits for it after each.
     served = caches.counts()
-    distributed.barrier()  # nobody's time holds that of others who still fill
+    distributed.barrier()  # no rank's time includes waiting for others that still fill caches
     timer = StageTimer(synchronize=None)
     started = time.perf_counter()
     recording = Recording()
@@ -266,7 +266,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     if not distributed.is_main():
         return {}
 
-    # ---- Beside it: the forward pass alone, a training step, the textbook path
+    # ---- For comparison: the forward pass alone, a training step, the textbook path
     alone += forward_alone()
     alone_time = median(alone) * own / len(resident.images)
     train_step = 0.0
@@ -283,7 +283,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         validate("textbook", naive_loader, naive_timer, tuple(naive_rest))
         naive = naive_timer.totals() | {"wall": time.perf_counter() - started}
 
-    # ---- Put together
+    # ---- The profile
     stages = {name: summarize(values) for name, values in timer.durations.items()}
     host = {name: s for name, s in stages.items() if not name.startswith("worker/")}
     batches = zip(*(timer.durations[name] for name in host), strict=True)
@@ -332,7 +332,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         "torch": torch.__version__,
     }
 
-    # ---- Tell and keep
+    # ---- Print and write it
     report = profile_report(profile)
     print(report)
     write_json(out / "profile.json", profile)
@@ -353,7 +353,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     trace_file = ", trace.json" if cfg.trace else ""
     print(f"{out}: profile.json, report.md, stages.png, batches.png{trace_file}")
 
-    # ---- Yesterday
+    # ---- Compare it with the baseline
     if baseline:
         changes = compare_profiles(baseline, profile, cfg.tolerance)
         print(changes_table(changes))

@@ -18,7 +18,7 @@ from dbnet.training.folder import BEST, StoredRun, read_run, refuse_early
 
 
 def parse() -> tuple[Config, StoredRun | None]:
-    """Flags over defaults; with --train.resume RUN, over that run's own settings, and these."""
+    """Flags over defaults, and None; with --train.resume, over that run's settings, and the run."""
     resumed = cli.value_of("--train.resume")
     stored = cache(lambda: read_run(Path(resumed), Config) if resumed else None)
 
@@ -36,7 +36,7 @@ if __name__ == "__main__":  # before PyTorch, which takes seconds to import
     with cli.errors_as_lines():
         STARTED = parse()
 
-if __name__ != "__mp_main__":  # not in processes that are started beside this one
+if __name__ != "__mp_main__":  # spawned processes import this file too, and need none of this
     import torch
 
     from dbnet.data import loaders
@@ -53,7 +53,7 @@ if __name__ != "__mp_main__":  # not in processes that are started beside this o
 
 
 def main(cfg: Config, earlier: StoredRun | None = None) -> Path:
-    """Train as `cfg` says; returns the run folder. `earlier`: of --train.resume, where read."""
+    """Train as `cfg` says; returns the run folder. `earlier`: the run to resume, if it is read."""
     # ---- Device, precision, seeds
     cfg, earlier, device, dtype = set_up(cfg, earlier)
 
@@ -101,7 +101,7 @@ def main(cfg: Config, earlier: StoredRun | None = None) -> Path:
             record = run.log.end_training()
             if run.is_validated():
                 record |= validation.figures(run.stop.is_asked)
-                run.stop_if_asked()  # without figures, but with the epoch
+                run.stop_if_asked()  # here: a validation that was cut short has no figures
             record |= caches.figures(since=asked_before)
             is_best = run.end_epoch(record)
             validation.draw(run.log, examples=is_best)

@@ -16,12 +16,12 @@ from dbnet import geometry
 from dbnet.ragged import RaggedPolygons, cross
 from dbnet.structures import TargetMaps
 
-_UPRIGHT = 0.9  # share of its bounding box that an upright kernel fills
+_UPRIGHT = 0.9  # an upright kernel fills more than this share of its bounding box
 MIN_SIDE = 3.0
 """Pixels at the network. Texts whose shorter side is below leave no kernel worth learning."""
 
 _LARGEST = 1e9  # a larger coordinate does not fit the integers of the polygon filler
-_ONE_TURN = 7.0  # more than 2 pi and less than 4 pi, the angles of a star
+_ONE_TURN = 7.0  # radians: a polygon that goes around once turns by 2 pi, a star by 4 pi
 _BLOCK = 1 << 15  # pixels worked on at a time: the temporaries stay in the processor's cache
 
 
@@ -104,14 +104,18 @@ def _fill(canvas: np.ndarray, polygons: list[np.ndarray], value: float) -> None:
 
 
 def _snap(polygons: list[np.ndarray]) -> list[np.ndarray]:
-    """Polygons that fill their bounding box: that to the nearest whole size, then place."""
+    """Move upright kernels to whole pixels; the others stay as they are.
+
+    A kernel is upright if it fills its bounding box. The box is scaled to the nearest whole size,
+    then moved to the nearest whole place.
+    """
     if not polygons:
         return []
     ragged = RaggedPolygons.pack(polygons)
     low, high = ragged.bounds  # (n, 2)
     size = high - low
     whole = np.round(size)
-    upright = (2 * np.abs(ragged.signed_areas) > 2 * _UPRIGHT * size.prod(axis=1))[:, None]
+    upright = (np.abs(ragged.signed_areas) > _UPRIGHT * size.prod(axis=1))[:, None]
     start = np.where(upright, np.round((low + high - whole) / 2), low)
     factor = np.divide(whole, size, out=np.ones_like(size), where=upright & (size > 0))
     snapped = ragged.repeat(start)  # (M, 2)
@@ -131,8 +135,8 @@ def _shrink(
        shrunk to nothing: all such polygons are done at once.
     3. Every other polygon goes through the clipper, one by one.
 
-    The clipper works in thousandths of a pixel and returns polygons in one direction. Step 2
-    rounds and turns alike, for a corner halfway between two pixels may be drawn at either.
+    The clipper works in thousandths of a pixel and returns polygons wound in one direction. Step 2
+    rounds and winds them alike: a corner halfway between two pixels may be drawn at either.
     """
     if not polygons:
         return [], np.zeros(0)
@@ -147,8 +151,8 @@ def _shrink(
     after = edges / np.maximum(np.hypot(edges[:, 0], edges[:, 1]), 1e-9)[:, None]
     before = np.empty_like(after)
     before[ragged.next] = after
-    direction = np.where(areas < 0, -1, 1)
-    sines = cross(before.T, after.T) * ragged.repeat(direction)  # above 0 at convex corners
+    winding = np.where(areas < 0, -1, 1)
+    sines = cross(before.T, after.T) * ragged.repeat(winding)  # above 0 at convex corners
     angles = np.arctan2(sines, (before * after).sum(axis=1))
     is_convex = sines > 1e-6
     steps = (after - before) / np.where(is_convex, sines, 1.0)[:, None]
@@ -160,9 +164,9 @@ def _shrink(
 
     # 3.
     kernels = [
-        [kernel[::step]] if direct else _clip(polygon, distance)
-        for polygon, kernel, step, direct, distance in zip(
-            polygons, moved.split(), direction, is_direct, distances, strict=True
+        [kernel[::turn]] if direct else _clip(polygon, distance)
+        for polygon, kernel, turn, direct, distance in zip(
+            polygons, moved.split(), winding, is_direct, distances, strict=True
         )
     ]
     return kernels, distances
@@ -212,7 +216,7 @@ def _draw_closeness(canvas: np.ndarray, polygons: list[np.ndarray], reach: np.nd
         rows = int(block.rows.max())
         count = block.width.astype(np.int64)
         before = np.cumsum(count) - count
-        per_group = np.stack([block.first_u - before, *block[4:]])
+        per_group = np.stack([block.first_u - before, *block[4:]])  # from u_middle on
         # From here on one value per column, (C,).
         shift, u_middle, v_middle, slope, low, rise, half = np.repeat(per_group, count, axis=1)
         u = np.arange(len(shift)) + shift
@@ -244,9 +248,9 @@ def _draw_closeness(canvas: np.ndarray, polygons: list[np.ndarray], reach: np.nd
 def _column_blocks(
     polygons: list[np.ndarray], reach: np.ndarray, height: int, width: int
 ) -> list[_Columns]:
-    """Which pixels each edge has to visit, in blocks of one kind and about _BLOCK pixels.
+    """The columns that each edge has to visit, in blocks of one kind and about _BLOCK pixels.
 
-    1. Each edge in its own frame, u and v.
+    1. Each edge is taken to its own frame, u and v.
     2. At every whole u near it, an edge visits the pixels between its two parallels at distance D.
        They are 2 / rise apart along v.
     3. Its columns form three groups: beside one end, between the ends, beside the other. Between
@@ -282,7 +286,7 @@ def _column_blocks(
     columns = _Columns(*table)  # views
     columns.kind[:] = 2 * steep + np.array([[1], [0], [1]])
     columns.rows[:] = rows
-    columns.width[:] = np.diff(borders, axis=0)  # near a short edge, none is between
+    columns.width[:] = np.diff(borders, axis=0)  # below 0 between the ends of a short edge: dropped
     columns.first_u[:] = borders[:-1]
     columns.u_middle[:] = u
     columns.v_middle[:] = v
@@ -300,7 +304,7 @@ def _blocks(table: np.ndarray) -> list[_Columns]:
     kind, rows, _ = table[:3]
     table = table[:, np.lexsort([rows, kind])]
     columns = _Columns(*table)
-    # A block's columns are all made as long as its longest: 4..15 pixels go together, then 16..63.
+    # A block's columns are all made as long as its longest. 1..3 pixels go together, 4..15, 16..63.
     length_class = (np.frexp(columns.rows)[1] + 1) // 2
     number = np.cumsum(columns.rows * columns.width) // _BLOCK
     labels = np.stack([columns.kind, length_class, number])

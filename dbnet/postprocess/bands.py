@@ -12,9 +12,9 @@ import numpy as np
 from dbnet.postprocess.regions import Regions
 
 _PIXEL = 1 / 12  # variance of a pixel's own square, side 1, along any direction
-_NOISE = 0.5  # of the variance across a region: as much of its shape is chance
+_NOISE = 0.5  # share of the variance across a region that is taken for noise
 _LONG = 4.1  # length over thickness: longer regions tell the directions of the page
-_AGREED = 0.9  # of the long regions, by weight: fewer that agree leave the page without directions
+_AGREED = 0.9  # length of the mean direction of long regions, 0..1: below, the page has none
 _CURVE_ASPECT = 4.0  # length over thickness: a shorter kernel is not taken for a curve
 _CURVE_LENGTH = 16.0  # pixels: nor is a shorter one
 _SLANTED = 0.3  # pixels that the outermost pixel of a slanted end lies outside the kernel
@@ -91,7 +91,7 @@ def fit_bands(regions: Regions) -> Bands:
         firsts=firsts,
         lasts=lasts,
         overshoots=np.maximum(soft, slanted),
-        # A kernel fainter than the outline that it was drawn with is still a kernel.
+        # At least half stays: a faint kernel may weigh less than its drawn outline alone.
         thicknesses=np.maximum(thicknesses - outline, thicknesses / 2),
         pixel_thicknesses=pixels / lengths - outline,
         bends=np.sqrt(45 / 4 * np.maximum(excess, 0)) * may_bend,
@@ -101,12 +101,12 @@ def fit_bands(regions: Regions) -> Bands:
 def _directions(xx: np.ndarray, yy: np.ndarray, xy: np.ndarray, mass: np.ndarray) -> np.ndarray:
     """Radians from the x axis to the longer side of n regions.
 
-    Noise of the variances turns a region by noise over their difference. A region that is off the
-    directions of the page by no more than that takes the nearest of them. Where the texts of a
-    page do not agree, that goes for regions that could be turned by half a right angle, and the
-    page counts as upright.
+    Noise in the variances turns a region by about the noise over their difference. A region that
+    is off the directions of the page by less than that takes the nearest of them. Where the long
+    regions do not agree on directions, the page counts as upright, and only a region that noise
+    could turn by 45 degrees takes the nearest direction.
     """
-    # Of a square exactly 0, and not 1e-15 or -0.0.
+    # A square gets exactly 0, not 1e-15 or -0.0.
     flatness, skew = np.round((xx - yy) / 2, 9) + 0.0, np.round(xy, 9) + 0.0
     mean, difference = (xx + yy) / 2, np.hypot(flatness, skew)
     small, large = mean - difference, mean + difference  # variances across and along

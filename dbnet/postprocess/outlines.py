@@ -176,7 +176,7 @@ def contour_outline(
     (contour,) = contours
     perimeter = cv2.arcLength(cv2.approxPolyDP(contour, _STEP, True), True)
     area = cv2.contourArea(contour)
-    missing = len(weights) - weights.sum()
+    missing = len(weights) - weights.sum()  # pixels at the soft edge that are not kernel
     thickness = 2 * area / perimeter
     outline = cv2.approxPolyDP(contour, max(_STEP, _TOOTH * thickness), True)[:, 0]
     reach = distance(max(area - missing, area / 2), perimeter)

@@ -12,7 +12,7 @@ from dbnet.postprocess.unclip import Size, classic_distance, exact_distance
 from dbnet.settings import PostprocessConfig
 from dbnet.structures import Detections
 
-_ONE = np.float32(1).view(np.uint32)
+_ONE = np.float32(1).view(np.uint32)  # the bits of 1.0
 _THIN = 0.47  # pixels between pixel centres: regions thinner than this are lines of one pixel
 
 
@@ -25,14 +25,15 @@ class DBPostprocessor:
     region that is neither, such as lines that ran together, keeps its own outline.
 
     Args:
+        cfg: the next six entries are its fields.
         bin_thresh: pixels above this are text, 0..1.
         box_thresh: regions with a score below this are dropped, 0..1.
         max_candidates: of the regions that pass all other tests, this many with the highest
             scores are kept; `Detections.capped` counts the others.
         unclip_ratio: the paper's offset D' = ratio A' / L'; None: the exact inverse of the
             training shrink, for kernels drawn with their boundary pixels (cv2.fillPoly).
-        use_polygon: false: of outlines that are no rectangle, the smallest one around them. All
-            polygons are rotated rectangles (4, 2), clockwise on screen from the top left.
+        use_polygon: if false, an outline that is no rectangle becomes the smallest one around it.
+            All polygons are rotated rectangles then, (4, 2), clockwise on screen from the top left.
         min_size: texts whose rectangle, grown back, has a side shorter than this many pixels are
             dropped (in both modes).
         shrink_ratio: r of the training shrink, D = A (1 - r^2) / L.
@@ -92,7 +93,10 @@ class DBPostprocessor:
         places: np.ndarray,
         heights: np.ndarray,
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Of the regions at some places of `kept`, those that are no rectangles: outlines."""
+        """Places in `kept` and outlines of the regions that are no rectangles.
+
+        `places`: which regions of `kept` are looked at.
+        """
         if not len(places):
             return
         index = kept[places]
@@ -111,8 +115,8 @@ class DBPostprocessor:
 def _are_probabilities(prob_map: np.ndarray) -> bool:
     """Whether all float32 values lie in 0..1; false where there is a NaN.
 
-    Read as unsigned integers, floats from 0 on are in their order, and negative ones and NaN lie
-    above: one pass decides. Only -0.0 takes the comparison of floats.
+    Read as unsigned integers, floats from 0 on keep their order, and negative ones and NaN lie
+    above: one pass accepts a valid map. A map with -0.0 needs the comparison of floats too.
     """
     highest = prob_map.view(np.uint32).max()
     if highest <= _ONE:

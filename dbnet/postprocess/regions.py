@@ -1,6 +1,6 @@
 """Connected regions of a probability map, as runs of pixels along its rows.
 
-A map of a million pixels has a thousand runs or two of text: what is done per run costs nothing.
+A map of a million pixels has one or two thousand runs of text: work per run costs little.
 """
 
 from typing import NamedTuple
@@ -131,8 +131,8 @@ def _connect(start: np.ndarray, end: np.ndarray, stride: int) -> tuple[np.ndarra
     """The region of each run, 0..n - 1, and the regions that have holes.
 
     Runs touch where one lies in the row below the other and they share a side or a corner. Each
-    run takes the lowest number among those that it touches, and those that these have taken,
-    until nothing changes: a few rounds, for the numbers of whole parts change at once.
+    run starts with its own number. In each round, runs that touch take the lower number of the two,
+    and so do all that share a number with them. A few rounds are enough.
     """
     above, below = ranges(
         np.searchsorted(end, start + stride, "left"), np.searchsorted(start, end + stride, "right")

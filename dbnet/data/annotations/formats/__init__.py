@@ -3,9 +3,13 @@
 A format's module has four names:
 
     TITLE                  as people call it
-    PLACES                 where a split's annotations usually lie below the root
+    PLACES                 where a split's annotations usually lie below the root: files only, or
+                           folders only, which hold a file for each image (pairs.py finds them)
     recognises(head)       whether a file that begins so (heads.py) is of this format
     read(source, found)    its entries, one image at a time: a large split need not fit in memory
+
+A file belongs to the first format in FORMATS that recognises it. files.py has the endings that are
+looked at (KINDS) and what readers share.
 
 `read` raises InputError where a file as a whole makes no sense. What is wrong with one image or one
 text goes to `found.problems`, so that one pass finds everything. A reader takes names, coordinates,
