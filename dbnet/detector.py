@@ -142,6 +142,9 @@ class Detector:
         num_workers: int = 4,
         compiled: bool = False,
     ) -> None:
+        for name, number in (("batch_size", batch_size), ("num_workers", num_workers)):
+            if number < 1:
+                raise InputError(f"{name} {number}: must be at least 1")
         loaded = load_network(
             released_weights() if weights is None else Path(weights),
             device=device,
@@ -165,7 +168,8 @@ class Detector:
         self._network = loaded.network
         self._batch_size = batch_size
         self._num_workers = num_workers
-        shrink = TargetsConfig(shrink_ratio=shrink_ratio or trained.shrink_ratio).shrink_ratio
+        shrink = trained.shrink_ratio if shrink_ratio is None else shrink_ratio
+        shrink = TargetsConfig(shrink_ratio=shrink).shrink_ratio
         self._postprocessor = DBPostprocessor(self.postprocess, shrink_ratio=shrink)
         self._tiling = None
         if tile == "auto":

@@ -133,6 +133,8 @@ def _torch(path: Path, device_name: str, precision: str, compiled: bool) -> Load
     from dbnet.inference.torch_network import torch_network
     from dbnet.runtime.device import autocast_dtype, resolve_device, resolve_precision
 
+    if precision not in ("auto", "fp32", "bf16", "fp16"):
+        raise InputError(f"precision {precision}: must be auto, fp32, bf16 or fp16 for {path.name}")
     device = resolve_device(device_name)
     precision = resolve_precision(precision, device)
     payload = load_checkpoint(path)

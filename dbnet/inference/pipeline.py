@@ -66,7 +66,7 @@ def detect(
     """Each image's index with its texts, as soon as they are known, in any order.
 
     Images are decoded in the pool ahead of the network, and their maps are made into polygons
-    there while it is busy with the next batch. At most three batches are held.
+    there while it is busy with the next batch. At most six batches are held.
 
     Args:
         tiling: takes the images whose text is too small at `image_size`; None: no image.
@@ -157,13 +157,18 @@ def fitted(decode: Decode, image_size: int) -> Sample:
 
 
 def same_shapes(loaded: Iterable[_Loaded], size: int) -> Iterator[list[_Loaded]]:
-    """Batches of images of one shape: full ones as they come up, then what is left."""
+    """Batches of images of one shape: full ones as they come up, then what is left.
+
+    Where two batches of images wait, none of them full, the largest group goes.
+    """
     waiting: dict[tuple[int, ...], list[_Loaded]] = {}
     for each in loaded:
         shape = each.sample.image.shape
         waiting.setdefault(shape, []).append(each)
         if len(waiting[shape]) == size:
             yield waiting.pop(shape)
+        elif sum(map(len, waiting.values())) == 2 * size:
+            yield waiting.pop(max(waiting, key=lambda shape: len(waiting[shape])))
     yield from waiting.values()
 
 
