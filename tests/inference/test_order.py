@@ -26,7 +26,9 @@ def receipt() -> list[np.ndarray]:
             y = 20 + 40 * row
             corners = np.float64([[x, y], [x + width, y], [x + width, y + 18], [x, y + 18]])
             along = np.arange(5)[:, None] / 5
-            edges = [a + (b - a) * along for a, b in zip(corners, np.roll(corners, -1, 0))]
+            edges = [
+                a + (b - a) * along for a, b in zip(corners, np.roll(corners, -1, 0), strict=True)
+            ]
             texts.append(np.concatenate(edges).astype(np.float32))
     return texts
 
