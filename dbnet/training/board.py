@@ -9,6 +9,7 @@ import re
 _TAGS = (
     ("val/cleval/hmean", "1_result/1_CLEval_hmean"),
     ("val/iou/hmean", "1_result/2_IoU_hmean"),
+    ("best/cleval_hmean", "1_result/6_best_CLEval_hmean"),
     ("train/loss_total", "1_result/3_training_loss"),
     ("val/loss/total", "1_result/4_validation_loss"),
     ("train/lr", "1_result/5_learning_rate"),

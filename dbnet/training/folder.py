@@ -19,6 +19,7 @@ from dbnet.header import read_header
 from dbnet.runtime import torchrun
 from dbnet.runtime.files import check_writable
 from dbnet.section import from_stored, to_dict
+from dbnet.settings import ModelConfig
 
 Config = Any  # the settings of train.py, a dataclass with its sections
 
@@ -63,9 +64,9 @@ def refuse_early(cfg: Config) -> None:
     Under torchrun files are not looked at: of several ranks only rank 0 tells what is wrong, later.
 
     Raises:
-        InputError: --model.weights or the last.pt to go on with is no checkpoint, the folder of a
-            new run exists or cannot be written, the data set is not there, or mirrored print would
-            be taught both as text and as paper.
+        InputError: --model.weights or the last.pt to go on with is no checkpoint, or of another
+            network, the folder of a new run exists or cannot be written, the data set is not there,
+            or mirrored print would be taught both as text and as paper.
     """
     check_early(cfg.data, ["train", "val"])
     is_new = cfg.train.resume is None
@@ -81,7 +82,7 @@ def refuse_early(cfg: Config) -> None:
         check_writable(cfg.train.resume, "make it writable to go on with the run")
         return
     if cfg.model.weights is not None:
-        read_header(cfg.model.weights)
+        _refuse_other_network(cfg.model)
     named = cfg.train.out / (cfg.train.name or "")
     if cfg.train.name and named.exists():
         _refuse_taken(named)
@@ -114,6 +115,20 @@ def new_folder_of(cfg: Config, *, restarts: int) -> Path:
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror})") from None
     return folder
+
+
+def _refuse_other_network(model: ModelConfig) -> None:
+    """Refuse --model.weights that are no checkpoint, or of another network than the flags name."""
+    assert model.weights is not None
+    header = read_header(model.weights)
+    if header is None:  # of an earlier version; PyTorch reads it later
+        return
+    encoder, channels = (header.model_args.get(name) for name in ("encoder", "fpn_channels"))
+    if (encoder, channels) != (model.encoder, model.fpn_channels):
+        raise InputError(
+            f"{model.weights}: is of another network; add --model.encoder {encoder} "
+            f"--model.fpn-channels {channels}"
+        )
 
 
 def _refuse_taken(folder: Path) -> NoReturn:

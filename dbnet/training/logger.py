@@ -16,15 +16,16 @@ from tqdm import tqdm
 from dbnet.reporting.tables import write_picture, write_text
 from dbnet.runtime.distributed import is_main, main_only
 from dbnet.runtime.profiler import StageTimer
+from dbnet.training.board import tag
 from dbnet.training.engine import StepReport
 
-_BAR = "{desc} {bar:8} {n_fmt}/{total_fmt} {elapsed}<{remaining} {postfix}"  # in 80 columns
+_BAR = "{desc} {bar:8} {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"  # in 80 columns
 _TIMED_STEPS = 4  # batches behind the first one, which warms up
 _LONG = 300.0  # seconds of training that are worth a word
 
 NOTHING_YET: dict[str, Any] = {"images": 0, "seconds": 0.0, "sums": {}, "stages": {}, "scalars": {}}
 
-# Scalars that the HParams page compares runs by.
+# Figures that the HParams page compares runs by.
 HPARAM_METRICS = ("best/cleval_hmean", "val/cleval/hmean", "val/iou/hmean", "val/loss/total")
 
 
@@ -165,7 +166,7 @@ class RunLogger:
         if self.step % self.log_every:
             return
         for name, value in self.scalars.items():
-            self.writer.add_scalar(name, value, self.step)
+            self.writer.add_scalar(tag(name), value, self.step)
 
     def end_training(self) -> dict[str, float]:
         """Closes the bar; mean losses and timings of this epoch's training."""
@@ -185,7 +186,7 @@ class RunLogger:
         """As `end_epoch`, but the epoch is not at its end: a resumed run completes its line."""
         for name, value in record.items():
             if not name.startswith("train/loss_"):
-                self.writer.add_scalar(name, value, self.step)
+                self.writer.add_scalar(tag(name), value, self.step)
         self.writer.flush()
         line = {"epoch": self.epoch, "step": self.step, **record}
         with self.path.open("a", encoding="utf-8") as file:
@@ -249,7 +250,7 @@ class RunLogger:
             name: value if isinstance(value, (bool, int, float)) else str(value)
             for name, value in settings.items()
         }
-        for summary in hparams(plain, dict.fromkeys(HPARAM_METRICS, 0.0))[:2]:
+        for summary in hparams(plain, dict.fromkeys(map(tag, HPARAM_METRICS), 0.0))[:2]:
             self.writer._get_file_writer().add_summary(summary, 0)
 
     @main_only

@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from configs import Config, TrainConfig
 from dbnet.checkpoint import load_checkpoint
 from dbnet.settings import AugmentConfig, DataConfig, ModelConfig, OptimConfig
+from dbnet.training.board import tag
 from dbnet.training.logger import RunLogger
 
 PAGES = 7  # in batches of two, two of which are a step: 4 batches and 2 steps an epoch
@@ -63,7 +64,14 @@ def lines_of(folder: Path) -> list[dict]:
 def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """TensorBoard's losses and rates: (step, value) by name."""
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
-    kept = ("train/loss", "train/lr", "train/grad_norm", "val/loss", "val/cleval", "val/iou")
+    kept = (
+        "1_result",
+        "2_training/loss",
+        "2_training/gradient",
+        "3_validation",
+        "4_CLEval",
+        "5_IoU",
+    )
     return {
         name: [(event.step, event.value) for event in events.Scalars(name)]
         for name in events.Tags()["scalars"]
@@ -76,7 +84,7 @@ def assert_equal_runs(whole: Path, other: Path) -> None:
     a, b = (load_checkpoint(folder / "last.pt") for folder in (whole, other))
     for name in (*STATE, *POSITION):
         assert same(a[name], b[name]), name
-    steps = [step for step, _ in scalars_of(other)["train/loss_total"]]
+    steps = [step for step, _ in scalars_of(other)[tag("train/loss_total")]]
     assert steps == list(range(1, b["step"] + 1))
     a, b = (load_checkpoint(folder / "best.pt") for folder in (whole, other))
     assert same(a["model"], b["model"]) and a["best"] == b["best"]

@@ -13,6 +13,7 @@ import train
 from dbnet.checkpoint import load_checkpoint
 from dbnet.errors import InputError, Stopped
 from dbnet.training import validation
+from dbnet.training.board import tag
 from dbnet.training.logger import RunLogger
 from tests.faults.runs import PAGES, assert_equal_runs, scalars_of, signal_after, small
 
@@ -72,7 +73,7 @@ def test_killed_between_figures_and_checkpoint(pages, tmp_path, monkeypatch, epo
         train.main(small(pages, tmp_path, save_minutes=0))
     state = load_checkpoint(folder / "last.pt")
     assert (state["epoch"], state["seen"]) == (epoch, PAGES)
-    assert len(scalars_of(folder)["val/cleval/hmean"]) == epoch + 1
+    assert len(scalars_of(folder)[tag("val/cleval/hmean")]) == epoch + 1
     assert_equal_runs(whole, train.main(small(pages, tmp_path, resume=folder)))
 
 

@@ -10,6 +10,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from dbnet.reporting.pictures import FOUND, TRUE
 from dbnet.structures import Detections, ImageResult, Record
+from dbnet.training.board import tag
 from dbnet.training.engine import StepReport
 from dbnet.training.logger import HPARAM_METRICS, RunLogger
 from dbnet.training.low_recall import LowRecall, draw_low_recall
@@ -86,7 +87,7 @@ def test_curves_have_a_point_every_so_many_batches(tmp_path, every, steps):
     log.close()
     events = events_of(tmp_path)
     found = events.Tags()["scalars"]
-    told = [e.step for e in events.Scalars("train/lr")] if "train/lr" in found else []
+    told = [e.step for e in events.Scalars(tag("train/lr"))] if tag("train/lr") in found else []
     assert told == steps
     line = json.loads((tmp_path / "metrics.jsonl").read_text())
     assert line["train/loss_total"] == 1.0, "means are of all batches"
@@ -106,4 +107,4 @@ def test_settings_and_metrics_are_on_the_hparams_page(tmp_path):
     assert values["model.encoder"].string_value == "resnet18"
     assert values["data.root"].string_value == "None"
     names = [info.name.tag for info in experiment.experiment.metric_infos]
-    assert sorted(names) == sorted(HPARAM_METRICS)
+    assert sorted(names) == sorted(map(tag, HPARAM_METRICS))
