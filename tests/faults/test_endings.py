@@ -12,6 +12,7 @@ from dbnet.errors import InputError, Stopped
 from dbnet.metrics.cleval import CLEval
 from dbnet.settings import OptimConfig
 from dbnet.training import validation
+from dbnet.training.board import tag
 from dbnet.training.logger import RunLogger
 from dbnet.training.run import Run
 from dbnet.training.validation import Validation
@@ -75,7 +76,7 @@ def test_the_cosine_schedule_ends_with_the_steps(pages, tmp_path):
     cfg = replace(small(pages, tmp_path, epochs=9, max_steps=3), optim=OptimConfig())
     cfg = replace(cfg, optim=replace(cfg.optim, schedule="cosine", lr=1.0, eps=1.0))
     folder = train.main(cfg)
-    rates = [value for _, value in scalars_of(folder)["train/lr"]]
+    rates = [value for _, value in scalars_of(folder)[tag("train/lr")]]
     assert rates[-1] == pytest.approx(0, abs=1e-9)
     assert rates[0] == pytest.approx(0.5 * (1 + math.cos(math.pi / 3)))
     longer = replace(cfg, train=replace(cfg.train, max_steps=4, resume=folder))

@@ -93,8 +93,8 @@ def test_what_a_checkpoint_covers_is_logged_on_disk_before(pages, tmp_path, monk
     monkeypatch.setattr(RecordWriter, "write", slowly)
     monkeypatch.setattr(os, "fsync", looking)
     train.main(small(pages, tmp_path, epochs=1, save_minutes=0))
-    assert [step for step, _ in scalars_of(snapshot)["train/loss_total"]] == [1, 2]
-    assert [step for step, _ in scalars_of(snapshot)["train/grad_norm"]] == [2]
+    assert [step for step, _ in scalars_of(snapshot)[tag("train/loss_total")]] == [1, 2]
+    assert [step for step, _ in scalars_of(snapshot)[tag("train/grad_norm")]] == [2]
 
 
 @pytest.mark.faults("Ctrl-C during validation", "the trained epoch is kept, resuming validates")
