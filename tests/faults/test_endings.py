@@ -121,7 +121,7 @@ def test_patience_ends_a_run(pages, tmp_path, by_epoch, capsys):
 
 def best_curve(folder) -> list[tuple[int, float]]:
     events = EventAccumulator(str(folder)).Reload()
-    return [(event.step, event.value) for event in events.Scalars("best/cleval_hmean")]
+    return [(event.step, event.value) for event in events.Scalars(tag("best/cleval_hmean"))]
 
 
 @pytest.mark.faults("stopped or killed while patience runs", "resumed, it ends where it would have")
