@@ -122,7 +122,9 @@ def test_baseline_passes_fails_and_is_refused(cfg, first, tmp_path, capsys):
         path.write_text(json.dumps(saved | changes))
         profile_val.main(replace(cfg, baseline=path, out=tmp_path / name, tolerance=50.0))
 
-    against("same")
+    slow = {n: {k: v * 1e3 for k, v in s.items()} for n, s in saved["stages"].items()}
+    slow = {n: s | {"count": 3} for n, s in slow.items()}
+    against("slow", stages=slow)
     assert "no stage is slower" in capsys.readouterr().out
     fast = {n: {k: v * 1e-6 for k, v in s.items()} for n, s in saved["stages"].items()}
     fast = {n: s | {"count": 3} for n, s in fast.items()}
