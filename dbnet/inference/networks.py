@@ -129,6 +129,8 @@ def _onnx(path: Path, device: str, precision: str, provider: str, compiled: bool
 
 
 def _torch(path: Path, device_name: str, precision: str, compiled: bool) -> LoadedNetwork:
+    import torch
+
     from dbnet.checkpoint import build_model, load_checkpoint
     from dbnet.inference.torch_network import torch_network
     from dbnet.runtime.device import autocast_dtype, resolve_device, resolve_precision
@@ -139,8 +141,10 @@ def _torch(path: Path, device_name: str, precision: str, compiled: bool) -> Load
     precision = resolve_precision(precision, device)
     payload = load_checkpoint(path)
     trained = _trained(checkpoint_settings(payload, path), path)
+    with torch.random.fork_rng(devices=[]):  # random first weights leave the caller's numbers alone
+        model = build_model(payload)
     network = torch_network(
-        build_model(payload), device=device, dtype=autocast_dtype(precision), compiled=compiled
+        model, device=device, dtype=autocast_dtype(precision), compiled=compiled
     )
     return LoadedNetwork(network, trained, f"{path} on {device} in {precision} by PyTorch")
 
