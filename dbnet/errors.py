@@ -47,6 +47,7 @@ _GPU_MEMORY = (
     "STATUS_ALLOC_FAILED",  # cuBLAS and cuDNN
 )
 _HOST_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "MemoryError", "Insufficient memory")
+_OPENCV_LIBRARIES = ("libGL.so", "libgthread", "libglib", "libSM.so", "libXext", "libXrender")
 _NO_COMPILER = ("No working C++ compiler", "Cannot find a working triton installation")
 
 
@@ -69,7 +70,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def one_line(error: Exception) -> str | None:
     """What happened and what to do, where the user can mend it; else None.
 
-    The cases: bad input, files, lost loader workers and ranks, memory, a compiler that is missing.
+    The cases: bad input, files, lost loader workers and ranks, memory, a compiler or a library of
+    OpenCV that is missing.
     """
     if isinstance(error, (InputError, NonFiniteError)):
         return _message(error)
@@ -82,6 +84,11 @@ def one_line(error: Exception) -> str | None:
         return f"{named}{error.strerror or _message(error)}"
     if isinstance(error, RuntimeError):
         return _of_runtime(error)
+    if isinstance(error, ImportError) and _holds(error, (*_OPENCV_LIBRARIES, "'cv2'")):
+        return (
+            f"OpenCV cannot be imported ({_message(error)}); install the build without a display: "
+            "pip uninstall -y opencv-python; pip install opencv-python-headless"
+        )
     return None
 
 

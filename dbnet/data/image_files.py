@@ -51,7 +51,7 @@ def _why_unknown(start: bytes) -> str:
     if _is_heif(start):
         return "a HEIC image; to read it, pip install pillow-heif"
     if start.startswith(b"%PDF"):
-        return "a PDF, not an image; predict.py reads it, to train on it save its pages as images"
+        return "a PDF, not an image; save its pages as images"
     return "not an image, or of an unknown type"
 
 

@@ -3,11 +3,13 @@
 import glob
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from dbnet.data.annotations.files import list_files
 from dbnet.data.image_files import IMAGE_SUFFIXES
+from dbnet.data.images import read_header
 from dbnet.errors import InputError
 
 
@@ -52,6 +54,21 @@ def not_read(words: Iterable[str]) -> list[str]:
             hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
             if (is_other or is_linked) and not hidden:
                 found.append(str(path))
+    return found
+
+
+def with_more_pages(sources: Iterable[Source]) -> list[str]:
+    """TIFFs with several pages, of which only the first is read: "NAME (3 pages)".
+
+    A damaged file is left out: reading it tells what is wrong.
+    """
+    found = []
+    for source in sources:
+        if source.path.suffix.lower() in (".tif", ".tiff"):
+            with suppress(InputError):
+                pages = read_header(source.path).pages
+                if pages > 1:
+                    found.append(f"{source.path} ({pages} pages)")
     return found
 
 

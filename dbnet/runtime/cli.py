@@ -29,7 +29,7 @@ def errors_as_lines() -> Iterator[None]:
     A signal gives 128 and its number.
     """
     name = program()
-    sys.excepthook = _interrupted  # also while modules are imported
+    sys.excepthook = _while_importing
     try:
         yield
     except Stopped as stop:
@@ -45,9 +45,12 @@ def errors_as_lines() -> Iterator[None]:
         sys.exit(f"{name}: {line}")
 
 
-def _interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None):
+def _while_importing(kind: type[BaseException], error: BaseException, trace: TracebackType | None):
+    """Tell Ctrl-C and missing libraries of OpenCV in one line."""
     if issubclass(kind, KeyboardInterrupt):
         print(f"\n{program()}: stopped", file=sys.stderr)
+    elif isinstance(error, ImportError) and (line := one_line(error)):
+        print(f"{program()}: {line}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
 

@@ -286,3 +286,18 @@ def test_flags_of_training_alone_are_refused_elsewhere(program, name, monkeypatc
     with pytest.raises(SystemExit) as stop:
         program.parse()
     assert stop.value.code == 2
+
+
+@pytest.mark.faults("a slim container without libGL", "one line, with the package to install")
+@pytest.mark.parametrize("name", ["train.py", "evaluate.py", "profile_val.py", "predict.py"])
+def test_an_opencv_without_its_libraries_is_one_line(name, tmp_path, monkeypatch):
+    message = "libGL.so.1: cannot open shared object file: No such file or directory"
+    (tmp_path / "cv2.py").write_text(f"raise ImportError({message!r})")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    write_dataset(tmp_path / "pages", train=1, val=1)
+    words = ["page.png"] if name == "predict.py" else ["--data.root", str(tmp_path / "pages")]
+    done = script(name, *words, cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{name}: OpenCV cannot be imported ({message}); ")
+    assert "opencv-python-headless" in line

@@ -28,6 +28,7 @@ from dbnet.data.annotations.formats import ufo
 from dbnet.data.images import decode_image, decode_reduced
 from dbnet.data.samples import load_sample
 from dbnet.data.transforms import EvalTransform
+from dbnet.inference import networks
 from dbnet.inference.inputs import find_images
 from dbnet.inference.onnx_export import settings_of, write
 from dbnet.inference.pipeline import fitted
@@ -362,6 +363,52 @@ def test_a_broken_image_is_one_line_and_the_rest_goes_on(cfg, pages, tmp_path, c
     assert [Path(line.split(":")[0]).name for line in lines] == ["b.png", "c.png", "e.png"]
     assert "0 bytes" in lines[1] and "No such file" in lines[2]
     assert "images: 2, " in told.out and "failures: 3, " in told.out
+
+
+def test_a_map_that_is_not_finite_leaves_the_other_images(cfg, pages, monkeypatch, capsys):
+    load, calls = networks.load_network, []
+
+    def with_one_nan(*args, **options):
+        loaded = load(*args, **options)
+
+        def network(images):
+            calls.append(len(images))
+            return loaded.network(images) * (np.nan if len(calls) == 2 else 1)
+
+        return replace(loaded, network=network)
+
+    monkeypatch.setattr("dbnet.detector.load_network", with_one_nan)
+    images = (str(pages / "images" / "val"),)
+    with pytest.raises(SystemExit) as stop:
+        predict.main(replace(cfg, images=images, batch_size=1, num_workers=1, tile="off"))
+    assert stop.value.code == 1 and calls == [1] * 5
+    assert list(words_of(cfg.out)) == [f"page_{number}.png" for number in (0, 2, 3, 4)]
+    told = capsys.readouterr()
+    assert len([line for line in told.err.splitlines() if "page_1.png: " in line]) == 1
+    assert "images: 4, " in told.out and "failures: 1, " in told.out
+
+
+def test_further_pages_of_tiffs_are_named(cfg, pages, tmp_path, capsys):
+    page = Image.open(pages / "images" / "val" / "page_0.png")
+    (tmp_path / "scans").mkdir()
+    page.save(tmp_path / "scans/three.tif", save_all=True, append_images=[page, page])
+    page.save(tmp_path / "scans/one.tiff")
+    (tmp_path / "scans/two.TIF").write_bytes(b"damaged")
+    with pytest.raises(SystemExit):
+        predict.main(replace(cfg, images=(str(tmp_path / "scans"),)))
+    lines = [line for line in capsys.readouterr().err.splitlines() if " pages" in line]
+    name = tmp_path / "scans/three.tif"
+    assert lines == [f"TIFFs of several pages, only the first is read: {name} (3 pages)"]
+
+
+def test_a_jpeg_of_108_megapixels_is_read_at_half(cfg, tmp_path, capsys):
+    page = np.full((9000, 12000), 235, np.uint8)
+    page[2000:3000, 2000:8000] = 40
+    cv2.imwrite(str(tmp_path / "large.jpg"), page, [cv2.IMWRITE_JPEG_QUALITY, 30])
+    predict.main(replace(cfg, images=(str(tmp_path / "large.jpg"),), tile="off"))
+    assert "images: 1, " in capsys.readouterr().out
+    image = json.loads((cfg.out / "predictions.json").read_text())["images"]["large.jpg"]
+    assert (image["img_h"], image["img_w"]) == (9000, 12000)
 
 
 def test_line_ends_in_a_name_do_not_hide_the_reason(cfg, tmp_path, capsys):
