@@ -127,7 +127,7 @@ def refuse_unused(cfg: Any, program: str, words: Iterable[str] | None = None) ->
 
 
 def _plain(word: str) -> str:
-    """ "--data.skip_missing=1", also with "no-", to "--data.skip-missing"."""
+    """The flag of a word, with dashes, without its value and without "no-"."""
     name = word.split("=")[0].replace("_", "-")
     section, _, last = name.rpartition(".")
     return f"{section}.{last.removeprefix('no-')}" if section else name
