@@ -156,8 +156,8 @@ class ProfileConfig(Section):
     """Batches that are run first and not measured."""
     train_steps: Natural = 5
     """Training steps timed beside; 0: none."""
-    compare_naive: bool = False
-    """Also run the textbook path: no cache, plain targets, post-process and metric."""
+    compare_reference: bool = False
+    """Also run the slow reference: no cache, plain targets, post-process and metrics."""
     trace: bool = False
     """Write a torch.profiler trace of three batches."""
     baseline: Path | None = None

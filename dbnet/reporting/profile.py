@@ -1,9 +1,14 @@
 """The report of a profile: where the time went, what that means, what to try."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from dbnet.reporting.tables import table
+from torch.utils.tensorboard import SummaryWriter
+
+from dbnet.reporting.figures import is_host
+from dbnet.reporting.pictures import draw_batches, draw_stages
+from dbnet.reporting.tables import table, write_json, write_picture, write_text
 from dbnet.reporting.verdicts import recommendations, verdicts
 from dbnet.runtime.profiler import StageStats
 
@@ -18,7 +23,7 @@ def profile_report(profile: dict[str, Any]) -> str:
         "\n".join(f"- {line}" for line in profile.get("limits", [])),
         _slowest(profile),
         "### Recommendations\n\n" + "\n".join(f"- {line}" for line in recommendations(profile)),
-        _naive(profile),
+        _reference(profile),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -118,19 +123,40 @@ def _slowest(profile: dict[str, Any]) -> str:
     return f"### Slowest images\n\n{table(header, rows)}"
 
 
-def _naive(profile: dict[str, Any]) -> str:
-    """The textbook path beside ours: seconds in all for what is not the network."""
-    naive, images = profile["naive"], profile["images"]
-    if not naive:
+def _reference(profile: dict[str, Any]) -> str:
+    """The slow reference beside this pass: what is not the network, per image."""
+    reference, images = profile.get("reference"), profile["images"]
+    if not reference:
         return ""
     stages = {name: StageStats(**values) for name, values in profile["stages"].items()}
     names = ("worker/targets", "postprocess", "metric")
     ours = {n: stages.get(n, stages.get(f"worker/{n}")) for n in names}
-    pairs = [(name, naive[name], s.total) for name, s in ours.items() if s is not None]
+    pairs = [(name, reference[name], s.total) for name, s in ours.items() if s is not None]
     pairs.append(("together", sum(p[1] for p in pairs), sum(p[2] for p in pairs)))
-    pairs.append(("validation, wall", naive["wall"], profile["performance/val_epoch_time"]))
+    pairs.append(("validation, wall", reference["wall"], profile["performance/val_epoch_time"]))
     rows = [
         [name, f"{1000 * a / images:.2f}", f"{1000 * b / images:.2f}", f"{a / b:.1f}x"]
         for name, a, b in pairs
     ]
-    return table(["ms per image", "textbook", "here", "ratio"], rows)
+    return table(["ms per image", "reference", "here", "ratio"], rows)
+
+
+def write_profile(out: Path, profile: dict[str, Any], report: str) -> None:
+    """Write profile.json, report.md, stages.png, batches.png and TensorBoard scalars to `out`."""
+    write_json(out / "profile.json", profile)
+    pictures = "![stages](stages.png)\n\n![stages over the batches](batches.png)\n"
+    write_text(out / "report.md", f"{report}\n\n{pictures}")
+    stages, series = profile["stages"], profile["series"]["stages"]
+    host = [name for name in stages if is_host(name)]
+    bar = draw_stages({name: stages[name]["mean"] for name in host})
+    write_picture(out / "stages.png", bar)
+    over_batches = draw_batches({name: series[name] for name in host})
+    write_picture(out / "batches.png", over_batches)
+    with SummaryWriter(out) as writer:
+        for name, value in profile.items():
+            if name.startswith("performance/"):
+                writer.add_scalar(name, value, 0)
+        for name, stats in stages.items():
+            writer.add_scalar(f"stages/{name}", stats["mean"], 0)
+        writer.add_image("stages", bar, 0, dataformats="HWC")
+        writer.add_image("batches", over_batches, 0, dataformats="HWC")

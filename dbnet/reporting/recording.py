@@ -43,6 +43,10 @@ class Recording:
             last.append(self.images[-1])
         return {"rss_mb": [i["rss_mb"] for i in last], "_timestamp": [i["at"] for i in last]}
 
+    def times(self) -> dict[str, float]:
+        """When the validation started, in seconds since the epoch, and seconds since then."""
+        return {"_timestamp": self.started, "_runtime": time.time() - self.started}
+
     def slowest(self, records: Any) -> list[dict[str, Any]]:
         """The images whose post-process took longest, with texts and size (height, width)."""
         found = sorted(self.images, key=lambda image: -image["seconds"])[:_SLOWEST]

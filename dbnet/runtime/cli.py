@@ -137,6 +137,14 @@ def value_of(flag: str) -> str | None:
     return None if value == "None" else value
 
 
+def rename_flag(old: str, new: str) -> None:
+    """Let a flag of an earlier version stand for its present one, and say so."""
+    for index, word in enumerate(sys.argv):
+        if word == old:
+            print(f"{old} is now {new}; the old name will go", file=sys.stderr)
+            sys.argv[index] = new
+
+
 def asks_for_help() -> bool:
     return "--help" in sys.argv or "-h" in sys.argv
 

@@ -154,7 +154,7 @@ HONOURED = {
     "sweep": SWEEP,
     "warmup": "scripts/test_profile_val.py::profile_names_every_figure_and_adds_up",
     "train_steps": "scripts/test_profile_val.py::profile_names_every_figure_and_adds_up",
-    "compare_naive": "scripts/test_profile_val.py::the_textbook_path_runs_beside",
+    "compare_reference": "scripts/test_profile_val.py::the_reference_runs_beside",
     "trace": "scripts/test_profile_val.py::trace_on_request",
     "baseline": "scripts/test_profile_val.py::baseline_passes_fails_and_is_refused",
     "tolerance": "scripts/test_profile_val.py::baseline_passes_fails_and_is_refused",

@@ -11,6 +11,8 @@ import pytest
 import profile_val
 from configs import ProfileConfig
 from dbnet.inference.weights import released_weights
+from dbnet.reporting.baseline import read_profile
+from dbnet.reporting.profile import profile_report
 from dbnet.settings import DataConfig, ModelConfig
 from tests.drawing import write_dataset
 
@@ -147,12 +149,30 @@ def test_baseline_passes_fails_and_is_refused(cfg, first, tmp_path, capsys):
         profile_val.main(replace(cfg, out=None, baseline=tmp_path / "nowhere.json"))
 
 
-def test_the_textbook_path_runs_beside(cfg, tmp_path):
+def test_the_reference_runs_beside(cfg, tmp_path):
     pytest.importorskip("cleval")
-    profile = profile_val.main(replace(cfg, compare_naive=True, out=tmp_path))
-    assert profile["naive"]["wall"] > 0
-    assert {"worker/targets", "postprocess", "metric"} <= set(profile["naive"])
-    assert "textbook" in (tmp_path / "report.md").read_text()
+    profile = profile_val.main(replace(cfg, compare_reference=True, out=tmp_path))
+    assert profile["reference"]["wall"] > 0
+    assert {"worker/targets", "postprocess", "metric"} <= set(profile["reference"])
+    assert "| reference" in (tmp_path / "report.md").read_text()
+
+
+def test_the_earlier_flag_is_taken_and_told(monkeypatch, capsys):
+    words = ["profile_val.py", "--model.encoder", "resnet50", "--compare-naive"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert profile_val.parse().compare_reference
+    assert "--compare-naive is now --compare-reference" in capsys.readouterr().err
+
+
+def test_a_profile_of_the_textbook_path_can_be_read(cfg, first, tmp_path):
+    old = json.loads((cfg.out / "profile.json").read_text())
+    del old["reference"]
+    seconds = {"worker/targets": 1.0, "postprocess": 2.0, "metric": 3.0, "wall": 9.0}
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(old | {"naive": seconds}))
+    read = read_profile(path)
+    assert read["reference"] == seconds and "naive" not in read
+    assert "reference" in profile_report(read)
 
 
 def test_trace_on_request(cfg, tmp_path):
