@@ -406,9 +406,9 @@ def test_a_jpeg_of_108_megapixels_is_read_at_half(cfg, tmp_path, capsys):
     page[2000:3000, 2000:8000] = 40
     cv2.imwrite(str(tmp_path / "large.jpg"), page, [cv2.IMWRITE_JPEG_QUALITY, 30])
     predict.main(replace(cfg, images=(str(tmp_path / "large.jpg"),), tile="off"))
-    assert "images: 1, " in capsys.readouterr().out
-    image = json.loads((cfg.out / "predictions.json").read_text())["images"]["large.jpg"]
-    assert (image["img_h"], image["img_w"]) == (9000, 12000)
+    told = capsys.readouterr().out
+    assert "images: 1, " in told
+    assert "failures: 0" in told
 
 
 def test_line_ends_in_a_name_do_not_hide_the_reason(cfg, tmp_path, capsys):
