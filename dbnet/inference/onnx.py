@@ -69,8 +69,8 @@ class OnnxNetwork:
         if missing:
             raise InputError(f"{path}: lacks {missing[0]}; write it with python -m dbnet.export")
         self.settings: dict[str, Any] = {name: json.loads(metadata[name]) for name in SETTINGS}
-        self.precision = json.loads(metadata.get(PRECISION, '"fp32"'))
-        self.checkpoint_sha256 = json.loads(metadata.get(CHECKPOINT, "null"))
+        self.precision: str = json.loads(metadata.get(PRECISION, '"fp32"'))
+        self.checkpoint_sha256: str | None = json.loads(metadata.get(CHECKPOINT, "null"))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """uint8 (N, 3, H, W) RGB, H and W multiples of 32 -> P, float32 (N, 1, H, W), 0..1."""
@@ -99,13 +99,22 @@ def _threads() -> int:
     return usable_cores()
 
 
+def set_metadata(proto: Any, values: dict[str, Any]) -> None:
+    """Give an `onnx.ModelProto` these values as its metadata, as JSON, in place of what it has."""
+    helper = optional("onnx.helper")
+    del proto.metadata_props[:]
+    helper.set_model_props(proto, {name: json.dumps(value) for name, value in values.items()})
+
+
 def optional(name: str) -> ModuleType:
-    """A package that only ONNX files need.
+    """A package, or a module of one, that only ONNX files need.
 
     Raises:
-        InputError: it is not installed; says how to install it.
+        InputError: it, or a package that it needs, is not installed; says how to install it.
     """
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError:
-        raise InputError(f"{name} is not installed: pip install onnx onnxruntime") from None
+    except ModuleNotFoundError as error:
+        missing = error.name or name
+        needed = "onnx onnxruntime" if missing.startswith("onnx") else f"onnx onnxruntime {missing}"
+        raise InputError(f"{missing} is not installed: pip install {needed}") from None

@@ -2,10 +2,10 @@
 
 Input `images`: uint8 (N, 3, H, W) RGB, any N, H and W multiples of 32; the normalisation is part
 of the graph. Output `prob_map`: float32 (N, 1, H, W), 0..1. The metadata holds, as JSON, what the
-rest of a detector needs: image_size, shrink_ratio, postprocess.
+rest of a detector needs: image_size, shrink_ratio, postprocess; then the precision, and the SHA-256
+of the checkpoint's file.
 """
 
-import json
 import os
 import tempfile
 import warnings
@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dbnet.checkpoint import Checkpoint
 from dbnet.errors import InputError
-from dbnet.inference.onnx import SETTINGS, OnnxNetwork, optional
+from dbnet.inference.onnx import CHECKPOINT, PRECISION, OnnxNetwork, optional, set_metadata
 from dbnet.model.dbnet import DBNet
 from dbnet.runtime.files import replacing
 from dbnet.synthetic.dataset import draw_receipt
@@ -29,28 +28,14 @@ CHECKED_SHAPES = ((1, 640, 480), (3, 320, 448))  # N, H, W
 _OPSET = 17  # of 2022: every runtime in use knows it
 
 
-def settings_of(payload: Checkpoint, path: Path) -> dict[str, Any]:
-    """The settings behind a checkpoint that a run without it needs; see `OnnxNetwork.settings`.
+def write(
+    out: Path, model: DBNet, settings: dict[str, Any], *, checkpoint_sha256: str | None = None
+) -> float:
+    """Write `out` in float32: whole, checked, or not at all; `model` changes to eval mode.
 
-    Raises:
-        InputError: the checkpoint lacks them.
-    """
-    try:
-        config = payload["config"]
-        values = (
-            config["data"]["image_size"],
-            config["targets"]["shrink_ratio"],
-            config["postprocess"],
-        )
-    except (KeyError, TypeError):
-        raise InputError(
-            f"{path}: lacks its settings; use a checkpoint that train.py wrote"
-        ) from None
-    return dict(zip(SETTINGS, values, strict=True))
-
-
-def write(out: Path, model: DBNet, settings: dict[str, Any]) -> float:
-    """Write `out` whole, checked, or not at all; `model` changes to eval mode.
+    Args:
+        settings: see `OnnxNetwork.settings`.
+        checkpoint_sha256: of the checkpoint that `model` was read from, hexadecimal.
 
     Returns the largest difference of the probability maps from `model.predict`.
 
@@ -58,9 +43,11 @@ def write(out: Path, model: DBNet, settings: dict[str, Any]) -> float:
         InputError: the difference is above TOLERANCE.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
+    proto = to_onnx(model)
+    set_metadata(proto, settings | {CHECKPOINT: checkpoint_sha256, PRECISION: "fp32"})
     with replacing(out) as draft:
         with draft.open("wb") as file:
-            file.write(to_onnx(model, settings))
+            file.write(proto.SerializeToString())
             file.flush()
             os.fsync(file.fileno())
         difference = largest_difference(model, OnnxNetwork(path=draft))
@@ -72,8 +59,8 @@ def write(out: Path, model: DBNet, settings: dict[str, Any]) -> float:
     return difference
 
 
-def to_onnx(model: DBNet, settings: dict[str, Any]) -> bytes:
-    """Contents of an ONNX file with `settings` in its metadata; `model` changes to eval mode."""
+def to_onnx(model: DBNet) -> Any:
+    """`onnx.ModelProto` without metadata; `model` changes to eval mode."""
     onnx = optional("onnx")
     free = {0: "N", 2: "H", 3: "W"}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -91,9 +78,8 @@ def to_onnx(model: DBNet, settings: dict[str, Any]) -> bytes:
             dynamic_axes={"images": free, "prob_map": free},
         )
         proto = onnx.load(file)
-    onnx.helper.set_model_props(proto, {name: json.dumps(settings[name]) for name in SETTINGS})
     onnx.checker.check_model(proto)
-    return proto.SerializeToString()
+    return proto
 
 
 class _Predict(nn.Module):

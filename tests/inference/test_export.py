@@ -11,6 +11,7 @@ from dbnet.checkpoint import save_checkpoint
 from dbnet.errors import InputError
 from dbnet.export import ExportConfig, check, main
 from dbnet.inference import onnx_export as export
+from dbnet.inference.networks import checkpoint_settings
 from dbnet.inference.onnx import OnnxNetwork
 from tests.networks import with_random_statistics
 
@@ -149,7 +150,7 @@ def test_a_missing_package_is_one_line(monkeypatch, tmp_path):
 
 def test_a_checkpoint_without_settings_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"best\.pt: lacks its settings"):
-        export.settings_of({"config": {"data": {}}}, tmp_path / "best.pt")
+        checkpoint_settings({"config": {"data": {}}}, tmp_path / "best.pt")
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "half", "foreign"])

@@ -30,7 +30,8 @@ from dbnet.data.samples import load_sample
 from dbnet.data.transforms import EvalTransform
 from dbnet.inference import networks
 from dbnet.inference.inputs import find_images
-from dbnet.inference.onnx_export import settings_of, write
+from dbnet.inference.networks import checkpoint_settings
+from dbnet.inference.onnx_export import write
 from dbnet.inference.pipeline import fitted
 from dbnet.model.dbnet import DBNet
 from dbnet.reporting.pictures import FOUND, draw_found
@@ -111,7 +112,7 @@ def test_an_onnx_file_finds_the_same_with_its_own_settings(cfg, pages, tmp_path,
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     payload = load_checkpoint(cfg.checkpoint)
-    settings = settings_of(payload, cfg.checkpoint)
+    settings = checkpoint_settings(payload, cfg.checkpoint)
     settings["postprocess"] = settings["postprocess"] | {"bin_thresh": 0.3, "use_polygon": False}
     write(tmp_path / "net.onnx", build_model(payload), settings)
     scans = tmp_path / "scans"
