@@ -1,17 +1,22 @@
-"""From image file to polygons, ours and an off-the-shelf detector: time and accuracy.
+"""From image file to polygons, ours and off-the-shelf detectors: time and accuracy.
 
 python -m benchmarks.detectors --root ROOT [--checkpoint FILE] [--images N] [--repeats 3]
 
-The other one is the PP-OCRv4 mobile detector of rapidocr-onnxruntime with that package's own
-settings. Both see the same decoded images one at a time, with equally many threads, and are
-scored by the same metrics against the same truth. In every repeat each goes over all images once.
-Times are medians over the repeats of each image, then the median over the images and its 10 % and
-90 % quantiles. Ours takes the checkpoint's settings; without one the weights are random.
+Ours runs by PyTorch and, where the packages onnx and onnxruntime are installed, by onnxruntime.
+The others are the PP-OCRv4 mobile detector of rapidocr-onnxruntime and the PP-OCRv6 small detector
+of rapidocr (3.10), with those packages' own settings. All see the same images one at a time, with
+equally many threads, and are scored by the same metrics against the same truth. In every repeat
+each goes over all images once. Times are medians over the repeats of each image, then the median
+over the images and its 10 % and 90 % quantiles; CPU time is that of all threads together, which a
+loaded machine disturbs less. Ours takes the checkpoint's settings; without one the weights are
+random.
 """
 
 import argparse
+import importlib.util
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,8 +28,11 @@ from configs import Config
 from dbnet.checkpoint import build_model, load_checkpoint
 from dbnet.data.annotations.scan import load_records
 from dbnet.data.images import decode_image, decode_reduced
+from dbnet.inference.onnx import OnnxNetwork
+from dbnet.inference.onnx_export import write
 from dbnet.inference.pipeline import fitted
 from dbnet.inference.torch_network import torch_network
+from dbnet.inference.windows import Network
 from dbnet.metrics import build_metrics
 from dbnet.model.dbnet import DBNet
 from dbnet.postprocess.frames import to_original
@@ -32,15 +40,10 @@ from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.reporting.tables import metrics_table, table
 from dbnet.runtime.device import autocast_dtype, resolve_precision
 from dbnet.runtime.memory import keep_freed_memory
-from dbnet.section import from_dict
+from dbnet.section import from_dict, to_dict
 from dbnet.settings import MetricConfig
 from dbnet.structures import Record
 from dbnet.training.scoring import compute_all
-
-try:
-    import rapidocr_onnxruntime as rapidocr
-except ImportError:
-    rapidocr = None
 
 Detector = Callable[[Path], list[np.ndarray]]  # to n x float32 (P, 2), original pixels, upright
 
@@ -50,15 +53,18 @@ def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
-    detectors = {"ours": ours(args.checkpoint)}
-    if rapidocr is None:
-        print("rapidocr-onnxruntime is not installed (pip install it): ours runs alone")
-    else:
-        detectors["PP-OCRv4"] = pp_ocr(args.threads)
+    detectors = ours(args.checkpoint)
+    others = {"rapidocr_onnxruntime": pp_ocr_v4, "rapidocr": pp_ocr_v6}
+    for package, detector in others.items():
+        if importlib.util.find_spec(package):
+            detectors |= detector(args.threads)
+        else:
+            print(f"{package.replace('_', '-')} is not installed: its detector is left out")
     records = load_records(args.root, "val", format="auto")[0][: args.images]
     print(f"{len(records)} images, {args.repeats} repeats, {args.threads} threads", flush=True)
-    seconds, found = measure(detectors, records, args.repeats)
-    report(seconds)
+    wall, cpu, found = measure(detectors, records, args.repeats)
+    report("ms per image", wall)
+    report("CPU ms per image", cpu)
     print(metrics_table({name: score(records, polygons) for name, polygons in found.items()}))
 
 
@@ -74,8 +80,9 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def ours(checkpoint: Path | None) -> Detector:
-    """As predict.py does it, in the precision that it takes by itself."""
+def ours(checkpoint: Path | None) -> dict[str, Detector]:
+    """By each runtime that is installed; in fp32 by onnxruntime, in the precision that predict.py
+    takes by itself by PyTorch."""
     cfg = Config()
     model = DBNet(encoder=cfg.model.encoder, fpn_channels=cfg.model.fpn_channels)
     if checkpoint:
@@ -83,21 +90,45 @@ def ours(checkpoint: Path | None) -> Detector:
         cfg, model = from_dict(Config, payload["config"]), build_model(payload)
     device = torch.device("cpu")
     precision = resolve_precision("auto", device)
-    network = torch_network(model, device=device, dtype=autocast_dtype(precision), compiled=False)
-    postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.targets.shrink_ratio)
+    by_torch = torch_network(model, device=device, dtype=autocast_dtype(precision), compiled=False)
     size = cfg.data.image_size
     print(f"ours: {checkpoint or 'random weights'}, {size} pixels, {precision}, {cfg.postprocess}")
+    detectors = {"ours, PyTorch": detector_of(by_torch, cfg)}
+    if importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxruntime"):
+        detectors["ours, onnxruntime"] = detector_of(by_onnxruntime(model, cfg), cfg)
+    else:
+        print("onnx and onnxruntime are not installed: ours runs by PyTorch alone")
+    return detectors
+
+
+def by_onnxruntime(model: DBNet, cfg: Config) -> Network:
+    """Exported as dbnet.export does it; the file is needed only to start."""
+    settings = {
+        "image_size": cfg.data.image_size,
+        "shrink_ratio": cfg.targets.shrink_ratio,
+        "postprocess": to_dict(cfg.postprocess),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "network.onnx")
+        write(file, model, settings)
+        return OnnxNetwork(path=file, provider="cpu")
+
+
+def detector_of(network: Network, cfg: Config) -> Detector:
+    """As predict.py does it with --tile off."""
+    postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.targets.shrink_ratio)
 
     def detect(path: Path) -> list[np.ndarray]:
-        sample = fitted(partial(decode_reduced, path), size)
+        sample = fitted(partial(decode_reduced, path), cfg.data.image_size)
         prob_maps = network(sample.image.transpose(2, 0, 1)[None])
         return to_original(postprocess(prob_maps[0, 0]), sample.matrix, sample.orig_size).polygons
 
     return detect
 
 
-def pp_ocr(threads: int) -> Detector:
-    """The package's detector alone, with the settings of the package's config.yaml."""
+def pp_ocr_v4(threads: int) -> dict[str, Detector]:
+    """The detector of rapidocr-onnxruntime alone, with the settings of its config.yaml."""
+    import rapidocr_onnxruntime as rapidocr
     from rapidocr_onnxruntime.ch_ppocr_det import TextDetector
     from rapidocr_onnxruntime.utils import read_yaml
 
@@ -110,28 +141,45 @@ def pp_ocr(threads: int) -> Detector:
         quads, _ = detector(cv2.cvtColor(decode_image(path), cv2.COLOR_RGB2BGR))
         return [] if quads is None else list(quads)
 
-    return detect
+    return {"PP-OCRv4": detect}
+
+
+def pp_ocr_v6(threads: int) -> dict[str, Detector]:
+    """The detector of rapidocr alone, with the settings of its config.yaml."""
+    from rapidocr import RapidOCR
+
+    engine = RapidOCR(params={"EngineConfig.onnxruntime.intra_op_num_threads": threads})
+    print(f"PP-OCRv6 small: {dict(engine.cfg.Det)}")
+
+    def detect(path: Path) -> list[np.ndarray]:
+        pixels = cv2.cvtColor(decode_image(path), cv2.COLOR_RGB2BGR)
+        quads = engine(pixels, use_det=True, use_cls=False, use_rec=False).boxes
+        return [] if quads is None else [np.asarray(quad, np.float32) for quad in quads]
+
+    return {"PP-OCRv6 small": detect}
 
 
 def measure(
-    detectors: dict[str, Detector], records: list[Record], repeats: int
-) -> tuple[dict[str, np.ndarray], dict[str, list[list[np.ndarray]]]]:
-    """Seconds (repeats, images) and polygons of each image, by detector."""
-    seconds = {name: np.zeros((repeats, len(records))) for name in detectors}
-    found = {}
+    detectors: dict[str, Detector], records: Sequence[Record], repeats: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, list[list[np.ndarray]]]]:
+    """Seconds and CPU seconds (repeats, images), and polygons of each image, by detector."""
+    wall = {name: np.zeros((repeats, len(records))) for name in detectors}
+    cpu = {name: np.zeros((repeats, len(records))) for name in detectors}
+    found: dict[str, list[list[np.ndarray]]] = {}
     for detect in detectors.values():
         detect(Path(records[0].image_path))  # the first call also allocates and plans
     for repeat in range(repeats):
         for name, detect in detectors.items():
             found[name] = []
             for index, record in enumerate(records):
-                start = time.perf_counter()
+                started = time.perf_counter(), time.process_time()
                 found[name].append(detect(Path(record.image_path)))
-                seconds[name][repeat, index] = time.perf_counter() - start
-    return seconds, found
+                wall[name][repeat, index] = time.perf_counter() - started[0]
+                cpu[name][repeat, index] = time.process_time() - started[1]
+    return wall, cpu, found
 
 
-def report(seconds: dict[str, np.ndarray]) -> None:
+def report(title: str, seconds: dict[str, np.ndarray]) -> None:
     """Milliseconds per image, and how many times as long as the first one's."""
     per_image = {name: 1e3 * np.median(runs, axis=0) for name, runs in seconds.items()}
     first = next(iter(per_image.values()))
@@ -140,10 +188,10 @@ def report(seconds: dict[str, np.ndarray]) -> None:
         figures = [*np.percentile(ms, [50, 10, 90]), ms.mean()]
         ratio = np.median(ms / first)
         rows.append([name, *(f"{value:.1f}" for value in figures), f"{ratio:.2f}"])
-    print(table(["ms per image", "median", "10 %", "90 %", "mean", "ratio, median"], rows))
+    print(table([title, "median", "10 %", "90 %", "mean", "ratio, median"], rows))
 
 
-def score(records: list[Record], found: list[list[np.ndarray]]) -> dict[str, float]:
+def score(records: Sequence[Record], found: list[list[np.ndarray]]) -> dict[str, float]:
     """CLEval and IoU, as evaluate.py has them."""
     metrics = build_metrics(MetricConfig())
     for record, polygons in zip(records, found, strict=True):

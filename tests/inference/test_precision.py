@@ -106,7 +106,7 @@ def _config(checkpoint, data, precision, *, out=None, max_loss=1.0):
     )
 
 
-@pytest.mark.parametrize("precision, share, apart", [("fp16", 0.6, 0.05), ("int8", 0.45, 0.9)])
+@pytest.mark.parametrize("precision, share, apart", [("fp16", 0.6, 0.01), ("int8", 0.55, 0.2)])
 def test_a_lower_precision_is_small_and_told(checkpoint, data, capsys, precision, share, apart):
     main(ExportConfig(checkpoint=checkpoint))
     main(_config(checkpoint, data, precision))
@@ -120,7 +120,7 @@ def test_a_lower_precision_is_small_and_told(checkpoint, data, capsys, precision
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 64, 96), np.uint8)
     found = network(images)
     assert found.dtype == np.float32
-    assert 0 < np.abs(found - exact(images)).max() < apart
+    assert 0 < np.abs(found - exact(images)).mean() < apart
     printed = capsys.readouterr().out
     assert "CLEval hmean" in printed and f"onnxruntime on CPU in {precision}" in printed
     assert load_network(out).description == f"{out} on CPU in {precision} by onnxruntime"
