@@ -55,7 +55,9 @@ def compare(
             times[name].append((ended[0] - started[0], ended[1] - started[1]))
             found = to_original(postprocess(prob_map), sample.matrix, sample.orig_size)
             for metric in metrics[name].values():
-                metric.update(found.polygons, record.polygons, record.ignored, record.texts)
+                metric.update_batch(
+                    [found.polygons], [record.polygons], [record.ignored], [record.texts], [None]
+                )
         on_image()
     return {
         name: Figures(

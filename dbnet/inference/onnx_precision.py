@@ -74,7 +74,7 @@ def _int8(fp32: Path, inputs: Iterator[np.ndarray]) -> Any:
     """`onnx.ModelProto` with quantize and dequantize nodes around each operator."""
     tools, shapes = _quantization()
 
-    class Reader(tools.CalibrationDataReader):  # its interface is a base class
+    class Reader:  # of the interface CalibrationDataReader
         def get_next(self) -> dict[str, np.ndarray] | None:
             image = next(inputs, None)
             return None if image is None else {"images": image}
