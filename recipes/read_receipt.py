@@ -1,7 +1,7 @@
 """Find the text of a receipt and hand each crop to an open recogniser, rapidocr-onnxruntime.
 
 pip install rapidocr-onnxruntime
-python recipes/read_receipt.py docs/sample-receipt.jpg [--picture read.jpg]
+python -m recipes.read_receipt docs/sample-receipt.jpg [--picture read.jpg]
 
 Prints one line per row. --picture: outlines on the left, the texts where they were read on the
 right.
