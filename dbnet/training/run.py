@@ -131,6 +131,8 @@ class Run:
             epochs += f", at most {train.max_steps} steps,"
         where = f"on {train.device} in {train.precision}"
         print(f"{self.folder}: {epochs} {where}{done}")
+        if self.cfg.augment.flip:
+            print(f"augment.flip {self.cfg.augment.flip} mirrors text; the recipes set it to 0")
         print("loss: P probability, T threshold, B binary map; waits: share of time without data")
         print(f"to stop and go on later: Ctrl-C, then --train.resume {self.folder}", flush=True)
 

@@ -109,7 +109,9 @@ def by_epoch(monkeypatch):
 def test_patience_ends_a_run(pages, tmp_path, by_epoch, capsys):
     folder = train.main(small(pages, tmp_path, epochs=6, patience=2))
     assert position(folder)[0] == 5
-    assert "ends early: 2 validations without a better CLEval hmean" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "ends early: 2 validations without a better CLEval hmean" in told
+    assert "augment.flip 0.5 mirrors text; the recipes set it to 0" in told
     best = load_checkpoint(folder / "best.pt")
     assert (best["best"], best["epoch"]) == (0.6, 3)
     assert [value for _, value in best_curve(folder)] == pytest.approx([0.5, 0.5, 0.6, 0.6, 0.6])
