@@ -70,6 +70,7 @@ PLACES = "data/test_loaders.py::named_places_are_those_of_the_settings"
 ROOTS = "data/test_roots.py::the_scripts_tell_it_before_they_import_pytorch"
 CHANGED = "data/test_loaders.py::changed_settings_miss_what_depends_on_them"
 RELEASE = "inference/test_release.py::the_averaged_weights_are_kept_and_predict_the_same"
+LOWER = "inference/test_precision.py::a_lower_precision_is_small_and_told"
 EXPORT = "inference/test_export.py::the_command_prints_the_difference_and_never_overwrites"
 
 # Field -> test that shows what it does. A section's name stands for each of its fields.
@@ -173,7 +174,15 @@ HONOURED = {
 
 # What export and release add; their other fields have the meaning above.
 COMMANDS = {
-    "export": {"out": EXPORT, "checkpoint": EXPORT},
+    "export": {
+        "out": EXPORT,
+        "checkpoint": EXPORT,
+        "precision": LOWER,
+        "calibrate": LOWER,
+        "evaluate": LOWER,
+        "images": LOWER,
+        "max_loss": "inference/test_precision.py::a_file_that_loses_more_than_asked_is_not_written",
+    },
     "release": {"out": RELEASE, "checkpoint": RELEASE},
 }
 
