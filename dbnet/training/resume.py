@@ -109,7 +109,7 @@ def _refuse_finished(cfg: Config, last: Mapping[str, Any]) -> None:
             "give a larger --train.patience, or None"
         )
     # Stopped between its last step and the figures of that step, a run has these to make yet.
-    lacks_figures = last["seen"] > 0 and not last.get("finished", False)
+    lacks_figures = last.get("seen", 0) > 0 and not last.get("finished", False)
     steps = last["scheduler"]["last_epoch"] if "scheduler" in last else 0
     if train.max_steps is not None and steps >= train.max_steps and not lacks_figures:
         raise InputError(
