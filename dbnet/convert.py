@@ -12,7 +12,6 @@ texts. The same command with `python train.py --data.root receipts --data.check-
 import os
 import shutil
 import sys
-import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +27,7 @@ from dbnet.data.annotations.writers import WRITERS, Sized
 from dbnet.data.images import image_size
 from dbnet.data.storage.records import Records
 from dbnet.errors import InputError, one_line
+from dbnet.runtime.files import replacing
 
 SPLITS = ("train", "val", "test")
 
@@ -67,9 +67,8 @@ def main(
         raise InputError("--images and --annotations are of one split: name it with --splits")
     where = Where(images, annotations, follow_links)
     out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f".{uuid.uuid4().hex}.tmp")
-    draft.mkdir()
-    try:
+    with replacing(out) as draft:
+        draft.mkdir()
         for split in splits or _splits(source, where):
             records, report = load_records(
                 source, split, format=format, skip_missing=skip_missing, where=where
@@ -81,9 +80,6 @@ def main(
                 lost.update({f"{fate}: {reason}": count for reason, count in reasons.items()})
             for what, count in lost.items():
                 print(f"{split}: {count} texts: {what}")
-        draft.rename(out)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     print(f"{out}: python train.py --data.root {out} --data.check-only")
 
 

@@ -1,5 +1,6 @@
-"""Files that appear whole or not at all, and folders that no other program writes to."""
+"""Files and folders that appear whole or not at all, and folders of one program alone."""
 
+import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,8 @@ _STALE = 60.0  # seconds since a draft was last written to
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A draft beside `path` to write to; at the end of the block it is renamed to `path`.
+    """A draft beside `path`: write it as a file, or make it a folder. At the end of the block it is
+    renamed to `path`.
 
     After an error the draft is removed, and `path` is as it was. Any number of processes on any
     number of hosts may write the same file: no two drafts have the same name.
@@ -31,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:  # also after KeyboardInterrupt
         with suppress(OSError):  # it was renamed, or never made
-            draft.unlink()
+            shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dbnet.data.annotations.writers.sized import Sized, numbers
+from dbnet.data.annotations.writers.sized import Sized, numbers, words
 from dbnet.geometry import area
 
 
@@ -22,9 +22,7 @@ def write(folder: Path, split: str, images: Iterable[Sized]) -> Counter[str]:
         listed.append(
             {"id": number, "file_name": record.image_id, "width": width, "height": height}
         )
-        for polygon, ignored, text in zip(
-            record.polygons, record.ignored, record.texts, strict=True
-        ):
+        for polygon, ignored, text in words(record):
             x, y = (float(value) for value in polygon.min(axis=0))
             right, bottom = (float(value) for value in polygon.max(axis=0))
             annotations.append(

@@ -11,10 +11,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from dbnet.data.annotations.formats.icdar import parse_icdar_line
-from dbnet.data.annotations.writers.sized import ILLEGIBLE, Sized, numbers
+from dbnet.data.annotations.writers.sized import ILLEGIBLE, LOST, Sized, numbers, words
 from dbnet.errors import InputError
 
-LOST = "transcriptions of ignored texts become ###"
 CHANGED = "line breaks and blanks around texts become one blank, or none"
 
 
@@ -36,12 +35,10 @@ def write(folder: Path, split: str, images: Iterable[Sized]) -> Counter[str]:
             )
         owners[path] = record.image_id
         lines = []
-        for polygon, ignored, text in zip(
-            record.polygons, record.ignored, record.texts, strict=True
-        ):
+        for polygon, ignored, text in words(record):
             plain = " ".join(text.splitlines()).strip()
             lost[CHANGED] += plain != text and not ignored
-            lost[LOST] += bool(ignored and text and text != ILLEGIBLE)
+            lost[LOST] += ignored and text not in ("", ILLEGIBLE)
             lines.append(_line(polygon, ILLEGIBLE if ignored else plain))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

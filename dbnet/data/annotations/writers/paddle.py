@@ -9,10 +9,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from dbnet.data.annotations.writers.sized import ILLEGIBLE, Sized, pairs
+from dbnet.data.annotations.writers.sized import ILLEGIBLE, LOST, Sized, pairs, words
 from dbnet.errors import InputError
 
-LOST = "transcriptions of ignored texts become ###"
 STAR = "the transcription * stands for an ignored text in PaddleOCR"
 
 
@@ -30,20 +29,18 @@ def write(folder: Path, split: str, images: Iterable[Sized]) -> Counter[str]:
                 f"{record.image_id!r}: PaddleOCR's lists cannot hold a tab or a line break in a "
                 "name; rename the image or choose another format"
             )
-        words = []
-        for polygon, ignored, text in zip(
-            record.polygons, record.ignored, record.texts, strict=True
-        ):
-            lost[LOST] += bool(ignored and text and text != ILLEGIBLE)
-            lost[STAR] += bool(not ignored and text == "*")
+        listed = []
+        for polygon, ignored, text in words(record):
+            lost[LOST] += ignored and text not in ("", ILLEGIBLE)
+            lost[STAR] += not ignored and text == "*"
             transcription = ILLEGIBLE if ignored else text
             word = {
                 "transcription": transcription,
                 "points": pairs(polygon),
-                "difficult": bool(ignored),
+                "difficult": ignored,
             }
-            words.append(word)
-        content = json.dumps(words, ensure_ascii=False)
+            listed.append(word)
+        content = json.dumps(listed, ensure_ascii=False)
         lines.append(f"images/{split}/{record.image_id}\t{content}\n")
     (folder / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
     return +lost

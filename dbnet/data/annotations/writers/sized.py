@@ -1,5 +1,6 @@
 """What a writer gets: an image's annotations and size."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from dbnet.structures import Record
 
 ILLEGIBLE = "###"  # as a transcription: a text that is ignored
+LOST = "transcriptions of ignored texts become ###"  # what some formats count
 
 
 class Sized(NamedTuple):
@@ -15,6 +17,12 @@ class Sized(NamedTuple):
     record: Record
     height: int  # of the upright image, pixels
     width: int
+
+
+def words(record: Record) -> Iterator[tuple[np.ndarray, bool, str]]:
+    """Outline float32 (P, 2), whether it is ignored, and transcription of each text."""
+    for polygon, ignored, text in zip(record.polygons, record.ignored, record.texts, strict=True):
+        yield polygon, bool(ignored), text
 
 
 def numbers(polygon: np.ndarray) -> list[float]:
