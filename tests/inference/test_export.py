@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from dbnet.checkpoint import save_checkpoint
 from dbnet.errors import InputError
 from dbnet.export import ExportConfig, check, main
 from dbnet.inference import onnx_export as export
 from dbnet.inference.networks import checkpoint_settings
 from dbnet.inference.onnx import OnnxNetwork
-from tests.networks import with_random_statistics
+from tests.networks import ENCODER, save_trained, with_random_statistics
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -27,7 +26,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def model():
-    return with_random_statistics("mobilenetv3_small_050")
+    return with_random_statistics(ENCODER)
 
 
 @pytest.fixture(scope="module")
@@ -40,22 +39,7 @@ def file(model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def checkpoint(model, tmp_path_factory):
-    path = tmp_path_factory.mktemp("trained") / "best.pt"
-    config = {
-        "data": {"image_size": SETTINGS["image_size"]},
-        "targets": {"shrink_ratio": SETTINGS["shrink_ratio"]},
-        "postprocess": SETTINGS["postprocess"],
-    }
-    save_checkpoint(
-        path,
-        {
-            "model_args": {"encoder": "mobilenetv3_small_050", "fpn_channels": 32},
-            "model": model.state_dict(),
-            "ema": None,
-            "config": config,
-        },
-    )
-    return path
+    return save_trained(tmp_path_factory.mktemp("trained") / "best.pt", model, **SETTINGS)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 32, 32), (2, 3, 64, 96), (3, 3, 160, 64)])

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from dbnet import Detector
-from dbnet.checkpoint import save_checkpoint
 from dbnet.errors import InputError
 from dbnet.evaluation import runtimes
 from dbnet.evaluation.runtimes import Figures
@@ -17,7 +16,7 @@ from dbnet.inference.networks import load_network
 from dbnet.inference.onnx import OnnxNetwork
 from dbnet.synthetic.dataset import draw_receipt
 from tests.drawing import write_dataset
-from tests.networks import with_random_statistics
+from tests.networks import ENCODER, save_trained, with_random_statistics
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -32,23 +31,13 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    model = with_random_statistics("mobilenetv3_small_050")
-    path = tmp_path / "best.pt"
-    config = {
-        "data": {"image_size": SIZE},
-        "targets": {"shrink_ratio": 0.4},
-        "postprocess": {"bin_thresh": 0.5, "box_thresh": 0.3},
-    }
-    save_checkpoint(
-        path,
-        {
-            "model_args": {"encoder": "mobilenetv3_small_050", "fpn_channels": 32},
-            "model": model.state_dict(),
-            "ema": None,
-            "config": config,
-        },
+    return save_trained(
+        tmp_path / "best.pt",
+        with_random_statistics(ENCODER),
+        image_size=SIZE,
+        shrink_ratio=0.4,
+        postprocess={"bin_thresh": 0.5, "box_thresh": 0.3},
     )
-    return path
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from dbnet.reporting.tables import write_json
 from dbnet.section import to_dict
 from dbnet.settings import DataConfig, EvalDataConfig, PostprocessConfig
 from tests.drawing import write_dataset
+from tests.programs import said_before_torch
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,18 +48,10 @@ BATCH_SIZE = ("--data.batch-size INT", "Images per batch,")
     ],
 )
 def test_help_explains_and_does_not_import_torch(name, expected):
-    code = (
-        f"import sys, runpy; sys.argv = [{name!r}, '--help']\n"
-        "try:\n"
-        f"    runpy.run_path({name!r}, run_name='__main__')\n"
-        "except SystemExit as stop:\n"
-        "    assert not stop.code\n"
-        "assert 'torch' not in sys.modules\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
+    said = said_before_torch(name, "--help")
+    assert said.splitlines()[-1] in ("0", "None")
     for words in expected:
-        assert words in done.stdout
+        assert words in said
 
 
 @pytest.mark.parametrize("name", ["dbnet.export", "dbnet.release"])
@@ -72,17 +65,7 @@ def test_help_explains_and_does_not_import_torch(name, expected):
     ],
 )
 def test_commands_answer_before_torch_is_imported(name, words, told):
-    code = (
-        f"import sys, runpy; sys.argv = [{name!r}, *{words!r}]\n"
-        "try:\n"
-        f"    runpy.run_module({name!r}, run_name='__main__', alter_sys=True)\n"
-        "except SystemExit as stop:\n"
-        "    print(stop.code)\n"
-        "assert 'torch' not in sys.modules\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    assert told in done.stdout
+    assert told in said_before_torch(name, *words)
 
 
 def test_a_mistyped_flag_suggests_the_right_one():
@@ -148,16 +131,8 @@ def test_a_folder_without_its_flag_is_told_of_it(words, tmp_path, monkeypatch):
 
 
 def test_missing_weights_are_told_before_torch_is_imported(tmp_path):
-    code = (
-        "import sys, runpy; sys.argv = ['evaluate.py', '--checkpoint', 'nothing.pt']\n"
-        "try:\n"
-        "    runpy.run_path('evaluate.py', run_name='__main__')\n"
-        "except SystemExit as stop:\n"
-        "    assert stop.code == 'evaluate.py: nothing.pt: no such checkpoint', stop.code\n"
-        "assert 'torch' not in sys.modules\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
+    said = said_before_torch("evaluate.py", "--checkpoint", "nothing.pt", cwd=tmp_path)
+    assert said == "evaluate.py: nothing.pt: no such checkpoint\n"
 
 
 def test_resume_takes_the_run_s_own_settings(tmp_path, monkeypatch):
@@ -256,23 +231,8 @@ def test_a_baseline_that_is_none_is_refused_while_parsing(tmp_path, monkeypatch)
 
 
 def test_images_that_are_none_are_told_before_torch_is_imported(tmp_path):
-    code = (
-        "import sys, runpy; sys.argv = ['predict.py', 'nothing.jpg', 'more.jpg']\n"
-        "try:\n"
-        f"    runpy.run_path({str(ROOT / 'predict.py')!r}, run_name='__main__')\n"
-        "except SystemExit as stop:\n"
-        "    print(stop.code)\n"
-        "assert 'torch' not in sys.modules\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
-    assert "nothing.jpg: none of 2 images is there; name images" in done.stdout
+    said = said_before_torch("predict.py", "nothing.jpg", "more.jpg", cwd=tmp_path)
+    assert "nothing.jpg: none of 2 images is there; name images" in said
     assert list(tmp_path.iterdir()) == []
 
 
