@@ -159,7 +159,7 @@ class RunLogger:
             self.bar.write(
                 f"about {rounded(left)} to go without validation: {epochs} epochs of {batches} "
                 f"batches, {each:.2g} s each (mean of {_TIMED_STEPS}); "
-                "a quick look: bash recipes/quickstart.sh"
+                "for a quick look: --train.max-steps 100"
             )
 
     def _write_scalars(self) -> None:
