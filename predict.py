@@ -77,7 +77,7 @@ def main(cfg: PredictConfig) -> Path:
     sources = find_images(named)
     if others := not_read(named):
         names = ascii(listed(others))[1:-1]
-        print(f"not read, no images or linked folders: {len(others)}: {names}", file=sys.stderr)
+        print(f"not read: {len(others)}: {names}", file=sys.stderr)
     if not any(source.path.exists() for source in sources):
         where = f"none of {len(sources)} images is" if len(sources) > 1 else "is not"
         raise InputError(f"{sources[0].path}: {where} there; name images that exist")

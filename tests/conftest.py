@@ -4,6 +4,11 @@
 `survived` for what is expected; without it the test's name says that.
 """
 
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
 # Drawn examples are the same in every run, and no clock judges them.
@@ -40,3 +45,18 @@ def pytest_terminal_summary(terminalreporter, config):
         for (tried, survived), outcome in lines.items():
             how = survived if outcome == "passed" else outcome.upper()
             terminalreporter.write_line(f"{tried:{width}}  {how}")
+
+
+@pytest.fixture
+def lock(monkeypatch) -> Callable[[Path], None]:
+    """Makes a folder unreadable, for root too."""
+    locked: set[Path] = set()
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path) in locked:
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    return locked.add

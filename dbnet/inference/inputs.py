@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from dbnet.data.annotations.files import list_files
+from dbnet.data.annotations.files import list_files, listed, not_walked, walk
 from dbnet.data.image_files import IMAGE_SUFFIXES
 from dbnet.data.images import read_header
 from dbnet.errors import InputError
@@ -45,16 +45,20 @@ def find_images(words: Iterable[str]) -> list[Source]:
 
 
 def not_read(words: Iterable[str]) -> list[str]:
-    """Of the folders among the words: files of other types and linked folders, sorted by folder."""
+    """What the folders among the words hold beside images that are read, sorted by folder.
+
+    Files of other types, linked folders, folders that cannot be read, and links that lead nowhere.
+    """
     found = []
-    for folder in (Path(word) for word in words if Path(word).is_dir()):
-        for path in sorted(folder.rglob("*")):
-            is_other = path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES
-            is_linked = path.is_dir() and path.is_symlink()
-            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-            if (is_other or is_linked) and not hidden:
-                found.append(str(path))
+    for folder in (path for word in words for path in _paths(word) if path.is_dir()):
+        found += [str(folder / name) for name in _not_read(folder)]
     return found
+
+
+def _not_read(folder: Path) -> list[str]:
+    files = (name for name, _ in walk(folder))
+    others = [name for name in files if Path(name).suffix.lower() not in IMAGE_SUFFIXES]
+    return sorted([*others, *not_walked(folder)])
 
 
 def with_more_pages(sources: Iterable[Source]) -> list[str]:
@@ -73,12 +77,17 @@ def with_more_pages(sources: Iterable[Source]) -> list[str]:
 
 
 def _expand(word: str) -> list[Source]:
-    if not glob.has_magic(word) or Path(word).exists():
-        return _named(Path(word))
-    matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207 - also takes absolute ones
-    if not matches:
+    paths = _paths(word)
+    if not paths:
         raise InputError(f"{word}: matches no file")
-    return [source for match in matches for source in _named(Path(match))]
+    return [source for path in paths for source in _named(path)]
+
+
+def _paths(word: str) -> list[Path]:
+    """The word itself, or what matches where it is a glob; [] where nothing does."""
+    if not glob.has_magic(word) or Path(word).exists():
+        return [Path(word)]
+    return [*map(Path, sorted(glob.glob(word, recursive=True)))]  # noqa: PTH207 - takes absolute ones
 
 
 def _named(path: Path) -> list[Source]:
@@ -86,7 +95,8 @@ def _named(path: Path) -> list[Source]:
         return [Source(path, _printable(path.name))]
     names = list_files(path, IMAGE_SUFFIXES)
     if not names:
-        raise InputError(f"{path}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        others = f"; not read: {listed(_not_read(path))}" if _not_read(path) else ""
+        raise InputError(f"{path}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}){others}")
     return [Source(path / name, _printable(name)) for name in names]
 
 

@@ -1,6 +1,7 @@
 """Annotated data sets: exact values from every format, a clear line for everything wrong."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import ExifTags, Image
 from shapely import MultiPoint, Polygon
 
 from dbnet.data.annotations.files import json_members, load_json
+from dbnet.data.annotations.find import Where
 from dbnet.data.annotations.formats.icdar import parse_icdar_line
 from dbnet.data.annotations.outlines import check_polygons, mended_polygons
 from dbnet.data.annotations.report import summary_table
@@ -344,6 +346,48 @@ def test_linked_folder_and_annotations_outside_the_root(tmp_path):
     (other / "jsons").mkdir()
     (other / "jsons/train.json").symlink_to(tmp_path / "secret.json")
     assert _problems(other)[0].startswith(f"{other}/jsons/train.json: leads out of {other}")
+
+
+def _linked_halves(root: Path) -> None:
+    """Of three images two lie in linked folders, and so do their annotations."""
+    for half in ("images", "gts"):
+        (root / half / "train").mkdir(parents=True)
+        for more in ("b", "c"):
+            (root / "store" / half / more).mkdir(parents=True)
+            (root / half / "train" / more).symlink_to(root / "store" / half / more)
+    for name in ("a", "b/b", "c/c"):
+        _image(root / f"images/train/{name}.png")
+        (root / f"gts/train/{name}.txt").write_text("10,10,60,10,60,30,10,30,SALE\n")
+
+
+def test_linked_sub_folders_are_told_and_read_when_asked(tmp_path):
+    _linked_halves(tmp_path)
+    records, report = scan(tmp_path, "train", format="auto")
+    assert [record.image_id for record in records] == ["a.png"] and not report.problems
+    names = "b (a linked folder), c (a linked folder); --data.follow-links reads linked folders"
+    assert report.warnings == [
+        f"{tmp_path}/{half}/train: 2 names in it are not read: {names}"
+        for half in ("images", "gts")
+    ]
+    where = Where(follow_links=True)
+    records, report = scan(tmp_path, "train", format="auto", where=where)
+    assert [record.image_id for record in records] == ["a.png", "b/b.png", "c/c.png"]
+    assert report.warnings == []
+
+
+def test_unreadable_sub_folders_are_told(tmp_path, lock):
+    for name in ("a", "sub/b"):
+        _image(tmp_path / f"images/train/{name}.png")
+        (tmp_path / f"gts/train/{name}.txt").parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"gts/train/{name}.txt").write_text("10,10,60,10,60,30,10,30,SALE\n")
+    for half in ("images", "gts"):
+        lock(tmp_path / half / "train/sub")
+    records, report = scan(tmp_path, "train", format="auto")
+    assert [record.image_id for record in records] == ["a.png"]
+    assert report.warnings == [
+        f"{tmp_path}/{half}/train: 1 names in it are not read: sub (Permission denied)"
+        for half in ("images", "gts")
+    ]
 
 
 @pytest.mark.faults("image annotated twice")

@@ -7,7 +7,7 @@ the file, and the place in it where there is one.
 import json
 import os
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from dbnet.errors import InputError
 
 LINKS_HINT = "copy the file instead of linking it, or allow links with --data.follow-links"
-
+LINKED_FOLDER = "a linked folder"  # why a folder is not walked
 
 KINDS = {"text": (".txt", ".csv"), "json": (".json",), "xml": (".xml",)}  # endings of files
 
@@ -97,7 +97,12 @@ def listed(names: Collection[str]) -> str:
 
 
 def walk(
-    folder: Path | str, *, links: bool = False, below: str = "", above: tuple[str, ...] = ()
+    folder: Path | str,
+    *,
+    links: bool = False,
+    skipped: list[str] | None = None,
+    below: str = "",
+    above: tuple[str, ...] = (),
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Posix names of the files in `folder`, any depth, in no order.
 
@@ -105,8 +110,11 @@ def walk(
 
     Args:
         links: linked folders are walked too, apart from those that lead back to one above them.
+        skipped: gets the names of folders that are not walked and of links that lead nowhere, each
+            with the reason.
         below, above: the name and the real paths of the folders so far.
     """
+    skipped = [] if skipped is None else skipped
     folders = []
     if links:
         if (real := os.path.realpath(folder)) in above:
@@ -121,16 +129,28 @@ def walk(
                     folders.append(entry)
                 elif entry.is_file():
                     yield f"{below}{entry.name}", entry
-    except OSError:
-        return
+                elif entry.is_symlink():
+                    what = LINKED_FOLDER if entry.is_dir() else "a link that leads nowhere"
+                    skipped.append(f"{below}{entry.name} ({what})")
+    except OSError as error:
+        skipped.append(f"{below.rstrip('/') or '.'} ({error.strerror})")
     for entry in folders:
-        yield from walk(entry.path, links=links, below=f"{below}{entry.name}/", above=above)
+        yield from walk(
+            entry.path, links=links, skipped=skipped, below=f"{below}{entry.name}/", above=above
+        )
 
 
 def list_files(folder: Path, suffixes: Collection[str], *, links: bool = False) -> list[str]:
     """Sorted posix names of the files that `walk` finds with one of these suffixes."""
     files = walk(folder, links=links)
     return sorted(name for name, _ in files if Path(name).suffix.lower() in suffixes)
+
+
+def not_walked(folder: Path, *, links: bool = False) -> list[str]:
+    """Sorted: folders below `folder` that `walk` leaves out, and links that lead nowhere."""
+    skipped: list[str] = []
+    deque(walk(folder, links=links, skipped=skipped), maxlen=0)
+    return sorted(skipped)
 
 
 def inside(path: Path, bounds: tuple[Path, ...]) -> bool:

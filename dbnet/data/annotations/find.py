@@ -6,7 +6,16 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from dbnet.data.annotations.files import KINDS, LINKS_HINT, Place, Source, inside, listed, walk
+from dbnet.data.annotations.files import (
+    KINDS,
+    LINKS_HINT,
+    Place,
+    Source,
+    inside,
+    listed,
+    not_walked,
+    walk,
+)
 from dbnet.data.annotations.foreign import foreign_title
 from dbnet.data.annotations.formats import FORMATS
 from dbnet.data.annotations.heads import read_head
@@ -96,7 +105,9 @@ def find_source(root: Path, split: str, format: str, where: Where = USUAL_PLACES
             places = _unsplit_places(root) | places
     candidates = list(_candidates(root, images, places, links=where.follow_links))
     if not candidates and not has_images(images, links=where.follow_links):
-        raise InputError(f"{images}: holds no images; put those of {split} there")
+        left = not_walked(images, links=where.follow_links)
+        hint = f" (not read: {listed(left)}; see --data.follow-links)" if left else ""
+        raise InputError(f"{images}: holds no images; put those of {split} there{hint}")
     chosen = _choose(root, split, format, candidates)
     name = chosen.format or (chosen.usual[0] if format == "auto" else format)
     return Source(root, images, name, root / chosen.place.path, bounds)

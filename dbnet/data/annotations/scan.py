@@ -15,7 +15,15 @@ from itertools import starmap
 from pathlib import Path
 
 from dbnet.data.annotations.checks import check_entries
-from dbnet.data.annotations.files import Findings, Source, list_files, listed, printable
+from dbnet.data.annotations.files import (
+    LINKED_FOLDER,
+    Findings,
+    Source,
+    list_files,
+    listed,
+    not_walked,
+    printable,
+)
 from dbnet.data.annotations.find import USUAL_PLACES, Where, find_source
 from dbnet.data.annotations.formats import FORMATS
 from dbnet.data.annotations.outlines import Fate
@@ -100,6 +108,7 @@ def scan(
     records = Records(folder=source.images, arrays=checked.arrays, file=None)
     if where.side and checked.annotated and not (len(records) or problems):
         problems.append(_empty_side(source, where.side, len(checked.annotated)))
+    warnings += [] if is_val_side else _unread_folders(source)
     unused = [] if is_val_side else _unused_images(source, checked.annotated)
     if unused:
         warnings.append(_unused_line(source, unused))
@@ -124,6 +133,18 @@ def scan(
         warnings=[*map(printable, warnings)],
         notes=[*map(printable, [*found.notes, *starmap(_fate_line, fates)])],
     )
+
+
+def _unread_folders(source: Source) -> list[str]:
+    """A line for the images and one for the annotations, where they hold folders not walked."""
+    lines = []
+    for folder in dict.fromkeys((source.images, source.annotations)):
+        links = not source.bounds
+        if folder.is_dir() and (names := not_walked(folder, links=links)):
+            is_linked = any(LINKED_FOLDER in name for name in names)
+            hint = "; --data.follow-links reads linked folders" if is_linked else ""
+            lines.append(f"{folder}: {len(names)} names in it are not read: {listed(names)}{hint}")
+    return lines
 
 
 def _unused_images(source: Source, annotated: Collection[str]) -> list[str]:
