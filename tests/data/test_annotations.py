@@ -299,7 +299,7 @@ def test_names_that_are_not_utf8_are_problems_and_can_be_printed(tmp_path):
 
 
 @pytest.mark.faults("../ and absolute paths")
-@pytest.mark.parametrize("name", ["../a.png", "sub/../a.png", "/etc/passwd"])
+@pytest.mark.parametrize("name", ["../a.png", "sub/../../a.png", "/etc/passwd", "../b.png"])
 def test_paths_that_leave_the_folder(tmp_path, name):
     _image(tmp_path / "images/train/a.png")
     _image(tmp_path / "images/a.png")
@@ -308,6 +308,34 @@ def test_paths_that_leave_the_folder(tmp_path, name):
     assert not records
     assert len(report.problems) == 1
     assert f"images/{name}: {name} must be a plain path below" in report.problems[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "./a b.png",
+        "sub/../a b.png",
+        "../train/a b.png",
+        "../images/train/a b.png",
+        "https://x.org/p/a b.png?token=1",
+        "C:\\data\\a b.png",
+        "/data/train/a b.png",
+    ],
+)
+@pytest.mark.parametrize("spelt", ["a b.png", "a%20b.png", "A B.PNG"])
+def test_names_that_lead_back_or_are_spelt_as_on_the_web(tmp_path, name, spelt):
+    _image(tmp_path / "images/train/a b.png")
+    _ufo(tmp_path, {name.replace("a b.png", spelt): _words(QUAD)}, draw=False)
+    records, report = scan(tmp_path, "train", format="auto")
+    assert [record.image_id for record in records] == ["a b.png"]
+    assert report.problems == []
+
+
+def test_a_percent_sign_in_a_name_is_one(tmp_path):
+    for name in ("a%20b.png", "a b.png"):
+        _image(tmp_path / "images/train" / name)
+    _ufo(tmp_path, {"x/A%20B.png": _words(QUAD)}, draw=False)
+    assert [r.image_id for r in scan(tmp_path, "train", format="auto")[0]] == ["a%20b.png"]
 
 
 @pytest.mark.faults("links out of the root")
@@ -654,6 +682,7 @@ HEXAGON = [[0, 0], [10, 1], [20, 0], [20, 9], [10, 8], [0, 9]]
         (_quad_line("####1,2,3,4"), QUAD, "1,2,3,4"),
         (_quad_line("#######", HEXAGON[:3]), HEXAGON[:3], "###"),
         (_quad_line("no,####mark"), QUAD, "no,####mark"),
+        (_quad_line("word", HEXAGON[:3]), HEXAGON[:3], "word"),
     ],
 )
 def test_icdar_lines_give_outline_and_text(line, points, text):
@@ -677,8 +706,8 @@ def test_icdar_more_points_are_noted(tmp_path):
         ("10,10,20,20,text", "begins with 4 numbers, expected x1,y1,x2,y2,x3,y3,x4,y4,text"),
         ("hello", "begins with 0 numbers"),
         ("1 2 3 4 5 6 7 8 word", "begins with 0 numbers"),
-        ("1,2,3,4,5,6,,8,word", "begins with 6 numbers"),
-        ("1,2,3,4,5,6,1_0,8,word", "begins with 6 numbers"),
+        ("1,2,3,4,5,,7,8,word", "begins with 5 numbers"),
+        ("1,2,3,4,5,1_0,7,8,word", "begins with 5 numbers"),
         ("1,2,3,4,####word", "4 numbers before ####, expected pairs, 3 at least"),
         ("1,2,3,4,5,6,7,####word", "7 numbers before ####, expected pairs, 3 at least"),
     ],

@@ -153,6 +153,14 @@ def task(*results, image="/data/upload/1/0a1b2c3d-a.png", **annotation):
     return {"id": 1, "data": {"ocr": image}, "annotations": [{"result": results, **annotation}]}
 
 
+def test_labelstudio_names_may_hold_the_signs_of_an_address(root):
+    (root / "images/train/a.png").rename(root / "images/train/a#1 %20.png")
+    write(root / "jsons/train.json", [task(box_region(), image="a#1 %20.png")])
+    assert [record.image_id for record in load_records(root, "train", format="auto")[0]] == [
+        "a#1 %20.png"
+    ]
+
+
 @pytest.mark.parametrize(
     "image",
     [

@@ -254,6 +254,20 @@ def test_icdar_sets_of_two_corners(tmp_path, line):
     assert "lines are read as left, top, right, bottom, text" in report.notes[0]
 
 
+def test_prices_make_no_set_of_polygons_of_one_of_two_corners(tmp_path):
+    lines = ("10,10,70,26,TOTAL", "10,30,70,46,12,50", "10,50,70,66,7,20")
+    record, _ = report_of(tmp_path, icdar(*lines))
+    assert record.texts == ["TOTAL", "12,50", "7,20"]
+    assert record.polygons[0].tolist() == QUAD
+
+
+def test_few_lines_of_three_points_do_not_refuse_a_set_of_quads(tmp_path):
+    record, report = report_of(tmp_path, icdar(*[f"{LINE},word"] * 9, "10,70,90,70,60,90,###"))
+    assert [len(polygon) for polygon in record.polygons] == [4] * 9 + [3]
+    assert record.ignored.tolist() == [False] * 9 + [True]
+    assert [note.split(": ")[1] for note in report.notes] == ["read as 3 points"]
+
+
 def test_scripts_of_mlt_are_no_part_of_the_text(tmp_path):
     record, _ = report_of(tmp_path, icdar(f"{LINE},Latin,SALE", f"{LINE},None,a, b"))
     assert record.texts == ["SALE", "a, b"]

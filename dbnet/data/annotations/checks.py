@@ -1,5 +1,6 @@
 """Entries as they were read to records that are fit for use, and what is wrong with the others."""
 
+import os
 from collections import Counter
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -190,16 +191,13 @@ def check_entries(
 
 def _image_of(source: Source, names: ImageNames, entry: Entry) -> _Image | InputError | str:
     """The image's name and header; what is wrong with it; or, where it is missing, a line."""
-    written = PurePosixPath(entry.name)
     try:
-        if ".." in written.parts:
-            raise InputError(
-                f"{entry.place}: {entry.name} must be a plain path below {source.images}"
-            )
-        name = str(written)
-        if written.is_absolute() or not (source.images / name).is_file():
-            name = names.find(entry.name) or ""
-        if not name and written.is_absolute():
+        path = Path(os.path.normpath(source.images / entry.name))
+        name, is_below = _below(source.images, path, entry.name)
+        if not (is_below and path.is_file()):
+            climbs = ".." in PurePosixPath(name).parts  # ../a.jpg is not a.jpg if there are both
+            name = "" if climbs and path.is_file() else names.find(entry.name) or ""
+        if not name and not is_below:
             raise InputError(
                 f"{entry.place}: {entry.name} must be a plain path below {source.images}"
             )
@@ -221,6 +219,14 @@ def _image_of(source: Source, names: ImageNames, entry: Entry) -> _Image | Input
         return error
     except ValueError as error:  # a name with a zero byte
         return InputError(f"{entry.place}: {entry.name!r}: {error}")
+
+
+def _below(folder: Path, path: Path, name: str) -> tuple[str, bool]:
+    """The name, without `.` and `..` where its path is below the folder, and whether it is."""
+    base = os.path.normpath(folder)
+    if path.is_relative_to(base) and not PurePosixPath(name).is_absolute():
+        return path.relative_to(base).as_posix(), True
+    return name, False
 
 
 def _is_meant(folder: Path, side: Side | None, image: _Image | InputError | str) -> bool:

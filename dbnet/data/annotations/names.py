@@ -13,9 +13,10 @@ from dbnet.data.image_files import IMAGE_SUFFIXES
 class ImageNames:
     """Finds the image for a name that is no file's, where only one can be meant.
 
-    Names are compared without regard to case, Unicode form (NFC, NFD) and kind of slash. One of
-    the two may have folders in front that the other lacks: `images/train/a.jpg`, a URL or an
-    absolute path of another computer mean `a.jpg`, and `a.jpg` means `sub/a.jpg`.
+    Names are compared without regard to case, Unicode form (NFC, NFD), kind of slash and blanks
+    around, and with %20 and the like read where that helps. One of the two may have folders in
+    front that the other lacks: `images/train/a.jpg`, `../train/a.jpg`, a URL or an absolute path of
+    another computer mean `a.jpg`, and `a.jpg` means `sub/a.jpg`.
 
     Args:
         folder: that holds the images; it is listed when the first name is asked for.
@@ -57,6 +58,8 @@ class ImageNames:
 
     def _closest(self, parts: tuple[str, ...]) -> list[str]:
         """Files with most of the last parts alike, where one name ends with the other."""
+        if parts and parts[-1] not in self._files:
+            parts = tuple(map(unquote, parts))
         if not parts:
             return []
         shared = {
@@ -71,5 +74,5 @@ def _parts(name: str) -> tuple[str, ...]:
     """Folders and file, comparable."""
     if "://" in name:
         name = unquote(urlsplit(name).path)
-    parts = unicodedata.normalize("NFC", name.replace("\\", "/")).casefold().split("/")
+    parts = unicodedata.normalize("NFC", name.replace("\\", "/")).strip().casefold().split("/")
     return tuple(part for part in parts if part not in ("", ".", ".."))

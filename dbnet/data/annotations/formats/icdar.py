@@ -119,7 +119,8 @@ def layout_of(lines: Collection[str]) -> Layout:
     longer = [n >= 10 and n % 2 == 0 and any(f.strip() for f in fields[n:]) for fields, n in pairs]
     scripts = [len(f) > n + 1 and f[n].strip().lower() in _SCRIPTS for f, n in pairs]
     has_scripts = sum(scripts) >= _SCRIPTS_FROM * len(counts)
-    if sum(n in (4, 5) for n in counts) > _BOXES_FROM * len(counts):
+    boxes_from = _BOXES_FROM if max(counts) >= 8 else _POLYGONS_FROM  # x0,y0,x1,y1,12,50
+    if sum(n in (4, 5) for n in counts) > boxes_from * len(counts):
         return Layout("boxes", has_scripts)
     is_open = any(n in (6, 7, 10, 11) for n in counts)  # other lines read alike as quads
     if is_open and (sum(longer) >= _POLYGONS_FROM * len(counts) or max(counts) < 8):
@@ -146,9 +147,10 @@ def parse_icdar_line(line: str, layout: Layout = QUADS) -> tuple[np.ndarray, str
        This is how the ground truth of CTW1500 and Total-Text is commonly written.
     2. In a set of boxes 4 to 7: the first 4, two opposite corners.
     3. In a set of polygons 6 or more: all pairs; an odd last number begins the text.
-    4. Else 8 to 11: the first 8. The rest of the line is the text, commas included, so
+    4. Else 6 or 7: the first 6, three points.
+    5. Else 8 to 11: the first 8. The rest of the line is the text, commas included, so
        `...,12,34` and `...,1,234,567` stay quads.
-    5. Else 12 or more: all pairs; an odd last number begins the text.
+    6. Else 12 or more: all pairs; an odd last number begins the text.
 
     The text is taken verbatim, quotation marks included, without the blanks around it and the
     script before it.
@@ -188,7 +190,7 @@ def _coordinates(numbers: int, layout: Layout) -> int:
     if layout.outlines == "polygons" and numbers >= 6:
         return numbers // 2 * 2
     if numbers < 8:
-        return 0
+        return 6 if numbers >= 6 else 0
     return 8 if numbers < 12 else numbers // 2 * 2
 
 

@@ -76,11 +76,11 @@ def _file_name(task: dict, place: str, images: Path) -> str:
             continue
         address = urlsplit(value.replace("\\", "/"))
         name = parse_qs(address.query).get("d", [unquote(address.path)])[0]
-        if PurePosixPath(name).suffix.lower() not in IMAGE_SUFFIXES:
+        if not any(PurePosixPath(n).suffix.lower() in IMAGE_SUFFIXES for n in (name, value)):
             continue
         last = PurePosixPath(name).name
         uploaded = _UPLOADED.fullmatch(last)
-        candidates = [name.lstrip("/"), last, *(uploaded.groups() if uploaded else ())]
+        candidates = [value, name.lstrip("/"), last, *(uploaded.groups() if uploaded else ())]
         return next((n for n in candidates if (images / n).is_file()), last)
     raise InputError(f"{place}/data: names no image: {shown(task['data'])}")
 
