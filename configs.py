@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
+from dbnet.runtime.run_files import RUNS
 from dbnet.section import Range, Section, require
 from dbnet.settings import (
     AugmentConfig,
@@ -68,7 +69,7 @@ class TrainConfig(Section, prefix="train"):
     """At most this many of them per validation, those with the lowest recall; 0: none."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the GPU where there is one, each rank its own."""
-    out: Path = Path("runs")
+    out: Path = RUNS
     """Folder of all runs."""
     name: str | None = None
     """Name of this run's folder; None: date and time."""

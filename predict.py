@@ -25,6 +25,7 @@ from dbnet.errors import InputError
 from dbnet.inference.weights import find_weights, origin, trained_with
 from dbnet.runtime import cli
 from dbnet.runtime.files import check_output, new_folder
+from dbnet.runtime.run_files import RUNS
 
 if TYPE_CHECKING:
     from dbnet.detector import Detector, Found
@@ -84,7 +85,7 @@ def main(cfg: PredictConfig) -> Path:
     if longer := with_more_pages(sources):
         names = ascii(listed(longer))[1:-1]
         print(f"TIFFs of several pages, only the first is read: {names}", file=sys.stderr)
-    out = cfg.out or new_folder(Path("runs"), "predict")
+    out = cfg.out or new_folder(RUNS, "predict")
     check_output(out, WRITTEN)
     if cfg.crops:
         check_output(cfg.crops, ("crops.csv", *folder_names(sources).values()))

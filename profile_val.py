@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 from configs import Config, ProfileConfig, over_trained
 from dbnet.data.places import check_early
 from dbnet.errors import InputError
-from dbnet.inference.weights import RUNS, find_weights, origin, trained_with
+from dbnet.inference.weights import find_weights, origin, trained_with
 from dbnet.reporting.baseline import read_profile
 from dbnet.runtime import cli
 from dbnet.runtime.files import check_output, new_folder
+from dbnet.runtime.run_files import RUNS
 from dbnet.runtime.torchrun import is_started_by_torchrun
 from dbnet.runtime.unused import refuse_unused
 from dbnet.section import to_dict
@@ -57,7 +57,7 @@ def parse() -> ProfileConfig:
 
 def check_out(cfg: ProfileConfig) -> None:
     """See that the results can be written."""
-    check_output(cfg.out or Path("runs"), WRITTEN if cfg.out else ())
+    check_output(cfg.out or RUNS, WRITTEN if cfg.out else ())
 
 
 if __name__ == "__main__":  # before PyTorch, which takes seconds to import
@@ -73,7 +73,7 @@ if __name__ != "__mp_main__":  # spawned processes import this file too, and nee
     from dbnet.evaluation.timed import (
         Beside,
         Measured,
-        Validation,
+        TimedValidation,
         forward_alone,
         measure,
         time_reference,
@@ -243,10 +243,10 @@ def open_validation(
     records: Sequence[Record],
     device: torch.device,
     precision: str,
-) -> Validation:
+) -> TimedValidation:
     """The validation of train.py with these settings."""
     caches = open_caches(cfg.data, cfg.targets)
-    return Validation(
+    return TimedValidation(
         model=model.to(device).to(memory_format=torch.channels_last),
         criterion=DBLoss(cfg.loss),
         loader=val_loader(records, cfg.data, cfg.targets, caches=caches),
@@ -261,8 +261,8 @@ def open_validation(
 
 
 def open_reference(
-    cfg: ProfileConfig, validation: Validation, records: Sequence[Record]
-) -> Validation:
+    cfg: ProfileConfig, validation: TimedValidation, records: Sequence[Record]
+) -> TimedValidation:
     """The same validation without caches, with plain targets, post-process and metrics."""
     from dbnet.reference.pipeline import reference_pipeline
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from configs import Config
 from dbnet.runtime import cli
+from dbnet.runtime.run_files import BEST
 from dbnet.runtime.unused import refuse_unused
-from dbnet.training.folder import BEST, StoredRun, read_run, refuse_early
+from dbnet.training.folder import StoredRun, read_run, refuse_early
 
 
 def parse() -> tuple[Config, StoredRun | None]:

@@ -116,7 +116,7 @@ def load_weights(model: nn.Module, payload: Checkpoint) -> None:
     """Copy a checkpoint's (averaged, where there) weights into `model`.
 
     Raises:
-        ValueError: the checkpoint is of another architecture; names what differs.
+        InputError: the checkpoint has another architecture; the message names what differs.
     """
     source = payload["ema"] or payload["model"]
     target = model.state_dict()

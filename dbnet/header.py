@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from dbnet.errors import InputError
+from dbnet.runtime.run_files import BEST
 
 _MEMBER = "archive/header.json"  # torch.load() asks for one folder
 _LARGEST = 10**6  # bytes
@@ -41,7 +42,7 @@ def read_header(path: Path) -> Header | None:
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint") from None
     except IsADirectoryError:
-        raise InputError(f"{path}: is a folder; give a file, such as {path / 'best.pt'}") from None
+        raise InputError(f"{path}: is a folder; give a file, such as {path / BEST}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (zipfile.BadZipFile, NotImplementedError, ValueError, TypeError) as error:

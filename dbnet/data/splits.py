@@ -18,6 +18,7 @@ from dbnet.data.storage import index
 from dbnet.errors import InputError
 from dbnet.runtime.files import new_folder
 from dbnet.runtime.floods import shortened
+from dbnet.runtime.run_files import RUNS
 from dbnet.settings import DataConfig, EvalDataConfig
 from dbnet.structures import Record
 from dbnet.synthetic import dataset as synthetic
@@ -135,7 +136,7 @@ def _tell(found: dict[str, list[str]]) -> None:
         for line in shown:
             print(line if line.startswith("... ") else f"{title}: {line}")
     if is_short:
-        path = new_folder(Path("runs"), "check") / "findings.txt"
+        path = new_folder(RUNS, "check") / "findings.txt"
         path.write_text("\n".join([*everything, ""]), encoding="utf-8")
         print(f"all {len(everything)} lines: {path}")
 

@@ -28,8 +28,8 @@ from dbnet.training.scoring import Postprocess
 from dbnet.training.scoring_pool import open_pool
 
 
-class Validation(NamedTuple):
-    """The parts of a validation."""
+class TimedValidation(NamedTuple):
+    """The parts of a validation whose stages are timed."""
 
     model: nn.Module
     criterion: nn.Module
@@ -94,7 +94,7 @@ class Beside(NamedTuple):
     timer: float  # measuring one stage
 
 
-def warm_up(validation: Validation, *, batch_size: int, batches: int) -> Batch:
+def warm_up(validation: TimedValidation, *, batch_size: int, batches: int) -> Batch:
     """Start the workers, fill the caches, run allocators and kernels; returns the first batch."""
     for _ in progress(validation.loader, desc="fill caches", unit="batch"):
         pass
@@ -104,7 +104,7 @@ def warm_up(validation: Validation, *, batch_size: int, batches: int) -> Batch:
     return resident
 
 
-def forward_alone(validation: Validation, batch: Batch) -> list[float]:
+def forward_alone(validation: TimedValidation, batch: Batch) -> list[float]:
     """Seconds of five forward passes on rank 0, nothing else running; others return none."""
     if not distributed.is_main():
         return []
@@ -112,7 +112,7 @@ def forward_alone(validation: Validation, batch: Batch) -> list[float]:
     return forward_seconds(validation.model, batch, **where, repeats=5)
 
 
-def measure(validation: Validation, caps: CapCounter) -> Measured:
+def measure(validation: TimedValidation, caps: CapCounter) -> Measured:
     """One pass as it really runs.
 
     On the CPU each stage ends before the next begins. On a GPU the stages are measured by a second
@@ -141,7 +141,7 @@ def measure(validation: Validation, caps: CapCounter) -> Measured:
     return Measured(timer.durations, epoch_time, memory, cache, metrics, caps.lines(), recording)
 
 
-def trace(validation: Validation, out: Path) -> None:
+def trace(validation: TimedValidation, out: Path) -> None:
     """Three batches under torch.profiler, written by rank 0; all ranks take part."""
     timer, batches = StageTimer(synchronize=None), islice(validation.loader, 3)
     run = partial(validation.run, "trace", timer, batches)
@@ -151,7 +151,7 @@ def trace(validation: Validation, out: Path) -> None:
         run()
 
 
-def train_step(validation: Validation, batch: Batch, steps: int) -> float:
+def train_step(validation: TimedValidation, batch: Batch, steps: int) -> float:
     """Median seconds of a training step; 0 where none is asked for."""
     if not steps:
         return 0.0
@@ -161,7 +161,7 @@ def train_step(validation: Validation, batch: Batch, steps: int) -> float:
     )
 
 
-def time_reference(reference: Validation) -> dict[str, float]:
+def time_reference(reference: TimedValidation) -> dict[str, float]:
     """Seconds by stage, and "wall" for the whole pass."""
     next(iter(reference.loader))  # its workers start
     timer = StageTimer(synchronize=None)

@@ -27,7 +27,7 @@ def find_images(words: Iterable[str]) -> list[Source]:
     it, sorted, `**` for folders of any depth. A word that is neither is a file, there or not. A
     file that is named twice is read once, under its first name.
 
-    Raises ValueError: a folder without images, a glob without a match, one name for two files.
+    Raises InputError: a folder without images, a glob without a match, one name for two files.
     """
     by_path: dict[str, Source] = {}
     for source in (source for word in words for source in _expand(word)):

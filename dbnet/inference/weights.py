@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from dbnet.errors import InputError
 from dbnet.header import read_header
+from dbnet.runtime.run_files import BEST, RUNS
 from dbnet.section import Section, from_stored
 
 S = TypeVar("S", bound=Section)
-RUNS = Path("runs")
 RELEASED = "dbnet-efficientnet_lite0.pt"
 _PACKAGE = Path(__file__).parents[1]
 # In an installed package, and in the repository, where the weights lie beside the package.
@@ -30,7 +30,7 @@ def find_weights(named: str | None) -> Path:
 
 def newest_checkpoint(folder: Path = RUNS) -> Path | None:
     """The best.pt below `folder` that was written last."""
-    found = folder.glob("*/best.pt")
+    found = folder.glob(f"*/{BEST}")
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 

@@ -68,7 +68,7 @@ def summarize(durations: list[float]) -> StageStats:
     """Statistics of durations in seconds; percentiles are linearly interpolated.
 
     Raises:
-        ValueError: there are none.
+        InputError: there are none.
     """
     if not durations:
         raise InputError("no batch was measured")
@@ -117,7 +117,7 @@ def compare_profiles(
         before, after: as profile.json holds them.
 
     Raises:
-        ValueError: the profiles have no batches or are of different settings.
+        InputError: a profile has no batches, or their settings differ.
     """
     for name, profile in (("baseline", before), ("this profile", after)):
         if not profile.get("performance/val_num_batches"):

@@ -79,7 +79,10 @@ def build(
     depend on HARD_VERSION, the installed fonts and the photos in `folders` too, and the name holds
     a fingerprint of them.
 
-    `workers` processes draw; 0 or 1 draws in this one. Raises ValueError for negative numbers.
+    `workers` processes draw; with 0 or 1, this process draws.
+
+    Raises:
+        InputError: a count, the seed or `workers` is negative.
     """
     for name, value in (("train", train), ("val", val), ("seed", seed), ("workers", workers)):
         if value < 0:

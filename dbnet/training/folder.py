@@ -1,4 +1,4 @@
-"""The folder of a run: its files' names, its settings, its lock, and how to go on with it.
+"""The folder of a run: its settings, its lock, and the command that resumes it.
 
 PyTorch is not imported: train.py reads a run's settings before that.
 """
@@ -18,14 +18,12 @@ from dbnet.errors import InputError, NonFiniteError, one_line
 from dbnet.header import read_header
 from dbnet.runtime import torchrun
 from dbnet.runtime.files import check_writable
+from dbnet.runtime.run_files import CONFIG, LAST
 from dbnet.section import from_stored, to_dict
 from dbnet.settings import ModelConfig
 
 Config = Any  # the settings of train.py, a dataclass with its sections
 
-LAST = "last.pt"  # the state of the training
-BEST = "best.pt"  # the weights with the best CLEval hmean on the validation images
-CONFIG = "config.json"  # the settings, and what was built
 _LOCK = ".lock"
 
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from dbnet.reporting.tables import write_picture, write_text
 from dbnet.runtime.distributed import is_main, main_only
 from dbnet.runtime.profiler import StageTimer
+from dbnet.runtime.run_files import METRICS
 from dbnet.training.board import tag
 from dbnet.training.engine import StepReport
 
@@ -53,7 +54,7 @@ class RunLogger:
         running: dict[str, Any] | None,
         log_every: int = 1,
     ) -> None:
-        self.path = folder / "metrics.jsonl"
+        self.path = folder / METRICS
         self.epochs = epochs
         self.first_epoch = epoch
         self.step = step

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from dbnet.errors import InputError
+from dbnet.runtime.run_files import CONFIG, LAST
 from dbnet.section import flat, to_dict
-from dbnet.training.folder import CONFIG, LAST, Config, StoredRun, is_of_this_launch, read_run
+from dbnet.training.folder import Config, StoredRun, is_of_this_launch, read_run
 
 # What may change when a run goes on: how long it is, and what does not touch its weights.
 # Not data.cache: cached threshold maps are rounded by up to 1/510 of their range, so that weights

@@ -20,13 +20,11 @@ from dbnet.reporting.tables import write_json
 from dbnet.runtime import distributed, torchrun
 from dbnet.runtime.device import memory_figures, seed_other_ranks
 from dbnet.runtime.files import check_writable, remove_leftovers
+from dbnet.runtime.run_files import BEST, CONFIG, LAST
 from dbnet.section import flat, to_dict
 from dbnet.structures import Batch
 from dbnet.training.engine import StepReport
 from dbnet.training.folder import (
-    BEST,
-    CONFIG,
-    LAST,
     Config,
     StoredRun,
     claim,

@@ -57,7 +57,7 @@ def load_records(
         Records sorted by image_id, the file's name below images/{split}/, and the report.
 
     Raises:
-        ValueError: anything in `Report.problems`: the first one, and how many more there are.
+        InputError: anything in `Report.problems`: the first one, and how many more there are.
     """
     records, report = scan(
         root,
