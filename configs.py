@@ -114,6 +114,9 @@ class EvaluateConfig(Section):
     loss: LossConfig = field(default_factory=LossConfig)
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
     metric: MetricConfig = field(default_factory=MetricConfig)
+    tile: Literal["auto", "off"] = "off"
+    """off: every image fitted to one size, as in training's validation; auto: as predict.py, which
+    cuts images whose text would be too small into windows at a larger scale."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the GPU where there is one."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -124,6 +127,13 @@ class EvaluateConfig(Section):
     """Draw this many images, those with the lowest CLEval hmean."""
     sweep: bool = False
     """Run the network once and score a grid of post-process settings on its maps, instead."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            not self.sweep or self.tile == "off",
+            "--sweep and --tile auto: the sweep scores maps of fitted images; leave one out",
+        )
 
 
 @dataclass(frozen=True)

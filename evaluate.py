@@ -2,6 +2,7 @@
 
 python evaluate.py                               # newest best.pt in runs/, or released weights
 python evaluate.py --checkpoint FILE --data.root DIR
+python evaluate.py --data.root DIR --tile auto              # long and large images in windows
 python evaluate.py --data.root DIR --split train --sweep    # find post-processing thresholds
 torchrun --nproc-per-node 8 evaluate.py ...      # on 8 GPUs
 """
@@ -71,6 +72,9 @@ if __name__ != "__mp_main__":  # spawned processes import this file too, and nee
     from dbnet.data.splits import load_records
     from dbnet.evaluation.report import predict_maps, write_results, write_sweep
     from dbnet.evaluation.sweep import grid, steps, store_maps, sweep
+    from dbnet.evaluation.tiled import evaluate_tiled
+    from dbnet.inference.tiling import closer_side
+    from dbnet.inference.torch_network import torch_network
     from dbnet.metrics import build_metrics
     from dbnet.metrics.quads import AsQuads
     from dbnet.model.dbnet import DBNet
@@ -118,10 +122,15 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     stored = to_dict(cfg) | {"checkpoint": str(checkpoint)}
     if cfg.sweep:
         return choose_thresholds(cfg, model, records, parent, stored, device=device, dtype=dtype)
-    figures, oracle, seconds, results = score(cfg, model, records, device=device, dtype=dtype)
+    scored = (score_tiled if cfg.tile == "auto" else score)(
+        cfg, model, records, device=device, dtype=dtype
+    )
+    figures, oracle, seconds, results = scored
     if not distributed.is_main():
         return figures
     print_figures(figures, oracle, seconds)
+    if cfg.tile == "off" and (line := small_text_line(results, cfg.data.image_size)):
+        print(line)
     out = cfg.out or new_folder(parent, "eval")
     write_json(
         out / "metrics.json",
@@ -178,16 +187,72 @@ def score(
     return figures, oracle, seconds, results
 
 
+def score_tiled(
+    cfg: EvaluateConfig,
+    model: DBNet,
+    records: Sequence[Record],
+    *,
+    device: torch.device,
+    dtype: torch.dtype | None,
+) -> tuple[dict[str, float], dict[str, float], dict[str, float], list[ImageResult]]:
+    """The same with --tile auto. There are no losses and no figures of the ground truth, for both
+    need target maps of one size."""
+    quads = {f"{name}_quads": AsQuads(each) for name, each in build_metrics(cfg.metric).items()}
+    timer = StageTimer(synchronize=None)
+    own_images = len(distributed.shard(records))
+    with tqdm(
+        total=own_images, desc="evaluate", unit="image", leave=False,
+        disable=not distributed.is_main(),
+    ) as bar:  # fmt: skip
+        figures, results = evaluate_tiled(
+            records,
+            torch_network(model, device=device, dtype=dtype, compiled=False),
+            build_metrics(cfg.metric) | quads,
+            postprocess=cfg.postprocess,
+            shrink_ratio=cfg.targets.shrink_ratio,
+            image_size=cfg.data.image_size,
+            batch_size=cfg.data.batch_size,
+            threads=max(1, cfg.data.num_workers),
+            timer=timer,
+            on_detected=bar.update,
+        )
+    caps = CapCounter(cfg.postprocess, cfg.metric)
+    for result in results:
+        caps(result)
+    for line in caps.lines():
+        distributed.main_only(print)(line, flush=True)
+    results = list(chain.from_iterable(distributed.all_gather(results)))
+    return figures, {}, timer.totals(), results
+
+
 def print_figures(
     figures: dict[str, float], oracle: dict[str, float], seconds: dict[str, float]
 ) -> None:
-    print(metrics_table({"model": figures, "as quads": as_quads(figures), "oracle": oracle}))
+    columns = {"model": figures, "as quads": as_quads(figures)}
+    print(metrics_table(columns | ({"oracle": oracle} if oracle else {})))
+    loss = f"loss {figures['loss/total']:.4f} over " if oracle else ""
+    windows = f"{figures['in_windows']} in windows, " if "in_windows" in figures else ""
     print(
-        f"loss {figures['loss/total']:.4f} over {figures['images']} images, "
+        f"{loss}{figures['images']} images, {windows}"
         f"{figures['empty']} of them without a detection, "
         f"{figures['capped']} detections beyond max_candidates"
     )
     print(seconds_table(seconds))
+
+
+def small_text_line(results: Sequence[ImageResult], image_size: int) -> str | None:
+    """What to say where predict.py would take a closer look at some of the images; else None."""
+    closer = 0
+    for result in results:
+        factor = image_size / max(result.size)
+        polygons = [polygon * factor for polygon in result.detections.polygons]
+        closer += closer_side(polygons, image_size, result.size) is not None
+    if not closer:
+        return None
+    return (
+        f"{closer} of {len(results)} images have small or few texts at {image_size} pixels: "
+        "predict.py looks at them at a larger scale too, which --tile auto scores"
+    )
 
 
 def choose_thresholds(

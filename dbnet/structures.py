@@ -85,4 +85,5 @@ class ImageResult(NamedTuple):
     image_id: str
     detections: Detections  # original pixels
     scores: dict[str, dict[str, float]]  # metric name -> that image's figures
+    size: tuple[int, int]  # height, width of the upright original
     seconds: float = 0.0  # its post-process

@@ -90,10 +90,7 @@ class Tiling:
         Raises:
             InputError: the image cannot be decoded, or its map is not finite.
         """
-        heights = text_heights(found.polygons)
-        if heights and heights.alike and heights.small >= _TOO_SMALL:
-            return None
-        side = _next_side(self.image_size, heights if heights and heights.alike else None, size)
+        side = closer_side(found.polygons, self.image_size, size)
         if side is None:
             return None
         decoded = decode(lambda size: 1.0)
@@ -117,6 +114,19 @@ class Tiling:
         limit = self.postprocess.max_candidates * windows
         settings = replace(self.postprocess, max_candidates=limit)
         return DBPostprocessor(settings, shrink_ratio=self.shrink_ratio)(prob_map)
+
+
+def closer_side(polygons: list[np.ndarray], side: int, size: tuple[int, int]) -> int | None:
+    """The longest side at the network that texts found at `side` ask for; None: they are fine.
+
+    Args:
+        polygons: n x float32 (P, 2), in pixels of the image fitted to `side`.
+        size: height and width of the original in pixels.
+    """
+    heights = text_heights(polygons)
+    if heights and heights.alike and heights.small >= _TOO_SMALL:
+        return None
+    return _next_side(side, heights if heights and heights.alike else None, size)
 
 
 def _next_side(side: int, heights: Heights | None, size: tuple[int, int]) -> int | None:

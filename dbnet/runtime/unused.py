@@ -91,6 +91,21 @@ RULES = {
             "changes nothing with --sweep",
         ),
         Unused(
+            (
+                "--data.cache",
+                "--data.cache-dir",
+                "--data.persistent-workers",
+                "--data.pin-memory",
+                "--data.prefetch-factor",
+                "--data.scoring-workers",
+                "--targets.thresh-max",
+                "--targets.thresh-min",
+                *(LossConfig.flag(name) for name in LossConfig.__dataclass_fields__),
+            ),
+            lambda cfg: cfg.tile == "auto",
+            "changes nothing with --tile auto, which makes no target maps",
+        ),
+        Unused(
             ("--data.drawn-train",),
             lambda cfg: cfg.split != "train",
             "is for --split train",

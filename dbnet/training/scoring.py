@@ -64,13 +64,26 @@ def score_batch(
             found.append(_detections(truth, prob_maps, index, postprocess))
             seconds.append(time.perf_counter() - started)
     with timer("metric"):
-        by_metric = {name: _measure(metric, truth, found) for name, metric in metrics.items()}
-        sums = {name: metric.state() for name, metric in metrics.items()}
+        scores = measure(truth, found, metrics)
+    timed = zip(scores.images, seconds, strict=True)
+    return scores._replace(images=[image._replace(seconds=taken) for image, taken in timed])
+
+
+def measure(truth: Truth, found: list[Detections], metrics: dict[str, Metric]) -> BatchScores:
+    """Measure N images' detections, in original pixels, the highest score first.
+
+    Args:
+        metrics: are reset; what they held before is lost.
+
+    Raises:
+        InputError, RuntimeError: as `score_batch`.
+    """
+    by_metric = {name: _measure(metric, truth, found) for name, metric in metrics.items()}
     images = [
-        ImageResult(image_id, found[i], {name: s[i] for name, s in by_metric.items()}, seconds[i])
-        for i, image_id in enumerate(truth.image_ids)
+        ImageResult(image_id, found[i], {name: s[i] for name, s in by_metric.items()}, size)
+        for i, (image_id, size) in enumerate(zip(truth.image_ids, truth.orig_sizes, strict=True))
     ]
-    return BatchScores(images, sums)
+    return BatchScores(images, {name: metric.state() for name, metric in metrics.items()})
 
 
 def _detections(

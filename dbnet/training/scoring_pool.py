@@ -288,7 +288,7 @@ def _unpack_truth(packed: tuple[Any, ...]) -> Truth:
 def _pack_scores(scores: BatchScores) -> tuple[Any, ...]:
     found = [image.detections for image in scores.images]
     names = [image.image_id for image in scores.images]
-    figures = [(image.scores, image.seconds) for image in scores.images]
+    figures = [(image.scores, image.size, image.seconds) for image in scores.images]
     polygons = _pack([each.polygons for each in found])
     return names, polygons, [each[1:] for each in found], figures, scores.sums
 

@@ -172,7 +172,7 @@ HONOURED = {
     "fast": ONNX_REFUSED,
 }
 
-# What export and release add; their other fields have the meaning above.
+# What these programs add; their other fields have the meaning above.
 COMMANDS = {
     "export": {
         "out": EXPORT,
@@ -184,6 +184,9 @@ COMMANDS = {
         "max_loss": "inference/test_precision.py::a_file_that_loses_more_than_asked_is_not_written",
     },
     "release": {"out": RELEASE, "checkpoint": RELEASE},
+    "evaluate": {
+        "tile": "evaluation/test_tiled.py::long_receipts_are_scored_at_the_scale_of_their_text"
+    },
 }
 
 
@@ -328,6 +331,15 @@ UNUSED = {
         "--draw_worst 2 --sweep",
         "--data.scoring-workers 1 --sweep",
         *(f"{flag} 2 --sweep" for flag in map(LossConfig.flag, names_of(LossConfig))),
+        "--data.cache none --tile auto",
+        "--data.cache-dir FOLDER --tile=auto",
+        "--data.no-persistent-workers --tile auto",
+        "--data.no-pin-memory --tile auto",
+        "--data.prefetch-factor 3 --tile auto",
+        "--data.scoring-workers 1 --tile auto",
+        "--targets.thresh-max 0.8 --tile auto",
+        "--targets.thresh-min 0.2 --tile auto",
+        *(f"{flag} 2 --tile auto" for flag in map(LossConfig.flag, names_of(LossConfig))),
     ],
     "profile_val": ["--data.drawn-train 2", "--tolerance 0.2", "--data.format ufo"],
 }
@@ -349,7 +361,12 @@ def test_a_flag_that_changes_nothing_is_refused(program, words, tmp_path, monkey
 
 
 def test_every_rule_has_a_command_line():
-    given = {flag for lines in UNUSED.values() for line in lines for flag in line.split()}
+    given = {
+        flag.replace(".no-", ".")
+        for lines in UNUSED.values()
+        for line in lines
+        for flag in line.split()
+    }
     assert {flag for rules in RULES.values() for rule in rules for flag in rule.flags} <= given
 
 

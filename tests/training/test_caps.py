@@ -33,7 +33,7 @@ WEIGHTS = released_weights()
 def result(name: str, found: int, capped: int, uncounted: int, texts: int) -> ImageResult:
     detections = Detections([BOX] * found, np.ones(found, np.float32), capped)
     scores = {"cleval": {"num_gt": float(texts), "num_det_capped": float(uncounted)}, "iou": {}}
-    return ImageResult(name, detections, scores)
+    return ImageResult(name, detections, scores, (100, 100))
 
 
 def test_nothing_is_said_where_no_limit_is_reached():

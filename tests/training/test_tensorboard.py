@@ -22,7 +22,7 @@ def result(name: str, recall: float, texts: int = 3) -> ImageResult:
     figures = {"recall": recall, "precision": 0.5, "hmean": 0.25}
     scores = {"cleval": figures | {"num_char_gt": texts}, "iou": figures}
     found = Detections([SQUARE + np.float32([600, 0])], np.float32([0.9]), 0)
-    return ImageResult(name, found, scores)
+    return ImageResult(name, found, scores, (100, 100))
 
 
 def events_of(folder) -> EventAccumulator:
