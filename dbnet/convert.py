@@ -13,15 +13,15 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 from tqdm import tqdm
 
-from dbnet.data.annotations.find import Where, image_folder
+from dbnet.data.annotations.find import Where
 from dbnet.data.annotations.report import Report
+from dbnet.data.annotations.roots import not_to_convert, unfit_root, usual_image_folder
 from dbnet.data.annotations.scan import load_records
 from dbnet.data.annotations.writers import WRITERS, Sized
 from dbnet.data.images import image_size
@@ -61,15 +61,16 @@ def main(
     """
     if out.exists():
         raise InputError(f"{out}: is there already; delete it or choose another --out")
-    if not source.is_dir():
-        raise InputError(f"{source}: no such folder; it should hold images and annotations")
+    if unfit := unfit_root(source):
+        raise InputError(unfit)
     if (images or annotations) and len(splits) != 1:
         raise InputError("--images and --annotations are of one split: name it with --splits")
     where = Where(images, annotations, follow_links)
+    splits = _splits(source, splits, images)
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as draft:
         draft.mkdir()
-        for split in splits or _splits(source, where):
+        for split in splits:
             records, report = load_records(
                 source, split, format=format, skip_missing=skip_missing, where=where
             )
@@ -83,19 +84,16 @@ def main(
     print(f"{out}: python train.py --data.root {out} --data.check-only")
 
 
-def _splits(source: Path, where: Where) -> list[str]:
-    """The splits that have a folder of images."""
-    found = []
-    for split in SPLITS:
-        with suppress(InputError):
-            image_folder(source, split, where)
-            found.append(split)
-    if not found:
-        raise InputError(
-            f"{source}: no images/train, images/val or images/test; for another place give "
-            "--splits NAME --images FOLDER --annotations FILE"
-        )
-    return found
+def _splits(source: Path, asked: tuple[str, ...], images: Path | None) -> tuple[str, ...]:
+    """The splits to convert: those asked for, else those that have a folder of images."""
+    if images:
+        return asked
+    there = [split for split in asked or SPLITS if usual_image_folder(source, split)]
+    if missing := [split for split in asked if split not in there]:
+        raise InputError(not_to_convert(source, missing))
+    if not there:
+        raise InputError(not_to_convert(source, SPLITS))
+    return tuple(there)
 
 
 def _copied(records: Records, folder: Path, split: str, *, link: bool) -> Iterator[Sized]:

@@ -8,13 +8,18 @@ from typing import Any
 
 import cv2
 import numpy as np
+from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+from tensorboard.summary.writer.record_writer import (  # type: ignore[import-untyped]
+    RecordWriter,
+)
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from tqdm import tqdm
 
 from dbnet.reporting.tables import write_picture, write_text
 from dbnet.runtime.distributed import is_main, main_only
+from dbnet.runtime.files import replacing
 from dbnet.runtime.profiler import StageTimer
 from dbnet.runtime.run_files import METRICS
 from dbnet.training.board import tag
@@ -26,6 +31,7 @@ _LONG = 300.0  # seconds of training that are worth a word
 
 NOTHING_YET: dict[str, Any] = {"images": 0, "seconds": 0.0, "sums": {}, "stages": {}, "scalars": {}}
 
+HPARAMS_FILE = "events.out.tfevents.0.hparams"
 # Figures that the HParams page compares runs by.
 HPARAM_METRICS = ("best/cleval_hmean", "val/cleval/hmean", "val/iou/hmean", "val/loss/total")
 
@@ -244,6 +250,9 @@ class RunLogger:
     def hyper_parameters(self, settings: dict[str, Any]) -> None:
         """A row in TensorBoard's HParams page, with the latest figures of the validation.
 
+        A resumed run replaces it. TensorBoard keeps the first row that it reads in a folder, by the
+        names of the files: the row has a file of its own, whose name is before all others.
+
         Args:
             settings: by name; what is no number is shown as text.
         """
@@ -251,8 +260,13 @@ class RunLogger:
             name: value if isinstance(value, (bool, int, float)) else str(value)
             for name, value in settings.items()
         }
-        for summary in hparams(plain, dict.fromkeys(map(tag, HPARAM_METRICS), 0.0))[:2]:
-            self.writer._get_file_writer().add_summary(summary, 0)
+        described = hparams(plain, dict.fromkeys(map(tag, HPARAM_METRICS), 0.0))[:2]
+        with replacing(self.path.with_name(HPARAMS_FILE)) as draft, draft.open("wb") as file:
+            records = RecordWriter(file)
+            for summary in described:
+                event = Event(wall_time=time.time(), step=0, summary=summary)
+                records.write(event.SerializeToString())
+            records.flush()
 
     @main_only
     def flush(self) -> None:

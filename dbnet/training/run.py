@@ -104,8 +104,7 @@ class Run:
             log_every=cfg.train.log_every,
         )
         self.is_new = step == 0
-        if self.is_new:
-            self.log.hyper_parameters(flat(to_dict(cfg)))
+        self.log.hyper_parameters(flat(to_dict(cfg)))
         self.stop = StopSignals()
         self._saved = time.monotonic()
         self._tell_start()

@@ -164,7 +164,11 @@ def test_what_a_format_cannot_hold_is_counted(tmp_path, capsys):
         ({"out": "source"}, "is there already"),
         ({"source": "nowhere"}, "no such folder"),
         ({"images": Path("images/train")}, "name it with --splits"),
-        ({"splits": ("test",)}, "images/test: no such folder"),
+        ({"splits": ("test",)}, "source: has no images/test; images lie in .*: give --splits NAME"),
+        ({"source": "sauce"}, r"sauce: no such folder; did you mean .*/source\?$"),
+        ({"source": "source/images/train"}, r"lies inside a data set: did you mean .*/source\?$"),
+        ({"source": "source/jsons/train.json"}, r"is a file; did you mean .*/source\?$"),
+        ({"source": "."}, r"\: has no images/train or .*; did you mean .*/source\?$"),
     ],
 )
 def test_wrong_arguments_are_one_line(source, tmp_path, options, message):
@@ -174,6 +178,20 @@ def test_wrong_arguments_are_one_line(source, tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         main(**values)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_source_that_is_no_data_set_says_what_it_is(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty: is an empty folder; give the folder that holds"):
+        main(tmp_path / "empty", to="ufo", out=tmp_path / "out")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/Label.txt").write_text("")
+    with pytest.raises(InputError, match=r"or images/test; .*texts holds no images$"):
+        main(tmp_path / "texts", to="ufo", out=tmp_path / "out")
+    (tmp_path / "mine/scans").mkdir(parents=True)
+    Image.new("RGB", (100, 80)).save(tmp_path / "mine/scans/a.png")
+    with pytest.raises(InputError, match=r"images lie in scans: give --splits NAME --images"):
+        main(tmp_path / "mine", to="ufo", out=tmp_path / "out")
 
 
 def test_two_images_that_would_share_a_file_are_refused(source, tmp_path):

@@ -47,12 +47,9 @@ def test_a_good_root_is_taken(tmp_path):
 def test_a_root_that_is_not_there_names_one_like_it(tmp_path):
     data_set(tmp_path / "receipts")
     assert refused(tmp_path / "receipt", tmp_path) == (
-        "receipt: no such folder; did you mean --data.root receipts?"
+        "receipt: no such folder; did you mean receipts?"
     )
-    assert (
-        refused(tmp_path / "xyz", tmp_path)
-        == "xyz: no such folder; did you mean --data.root receipts?"
-    )
+    assert refused(tmp_path / "xyz", tmp_path) == "xyz: no such folder; did you mean receipts?"
     assert refused(tmp_path / "gone/xyz", tmp_path) == (
         "gone/xyz: no such folder; gone is not there either; check the path"
     )
@@ -62,7 +59,7 @@ def test_a_file_for_a_root(tmp_path):
     data_set(tmp_path / "receipts")
     for file in ("jsons/train.json", "images/train/a.png"):
         assert refused(tmp_path / "receipts" / file, tmp_path) == (
-            f"receipts/{file}: is a file; did you mean --data.root receipts?"
+            f"receipts/{file}: is a file; did you mean receipts?"
         )
     (tmp_path / "data.zip").write_text("")
     assert "is an archive; unpack it" in refused(tmp_path / "data.zip", tmp_path)
@@ -75,7 +72,7 @@ def test_an_empty_folder(tmp_path):
 
 def test_a_folder_above_the_data_set(tmp_path):
     data_set(tmp_path / "all/mine")
-    assert refused(tmp_path / "all", tmp_path).endswith("did you mean --data.root all/mine?")
+    assert refused(tmp_path / "all", tmp_path).endswith("did you mean all/mine?")
     data_set(tmp_path / "all/theirs")
     assert refused(tmp_path / "all", tmp_path).endswith(
         "all holds several data sets, give one: all/mine, all/theirs"
@@ -85,7 +82,7 @@ def test_a_folder_above_the_data_set(tmp_path):
 @pytest.mark.parametrize("inner", ["images", "images/train", "jsons"])
 def test_a_folder_inside_the_data_set(tmp_path, inner):
     data_set(tmp_path / "mine")
-    assert refused(tmp_path / "mine" / inner, tmp_path).endswith("did you mean --data.root mine?")
+    assert refused(tmp_path / "mine" / inner, tmp_path).endswith("did you mean mine?")
 
 
 def test_a_link_to_a_folder_inside_has_no_hint(tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import train
 from dbnet.checkpoint import load_checkpoint
@@ -32,6 +33,13 @@ def position(folder) -> tuple[int, int, int]:
     return state["epoch"], state["seen"], state["step"]
 
 
+def hparams_of(folder) -> dict:
+    """The settings in the row of TensorBoard's HParams page."""
+    content = EventAccumulator(str(folder)).Reload().PluginTagToContent("hparams")
+    start = HParamsPluginData.FromString(content["_hparams_/session_start_info"])
+    return dict(start.session_start_info.hparams)
+
+
 @pytest.mark.faults("--train.max-steps within an epoch", "validated, saved; resumed bit by bit")
 def test_steps_end_a_run_within_an_epoch(pages, tmp_path, capsys):
     whole = train.main(small(pages, tmp_path / "whole", epochs=3))
@@ -50,6 +58,7 @@ def test_steps_end_a_run_within_an_epoch(pages, tmp_path, capsys):
     assert all(same(a[name], b[name]) for name in (*STATE, "epoch", "seen", "step"))
     assert lines_of(whole) == lines_of(folder)
     assert scalars_of(whole) == scalars_of(folder)
+    assert hparams_of(folder)["train.max_steps"].string_value == "None", "as it was resumed"
 
 
 @pytest.mark.faults("--train.max-steps at the end of an epoch", "as if its epochs ended there")

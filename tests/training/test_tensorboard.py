@@ -95,8 +95,12 @@ def test_curves_have_a_point_every_so_many_batches(tmp_path, every, steps):
 
 def test_settings_and_metrics_are_on_the_hparams_page(tmp_path):
     log = RunLogger(folder=tmp_path, epochs=1, epoch=0, step=0, running=None)
+    log.hyper_parameters({"optim.lr": 1.0, "model.encoder": "of the first start"})
+    log.close()
+    log = RunLogger(folder=tmp_path, epochs=1, epoch=0, step=5, running=None)
     log.hyper_parameters({"optim.lr": 1e-3, "model.encoder": "resnet18", "data.root": None})
     log.close()
+    assert len(list(tmp_path.glob("*tfevents*"))) == 3, "one of each start, one of the row"
     contents = events_of(tmp_path).PluginTagToContent("hparams")
     start, experiment = (
         HParamsPluginData.FromString(contents[f"_hparams_/{tag}"])

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
@@ -67,17 +67,10 @@ _LAYOUT = "the folder that holds images/train, images/val and the annotations"
 def without_images(root: Path, split: str) -> str:
     """A line about a root that has no images of the split in a usual place."""
     line = f"{root / 'images' / split}: no such folder; it should hold the images"
-    if above := _set_above(root):
-        return f"{line}; {root} lies inside a data set: {_did_you_mean(above)}"
     others = [s for s in _NAMES if s != split and usual_image_folder(root, s)]
-    below = [] if others else _sets_below(root)
-    if len(below) == 1:
-        return f"{line}; {_did_you_mean(below[0])}"
-    if below:
-        return f"{line}; {root} holds several data sets, give one: {listed([*map(str, below)])}"
+    if other := _other_root(root, is_set=bool(others)):
+        return f"{line}; {other}"
     folders = _image_folders(root)
-    if not folders:
-        return f"{line}; {root} holds no images"
     if split not in _NAMES:
         return f"{line}; images lie in {listed(folders)}"
     if alike := [folder for folder in folders if is_named_for(folder, split)]:
@@ -95,6 +88,36 @@ def without_images(root: Path, split: str) -> str:
     return f"{line}; images lie in {listed(folders)}: name one with --data.images.{split}"
 
 
+def not_to_convert(root: Path, splits: Iterable[str]) -> str:
+    """The same for dbnet.convert, of a root that has images of none of the splits."""
+    names = [f"images/{split}" for split in splits]
+    line = f"{root}: has no {' or '.join(names)}"
+    is_set = any(usual_image_folder(root, split) for split in _NAMES)
+    if other := _other_root(root, is_set=is_set):
+        return f"{line}; {other}"
+    return (
+        f"{line}; images lie in {listed(_image_folders(root))}: give --splits NAME --images FOLDER "
+        "--annotations FILE"
+    )
+
+
+def _other_root(root: Path, *, is_set: bool) -> str | None:
+    """What was probably meant where the root has no images of a split; None: images lie elsewhere
+    below it.
+
+    Args:
+        is_set: the root has images of another split.
+    """
+    if above := _set_above(root):
+        return f"{root} lies inside a data set: {_did_you_mean(above)}"
+    below = [] if is_set else _sets_below(root)
+    if len(below) == 1:
+        return _did_you_mean(below[0])
+    if below:
+        return f"{root} holds several data sets, give one: {listed([*map(str, below)])}"
+    return None if _image_folders(root) else f"{root} holds no images"
+
+
 def inside_a_set(root: Path) -> str:
     """The end of a message where the root lies inside a data set; "" where it does not."""
     above = _set_above(root)
@@ -109,7 +132,7 @@ def beside(path: Path) -> str:
 
 
 def _did_you_mean(root: Path) -> str:
-    return f"did you mean --data.root {root}?"
+    return f"did you mean {root}?"
 
 
 def _named_alike(root: Path) -> str:
