@@ -807,7 +807,7 @@ def test_coco_files_are_read_as_written(tmp_path, place):
     assert report.dropped == {"run-length mask": 1, "zero area": 1, "not finite": 1}
     assert report.marks_ignored == {"iscrowd": 1, "###": 1}
     path = tmp_path / place
-    assert f"{path}: annotations[4]: text dropped: run-length mask" in report.notes
+    assert f"{path}: annotations[4] of a.png: text dropped: run-length mask" in report.notes
 
 
 @pytest.mark.faults("COCO of the wrong shape")

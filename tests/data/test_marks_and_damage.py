@@ -5,12 +5,14 @@ import json
 import pytest
 from PIL import Image
 
+from dbnet.data.annotations.masks import coco_box, labelstudio_box
 from dbnet.data.annotations.scan import scan
 
 QUAD = [[10, 10], [70, 10], [70, 26], [10, 26]]
 FLAT = [value for point in QUAD for value in point]
 CROSSED = [QUAD[0], QUAD[1], QUAD[3], QUAD[2]]
 LINE = ",".join(map(str, FLAT))
+POINTS = ";".join(f"{x},{y}" for x, y in QUAD)
 BOX = {"bbox": [10, 10, 60, 16]}
 VIA_QUAD = {
     "name": "polygon", "all_points_x": [10, 70, 70, 10], "all_points_y": [10, 10, 26, 26],
@@ -57,7 +59,7 @@ def labelstudio(*others, type="polygon", **value):
 
 
 def cvat(inside="", tag="polygon", label="text", **attributes):
-    attributes = attributes or {"points": ";".join(f"{x},{y}" for x, y in QUAD)}
+    attributes = attributes or {"points": POINTS}
     said = " ".join(f'{key}="{value}"' for key, value in attributes.items())
     shape = f'<{tag} label="{label}" {said}>{inside}</{tag}>'
     content = f'<annotations><image name="a.png">{shape}</image></annotations>'
@@ -90,6 +92,9 @@ def report_of(root, annotations):
 CHOICE = {"id": "r", "type": "choices", "value": {"choices": ["Illegible"]}}
 LABELS = {"id": "r", "type": "labels", "value": {"labels": ["ignore"]}}
 
+TAXONOMY = {"id": "r", "type": "taxonomy", "value": {"taxonomy": [["print", "illegible"]]}}
+VOC_ATTRIBUTE = "<attribute><name>illegible</name><value>True</value></attribute>"
+
 MARKED = {
     "UFO illegibility": (ufo(illegibility=True), "illegible"),
     "UFO tag maintable": (ufo(tags=["maintable"]), "maintable"),
@@ -97,6 +102,9 @@ MARKED = {
     "UFO tag masked": (ufo(tags=["Auto", "masked"]), "masked"),
     "UFO tag stamp": (ufo(tags=["stamp"]), "stamp"),
     "UFO text quoted and padded": (ufo(transcription=' "###" '), "###"),
+    "UFO word_tags": (ufo(word_tags=["stamp"]), "stamp"),
+    "UFO illegible": (ufo(illegible=True), "illegible"),
+    "UFO difficult": (ufo(difficult=1), "difficult"),
     "ICDAR text": (icdar(f"{LINE},###"), "###"),
     "ICDAR text quoted": (icdar(f'{LINE}, "###"'), "###"),
     "ICDAR MLT": (icdar(f"{LINE},Latin,###"), "###"),
@@ -106,24 +114,35 @@ MARKED = {
     "COCO ignore": (coco(ignore=1), "ignore"),
     "COCO category": (coco(name="###"), "###"),
     "COCO attribute": (coco(attributes={"illegible": True, "occluded": False}), "illegible"),
+    "COCO attribute as a word": (coco(attributes={"Illegible": "true"}), "illegible"),
+    "COCO attribute legibility": (coco(attributes={"legibility": "illegible"}), "illegible"),
+    "COCO attribute legible": (coco(attributes={"legible": False}), "illegible"),
+    "COCO difficult": (coco(difficult=1), "difficult"),
     "COCO-Text legibility": (coco(legibility="illegible"), "illegible"),
     "LabelMe label": (labelme(label="###"), "###"),
     "LabelMe flag": (labelme(flags={"illegible": True, "curved": False}), "illegible"),
     "LabelMe difficult": (labelme(difficult=True), "difficult"),
+    "LabelMe attribute": (labelme(attributes={"illegible": "true"}), "illegible"),
+    "PaddleOCR illegibility": (paddle(illegibility=True), "illegible"),
     "PaddleOCR difficult": (paddle(difficult=True), "difficult"),
     "PaddleOCR text *": (paddle(transcription="*"), "difficult"),
     "PaddleOCR text ###": (paddle(transcription="###"), "###"),
     "PaddleOCR key_cls": (paddle(key_cls="ignore"), "ignore"),
     "docTR class": (doctr("ignore"), "ignore"),
     "Label Studio choice": (labelstudio(CHOICE), "illegible"),
+    "Label Studio taxonomy": (labelstudio(TAXONOMY), "illegible"),
     "Label Studio label": (labelstudio(LABELS), "ignore"),
     "CVAT attribute": (cvat('<attribute name="illegible">true</attribute>'), "illegible"),
+    "CVAT legible": (cvat('<attribute name="legible">false</attribute>'), "illegible"),
     "CVAT choice": (cvat('<attribute name="state">illegible</attribute>'), "illegible"),
     "CVAT label": (cvat(label="ignore"), "ignore"),
     "VIA check box": (via({"state": {"illegible": True, "curved": False}}), "illegible"),
+    "VIA legible": (via({"legible": "no"}), "illegible"),
     "VIA choice": (via({"state": "illegible"}), "illegible"),
     "VOC difficult": (voc(f"<difficult>1</difficult>{VOC_BOX}"), "difficult"),
     "VOC ignore": (voc(f"<ignore>1</ignore>{VOC_BOX}"), "ignore"),
+    "VOC illegible": (voc(f"<illegible>1</illegible>{VOC_BOX}"), "illegible"),
+    "VOC attribute": (voc(f"<attributes>{VOC_ATTRIBUTE}</attributes>{VOC_BOX}"), "illegible"),
     "VOC name": (voc(VOC_BOX, "###"), "###"),
 }
 
@@ -143,10 +162,14 @@ LEGIBLE = {
     "ICDAR": (icdar(f"{LINE},No ### here"), {}),
     "COCO": (coco(iscrowd=0, ignore=0, legibility="legible"), {}),
     "LabelMe": (labelme(flags={"curved": True, "illegible": False}), {"curved": 1}),
+    "COCO members": (coco(handwritten=True, legible=True, group=1), {"handwritten": 1}),
+    "COCO text that is a mark": (coco(attributes={"utf8_string": "ignore"}), {}),
     "PaddleOCR": (paddle(difficult=False), {}),
     "docTR": (doctr(), {}),
     "CVAT": (cvat('<attribute name="curved">true</attribute>'), {"curved": 1}),
+    "CVAT occluded": (cvat(points=POINTS, occluded=1), {"occluded": 1}),
     "VIA": (via({"state": {"curved": True}, "script": "latin"}), {"curved": 1}),
+    "VOC truncated": (voc(f"<truncated>1</truncated>{VOC_BOX}"), {"truncated": 1}),
     "VOC": (voc(f"<difficult>0</difficult>{VOC_BOX}"), {}),
 }
 
@@ -303,3 +326,84 @@ def test_a_list_of_classes_beside_labelme_files_is_left_aside(tmp_path):
     (tmp_path / "jsons/train/classes.json").write_text('["text"]')
     _, report = report_of(tmp_path, labelme())
     assert report.warnings[0].endswith("are left aside: classes.json")
+
+
+# A region of rows 2 to 4 and columns 3 to 6 of 8 x 10 pixels without row 3, column 4, as encoded by
+# pycocotools 2.0.11 and label-studio-converter 0.0.59.
+COCO_RLE = {"size": [8, 10], "counts": "j035NL04200f0"}
+COCO_RUNS = {"size": [8, 10], "counts": [26, 3, 5, 1, 1, 1, 5, 3, 5, 3, 27]}
+BRUSH = [
+    *[0, 0, 1, 64, 57, 27, 254, 94, 0, 3, 254, 32, 0, 63, 226, 0, 3, 254, 32, 0, 63, 240, 208, 0],
+    *[31, 243, 0, 1, 255, 16, 0, 31, 248, 104, 0, 15, 248, 128, 0, 255, 136, 0, 15, 248, 128, 0],
+    *[255, 208, 96, 0],
+]  # fmt: skip
+PAINTED = [[2.5, 1.5], [6.5, 1.5], [6.5, 4.5], [2.5, 4.5]]
+
+
+@pytest.mark.parametrize("mask", [COCO_RLE, COCO_RUNS])
+def test_a_coco_mask_without_a_box_is_decoded(tmp_path, mask):
+    place, content = coco(segmentation=mask)
+    del content["annotations"][0]["bbox"]
+    record, report = report_of(tmp_path, (place, content))
+    assert record.polygons[0].tolist() == PAINTED
+    assert (report.texts, report.repaired) == (1, {"box of a mask": 1})
+
+
+def brush(rle):
+    place, (task,) = labelstudio(type="brushlabels", format="rle", rle=rle)
+    task["annotations"][0]["result"][0] |= {"original_width": 10, "original_height": 8}
+    return place, [task]
+
+
+def test_the_region_of_a_brush_stroke_is_ignored(tmp_path):
+    Image.new("RGB", (10, 8)).save(tmp_path / "small.png")
+    place, (task,) = brush(BRUSH)
+    task["data"]["image"] = "small.png"
+    (tmp_path / "images/train").mkdir(parents=True)
+    (tmp_path / "small.png").rename(tmp_path / "images/train/small.png")
+    (tmp_path / "jsons").mkdir()
+    (tmp_path / place).write_text(json.dumps([task]), "utf-8")
+    (record,), report = scan(tmp_path, "train", format="auto")
+    assert record.polygons[0].tolist() == PAINTED
+    assert record.ignored.tolist() == [True]
+    assert report.damaged == {"brush stroke": 1}
+
+
+@pytest.mark.parametrize("rle", [BRUSH[:20], [0, 0, 0, 9, *BRUSH[4:]], [300], "abc", [None]])
+def test_a_brush_stroke_that_makes_no_sense_has_no_region(rle):
+    assert labelstudio_box(rle, 8, 10) is None
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        {"size": [8, 10], "counts": [26, 3]},
+        {"size": [8, 10], "counts": [90, -10]},
+        {"size": [8, 10], "counts": "j035"},
+        {"size": [8], "counts": [80]},
+        {"size": [10**9, 10**9], "counts": [10**18]},
+        {"counts": [80]},
+        {"size": [8, 10]},
+        {"size": [8, 10], "counts": [26, "x"]},
+    ],
+)
+def test_a_coco_mask_that_makes_no_sense_has_no_region(mask):
+    assert coco_box(mask) is None
+
+
+@pytest.mark.parametrize("points", [[], [[float("nan"), 4]] * 3])
+def test_outlines_without_coordinates_are_no_fractions(tmp_path, points):
+    _, report = report_of(tmp_path, ufo(points=points))
+    assert report.texts + report.ignored == 0
+
+
+def test_masks_of_nothing_and_key_points_are_dropped_by_name(tmp_path):
+    place, content = coco(segmentation={"size": [8, 10], "counts": [80]})
+    del content["annotations"][0]["bbox"]
+    _, report = report_of(tmp_path / "coco", (place, content))
+    assert report.dropped == {"run-length mask": 1}
+    assert report.notes[0].endswith("annotations[0] of a.png: text dropped: run-length mask")
+    key_point = labelstudio(type="keypointlabels", x=10, y=20, width=0.5)
+    _, report = report_of(tmp_path / "ls", key_point)
+    assert report.dropped == {"region keypointlabels": 1}
+    assert report.notes[0].endswith("of a.png: text dropped: region keypointlabels")

@@ -98,10 +98,9 @@ class _Tally:
         return None
 
     def _measure(self, entry: Entry) -> None:
-        outlines = [] if entry.relative else [word.points for word in entry.words]
-        self._texts += len(outlines)
-        for points in outlines:
+        for points in [] if entry.relative else [word.points for word in entry.words]:
             finite = np.abs(points[np.isfinite(points)])
+            self._texts += len(finite) > 0
             self._largest = max(self._largest, float(finite.max(initial=0)))
 
     def finish(self, source: Source, outside: Collection[str]) -> tuple[list[str], list[str]]:

@@ -19,6 +19,8 @@ from dbnet.data.annotations.files import (
     stated_size,
     typed,
 )
+from dbnet.data.annotations.marks import attribute_classes, attribute_marks, member_marks
+from dbnet.data.annotations.masks import coco_box
 from dbnet.data.annotations.shapes import has_region, sized_box
 from dbnet.errors import InputError
 
@@ -48,8 +50,9 @@ def recognises(head: Any) -> bool:
 def read(source: Source, found: Findings) -> Iterator[Entry]:
     """Each polygon of a segmentation is a text, whatever its category; the box where there is none.
 
-    The box also stands for a run-length mask and for polygons without a region. `iscrowd`,
-    `ignore`, the `legibility` of COCO-Text and `attributes` that are true are marks. The
+    The box also stands for a run-length mask and for polygons without a region. What is
+    true of an annotation or its `attributes`, such as `iscrowd`, and the `legibility` of COCO-Text
+    are marks. The
     transcription is `text`, `transcription` or `utf8_string`, in the annotation or its
     `attributes`.
     """
@@ -79,9 +82,12 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
             if key not in entries:
                 raise InputError(f"{place}/image_id: no image has the id {key!r}")
             if "bbox" not in annotation and isinstance(annotation.get("segmentation"), dict):
-                found.dropped.append((place, "run-length mask"))
-            else:
-                entries[key].words.extend(_coco_words(annotation, names, place))
+                box = coco_box(annotation["segmentation"])
+                if box is None:
+                    found.dropped.append((f"{place} of {entries[key].name}", "run-length mask"))
+                    continue
+                annotation["bbox"] = [*box[0].tolist(), *(box[2] - box[0]).tolist()]
+            entries[key].words.extend(_coco_words(annotation, names, place))
     for key in list(entries):
         yield entries.pop(key)
 
@@ -107,7 +113,8 @@ def _coco_words(annotation: dict, names: dict[Any, str], place: str) -> list[Wor
     text = next(filter(None, texts), "")
     marks = _marks(annotation, attributes, place)
     category = annotation.get("category_id")
-    labels = (names.get(category, ""),) if isinstance(category, (int, str)) else ()
+    name = names.get(category, "") if isinstance(category, (int, str)) else ""
+    labels = (name, *attribute_classes(attributes))
     polygons = optional(annotation, "segmentation", place, list, dict)
     if isinstance(polygons, dict):
         box = _box(annotation, place)
@@ -130,8 +137,9 @@ _TEXT_KEYS = ("text", "transcription", "utf8_string")
 
 
 def _marks(annotation: dict, attributes: dict, place: str) -> tuple[str, ...]:
-    marks = [key for key in ("iscrowd", "ignore") if optional(annotation, key, place, int, bool)]
-    marks += [key for key, value in attributes.items() if value is True and key not in marks]
+    for key in ("iscrowd", "ignore"):
+        optional(annotation, key, place, int, bool)
+    marks = [*member_marks(annotation), *attribute_marks(attributes)]
     legibility = optional(annotation, "legibility", place, str) or "legible"
     return tuple(marks if legibility == "legible" else [*marks, legibility])
 

@@ -16,6 +16,7 @@ from dbnet.data.annotations.files import (
     rectangle,
     shown,
 )
+from dbnet.data.annotations.marks import TEXT_NAMES, attribute_classes, attribute_marks
 from dbnet.data.annotations.shapes import ellipse, sized_box, turned
 from dbnet.data.annotations.xml_files import Element, xml_members
 from dbnet.errors import InputError
@@ -27,9 +28,6 @@ PLACES = (
     Place("{split}/annotations.xml"),
     Place("{images}/annotations.xml"),
 )
-
-_TEXT_NAMES = ("text", "transcription")
-_TRUE = ("true", "True", "1", "yes")
 
 
 def recognises(head: Any) -> bool:
@@ -44,7 +42,8 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
 
     The box of a mask and four points are outlines too; the region of an ellipse, a polyline or
     other points is ignored. The transcription is the attribute `text` or `transcription`.
-    Attributes with the value true are marks; the label and the other values are classes.
+    Attributes with the value true are marks, and so is `occluded`; the label and the other values
+    are classes.
     """
     path = source.annotations
     for image in xml_members(source.bounds, path, "annotations"):
@@ -79,18 +78,20 @@ def _word(shape: Element, place: str) -> Word:
     attributes = {
         child.attributes.get("name", ""): child.text.strip() for child in shape.all("attribute")
     }
-    text = next((attributes[name] for name in _TEXT_NAMES if attributes.get(name)), "")
-    marks = tuple(
-        name for name, value in attributes.items() if value in _TRUE and name not in _TEXT_NAMES
-    )
-    values = [value for name, value in attributes.items() if name not in _TEXT_NAMES]
+    text = next((attributes[name] for name in TEXT_NAMES if attributes.get(name)), "")
+    occluded = {"occluded": shape.attributes.get("occluded", "0")}
+    marks = (*attribute_marks(attributes), *attribute_marks(occluded))
     points = _OUTLINES[shape.tag](shape, place)
-    word = Word(place, points, text, marks, (shape.attributes.get("label", ""), *values))
+    word = Word(place, points, text, marks, _classes(shape, attributes))
     if shape.tag == "mask":
         return word._replace(repaired="box of a mask")
     if shape.tag == "points" and len(points) == 4:
         return word._replace(repaired="shape points of four points")
     return word if shape.tag in ("polygon", "box") else word._replace(damaged=f"shape {shape.tag}")
+
+
+def _classes(shape: Element, attributes: dict[str, str]) -> tuple[str, ...]:
+    return (shape.attributes.get("label", ""), *attribute_classes(attributes))
 
 
 def _polygon(shape: Element, place: str) -> np.ndarray:

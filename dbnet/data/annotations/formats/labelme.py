@@ -19,6 +19,7 @@ from dbnet.data.annotations.files import (
     stated_size,
     typed,
 )
+from dbnet.data.annotations.marks import attribute_classes, attribute_marks, member_marks
 from dbnet.data.annotations.pairs import pair
 from dbnet.data.annotations.shapes import ellipse
 from dbnet.errors import InputError
@@ -40,8 +41,8 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
 
     Of other shapes the box of a mask and any four points are outlines; the region of the rest is
     ignored. `label` is a class; the transcription is `transcription`, `text` or `description`.
-    `flags` and `difficult` that are true are marks. The image is the one with the file's own name:
-    `imagePath` is not followed.
+    What is true of a shape, its `flags` or `attributes` is a mark. The image is the one with the
+    file's own name: `imagePath` is not followed.
     """
     for name, path in pair(source, ("{}.json",), found, recognises):
         entry = None
@@ -63,14 +64,14 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
 def _labelme_word(shape: dict, place: str) -> Word:
     texts = [optional(shape, key, place, str) for key in _TEXT_KEYS]
     flags = optional(shape, "flags", place, dict) or {}
-    is_difficult = optional(shape, "difficult", place, bool, int)
-    marks = [*(["difficult"] if is_difficult else []), *(k for k, v in flags.items() if v is True)]
+    attributes = optional(shape, "attributes", place, dict) or {}
+    optional(shape, "difficult", place, bool, int)
     word = Word(
         place,
         point_pairs(shape.get("points"), f"{place}/points"),
         next(filter(None, texts), ""),
-        tuple(marks),
-        (optional(shape, "label", place, str) or "",),
+        (*member_marks(shape), *attribute_marks(flags), *attribute_marks(attributes)),
+        (optional(shape, "label", place, str) or "", *attribute_classes(attributes)),
     )
     return _outlined(word, optional(shape, "shape_type", place, str) or "polygon")
 

@@ -25,6 +25,7 @@ from dbnet.data.annotations.files import (
     shown,
     typed,
 )
+from dbnet.data.annotations.masks import labelstudio_box
 from dbnet.data.annotations.shapes import ellipse, sized_box, turned
 from dbnet.data.image_files import IMAGE_SUFFIXES
 from dbnet.errors import InputError
@@ -43,8 +44,8 @@ def recognises(head: Any) -> bool:
 def read(source: Source, found: Findings) -> Iterator[Entry]:
     """Rectangles, turned ones too, and polygons.
 
-    The region of an ellipse is ignored; brush strokes and key points are dropped. What was chosen
-    for a region are its marks. The transcription is the region's text area.
+    The region of an ellipse and the box of a brush stroke are ignored; key points are dropped. What
+    was chosen for a region are its marks. The transcription is the region's text area.
 
     Tasks that nobody has finished are left out. Where several people have annotated a task, the
     one marked as ground truth counts, else the last.
@@ -116,31 +117,40 @@ def _regions(results: list, place: str) -> Iterator[tuple[str, list[dict]]]:
 def _with_word(entry: Entry, region: tuple[str, list[dict]], found: Findings) -> Entry:
     """The entry with the region's text, and with the size of the image that it states."""
     place, parts = region
-    shapes = [part for part in parts if {"points", "width", "radiusX"} & part["value"].keys()]
+    shapes = [part for part in parts if _DRAWN & part["value"].keys()]
     kinds = {str(part.get("type")) for part in parts}
-    if not shapes or any(kind.startswith(("brush", "keypoint")) for kind in kinds):
-        if not all(kind in ("choices", "textarea", "rating") for kind in kinds):  # of the image
-            found.dropped.append((place, f"region {' '.join(sorted(kinds))}"))
-        return entry
-    part = shapes[0]
-    if optional(part, "image_rotation", place, int, float):
-        raise InputError(f"{place}/image_rotation: the image was turned; save it turned instead")
-    width, height = (
-        typed(part.get(f"original_{side}"), f"{place}/original_{side}", int, float)
-        for side in ("width", "height")
-    )
-    points = _points(part["value"], f"{place}/value", np.array([width, height]) / 100)
-    damaged = "shape ellipse" if "radiusX" in part["value"] else ""
-    word = Word(place, points, _text(parts), _choices(parts), _labels(parts), damaged=damaged)
-    entry.words.append(word)
-    return entry._replace(size=(height, width))
+    points = None
+    if shapes and not any(kind.startswith("keypoint") for kind in kinds):
+        part = shapes[0]
+        if optional(part, "image_rotation", place, int, float):
+            raise InputError(f"{place}/image_rotation: the image was turned; save it turned")
+        width, height = (
+            typed(part.get(f"original_{side}"), f"{place}/original_{side}", int, float)
+            for side in ("width", "height")
+        )
+        entry = entry._replace(size=(height, width))
+        points = _points(part["value"], f"{place}/value", width, height)
+    if points is not None:
+        damaged = next((why for key, why in _REGIONS.items() if key in part["value"]), "")
+        word = Word(place, points, _text(parts), _choices(parts), _labels(parts), damaged=damaged)
+        entry.words.append(word)
+    elif not all(kind in ("choices", "textarea", "rating") for kind in kinds):  # of the image
+        found.dropped.append((f"{place} of {entry.name}", f"region {' '.join(sorted(kinds))}"))
+    return entry
 
 
-def _points(value: dict, place: str, scale: np.ndarray) -> np.ndarray:
-    """Float64 (P, 2) in pixels; `scale` (2,) are those of one per cent.
+_DRAWN = {"points", "width", "radiusX", "rle"}
+_REGIONS = {"radiusX": "shape ellipse", "rle": "brush stroke"}
+
+
+def _points(value: dict, place: str, width: float, height: float) -> np.ndarray | None:
+    """Float64 (P, 2) in pixels of an image of width x height; None where nothing is painted.
 
     A rectangle turns clockwise, in degrees, about its upper left corner.
     """
+    if "rle" in value:
+        return labelstudio_box(value["rle"], height, width)
+    scale = np.array([width, height]) / 100
     if "points" in value:
         return point_pairs(value["points"], f"{place}/points") * scale
     if "radiusX" in value:
@@ -166,8 +176,10 @@ def _text(parts: list[dict]) -> str:
 
 def _choices(parts: list[dict]) -> tuple[str, ...]:
     """What was chosen for the region."""
-    chosen = (part["value"].get("choices") or () for part in parts)
-    return tuple(str(choice) for choices in chosen for choice in choices)
+    chosen = [choice for part in parts for choice in part["value"].get("choices") or ()]
+    paths = [path for part in parts for path in part["value"].get("taxonomy") or ()]
+    chosen += [path[-1] for path in paths if isinstance(path, list) and path]
+    return tuple(map(str, chosen))
 
 
 def _labels(parts: list[dict]) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from dbnet.data.annotations.files import (
     typed,
 )
 from dbnet.data.annotations.heads import Lines
+from dbnet.data.annotations.marks import member_marks
 from dbnet.errors import InputError
 
 TITLE = "PaddleOCR"
@@ -45,7 +46,7 @@ def recognises(head: Any) -> bool:
 def read(source: Source, found: Findings) -> Iterator[Entry]:
     """`difficult` is ignored text, and so are the transcriptions `*` and `###`.
 
-    `key_cls` is a class.
+    `key_cls` is a class; other members that are true are marks.
     """
     path = source.annotations
     for number, line in enumerate(read_text(source.bounds, path).split("\n"), 1):
@@ -88,8 +89,8 @@ def _parsed(content: str, place: str) -> Any:
 def _word(word: Any, place: str) -> Word:
     word = typed(word, place, dict)
     text = optional(word, "transcription", place, str) or ""
-    is_difficult = optional(word, "difficult", place, bool) or False
+    optional(word, "difficult", place, bool)
     points = point_pairs(word.get("points"), f"{place}/points")
     labels = (optional(word, "key_cls", place, str) or "",)
-    marks = ("difficult",) if is_difficult or text.strip() in _UNREAD else ()
+    marks = (*member_marks(word), *["difficult"] * (text.strip() in _UNREAD))
     return Word(place, points, text, marks, labels)

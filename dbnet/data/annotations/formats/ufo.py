@@ -16,6 +16,7 @@ from dbnet.data.annotations.files import (
     stated_size,
     typed,
 )
+from dbnet.data.annotations.marks import member_marks
 
 TITLE = "UFO"
 PLACES = (Place("jsons/{split}.json"),)
@@ -28,7 +29,7 @@ def recognises(head: Any) -> bool:
 def read(source: Source, found: Findings) -> Iterator[Entry]:
     """`img_w` and `img_h` are optional. An image with no words is legal.
 
-    The `tags` of a word are marks, and so is `illegibility`.
+    The `tags` and `word_tags` of a word are marks, and so are its members that are true.
     """
     path = source.annotations
     for name, image in json_members(source.bounds, path, "images", found.problems):
@@ -47,8 +48,11 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
 def _ufo_word(word: Any, place: str) -> Word:
     word = typed(word, place, dict)
     text = optional(word, "transcription", place, str) or ""
-    illegible = optional(word, "illegibility", place, bool) or False
-    tags = optional(word, "tags", place, list) or []
-    marks = [typed(tag, f"{place}/tags[{index}]", str) for index, tag in enumerate(tags)]
+    optional(word, "illegibility", place, bool)
+    tags = [
+        typed(tag, f"{place}/{key}[{index}]", str)
+        for key in ("tags", "word_tags")
+        for index, tag in enumerate(optional(word, key, place, list) or [])
+    ]
     points = point_pairs(word.get("points"), f"{place}/points")
-    return Word(place, points, text, (*marks, *(["illegible"] if illegible else [])))
+    return Word(place, points, text, (*tags, *member_marks(word)))

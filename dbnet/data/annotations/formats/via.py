@@ -17,6 +17,7 @@ from dbnet.data.annotations.files import (
     optional,
     typed,
 )
+from dbnet.data.annotations.marks import TEXT_NAMES, attribute_classes, attribute_marks
 from dbnet.data.annotations.shapes import ellipse, sized_box
 from dbnet.errors import InputError
 
@@ -27,7 +28,6 @@ PLACES = (
 )
 
 _PROJECT = "_via_img_metadata"  # a saved project has the annotations below this key
-_TEXT_NAMES = ("text", "transcription")
 
 
 def recognises(head: Any) -> bool:
@@ -78,26 +78,12 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
 def _word(region: dict, kind: str, place: str) -> Word:
     shape = region["shape_attributes"]
     attributes = optional(region, "region_attributes", place, dict) or {}
-    texts = [optional(attributes, name, f"{place}/region_attributes", str) for name in _TEXT_NAMES]
+    texts = [optional(attributes, name, f"{place}/region_attributes", str) for name in TEXT_NAMES]
     text = next(filter(None, texts), "")
-    marks = tuple(_marks(attributes))
-    labels = tuple(
-        value
-        for name, value in attributes.items()
-        if isinstance(value, str) and name not in _TEXT_NAMES
-    )
     points = _OUTLINES[kind](shape, f"{place}/shape_attributes")
     damaged = "" if kind in ("polygon", "rect") else f"shape {kind}"
+    marks, labels = attribute_marks(attributes), attribute_classes(attributes)
     return Word(place, points, text, marks, labels, damaged=damaged)
-
-
-def _marks(attributes: dict) -> Iterator[str]:
-    """Attributes that are true, and the options of check boxes that are."""
-    for name, value in attributes.items():
-        if value is True or (name not in _TEXT_NAMES and value in ("true", "1", "yes")):
-            yield name
-        elif isinstance(value, dict):
-            yield from (option for option, is_on in value.items() if is_on is True)
 
 
 def _polygon(shape: dict, place: str) -> np.ndarray:

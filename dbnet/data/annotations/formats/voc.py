@@ -16,6 +16,7 @@ from dbnet.data.annotations.files import (
     rectangle,
     shown,
 )
+from dbnet.data.annotations.marks import attribute_classes, attribute_marks, member_marks
 from dbnet.data.annotations.pairs import pair
 from dbnet.data.annotations.shapes import has_region, turned
 from dbnet.data.annotations.xml_files import Element, xml_members
@@ -30,15 +31,14 @@ PLACES = (
     Place("{images}", "xml"),
 )
 
-_MARKS = ("difficult", "ignore")
-
 
 def recognises(head: Any) -> bool:
     return isinstance(head, Element) and head.tag == "annotation"
 
 
 def read(source: Source, found: Findings) -> Iterator[Entry]:
-    """Each object is a text, whatever its name; `difficult` and `ignore` are marks.
+    """Each object is a text, whatever its name; `difficult`, `ignore` and the
+    like that are true are marks, and so are `attributes` that are, as Datumaro writes them.
 
     Its outline is `polygon` (x1, y1, x2, y2, ...), `robndbox` (roLabelImg: centre, sides, angle in
     radians) or `bndbox`, the first of these that has a region. The transcription is `text` or
@@ -73,8 +73,15 @@ def _size(element: Element, path: str) -> tuple[float, float] | None:
 
 def _word(element: Element, place: str) -> Word:
     text = element.text_of("text") or element.text_of("transcription") or ""
-    marks = tuple(tag for tag in _MARKS if element.text_of(tag) in ("1", "true", "True"))
-    labels = (element.text_of("name") or "",)
+    members = {child.tag: child.text for child in element.children}
+    attributes = {
+        each.text_of("name") or "": each.text_of("value") or ""
+        for parent in element.all("attributes")
+        for each in parent.all("attribute")
+    }
+    attributes |= {tag: members.get(tag, "") for tag in ("occluded", "truncated")}
+    marks = (*member_marks(members), *attribute_marks(attributes))
+    labels = (element.text_of("name") or "", *attribute_classes(attributes))
     shapes = [(tag, shape) for tag in _OUTLINES for shape in element.all(tag)[:1]]
     if not shapes:
         raise InputError(f"{place}: has no polygon, robndbox or bndbox")
