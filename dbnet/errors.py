@@ -87,7 +87,7 @@ def one_line(error: Exception) -> str | None:
     if isinstance(error, ImportError) and _holds(error, (*_OPENCV_LIBRARIES, "'cv2'")):
         return (
             f"OpenCV cannot be imported ({_message(error)}); install the build without a display: "
-            "pip uninstall -y opencv-python; pip install opencv-python-headless"
+            "pip uninstall -y opencv-python; pip install 'opencv-python-headless>=5'"
         )
     return None
 

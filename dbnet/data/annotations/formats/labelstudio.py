@@ -123,7 +123,8 @@ def _with_word(entry: Entry, region: tuple[str, list[dict]], found: Findings) ->
     if shapes and not any(kind.startswith("keypoint") for kind in kinds):
         part = shapes[0]
         if optional(part, "image_rotation", place, int, float):
-            raise InputError(f"{place}/image_rotation: the image was turned; save it turned")
+            at = f"{place}/image_rotation"
+            raise InputError(f"{at}: the image was turned; save it turned instead")
         width, height = (
             typed(part.get(f"original_{side}"), f"{place}/original_{side}", int, float)
             for side in ("width", "height")
