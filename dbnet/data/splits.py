@@ -2,17 +2,15 @@
 
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
 from torch.utils.data import ConcatDataset, Dataset
-from tqdm import tqdm
 
 from dbnet.data.annotations import scan as annotations
 from dbnet.data.annotations.find import USUAL_PLACES
 from dbnet.data.annotations.report import Report, summary_table, unlearnable
-from dbnet.data.images import decode_reduced
+from dbnet.data.decode_check import decode_all
 from dbnet.data.places import check_places, where_of
 from dbnet.data.storage import index
 from dbnet.errors import InputError
@@ -103,7 +101,9 @@ def check(cfg: DataConfig, splits: list[str]) -> int:
     ]
     warnings, refusals = _warnings(reports, cfg.image_size)
     paths = [record.image_path for records, _ in scanned.values() for record in records]
-    problems += [*refusals, *_decode_failures(paths, cfg.num_workers)]
+    damaged, doubtful = decode_all(paths, cfg.num_workers)
+    problems += [*refusals, *damaged]
+    warnings += doubtful
     _tell(
         {
             "warning": warnings,
@@ -160,21 +160,3 @@ def _drawn(cfg: EvalDataConfig, train: int, val: int) -> Path:
         style=cfg.drawn_style,
         folders=synthetic.Folders(cfg.drawn_textures, cfg.drawn_backgrounds),
     )
-
-
-def _decode_failures(paths: list[str], workers: int) -> list[str]:
-    """What is wrong with the images that cannot be decoded."""
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        failures = tqdm(
-            pool.map(_decode_failure, paths),
-            total=len(paths), desc="decode", unit="image", leave=False,
-        )  # fmt: skip
-        return [failure for failure in failures if failure]
-
-
-def _decode_failure(path: str) -> str | None:
-    try:
-        decode_reduced(path, lambda size: 1.0)
-    except InputError as error:
-        return str(error)
-    return None

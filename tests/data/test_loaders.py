@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from configs import Config
 from dbnet.data import loaders, splits
@@ -242,6 +243,22 @@ def test_the_check_finds_a_truncated_image(own_root, capsys):
     assert status == 1
     assert [line for line in lines if line.startswith(f"problem: {path}: ")]
     assert lines[-1] == "images decoded: 4, problems: 1"
+
+
+@pytest.mark.faults("a JPEG whose second half is zeroed", "named by the check")
+def test_the_check_names_a_jpeg_that_libjpeg_doubts(own_root, capfd):
+    path = own_root / "images" / "val" / "page_1.png"
+    Image.open(path).convert("RGB").save(path, "JPEG", quality=95)
+    whole = path.read_bytes()
+    splits_of = data_config(own_root, own_root, num_workers=2)
+    assert splits.check(splits_of, ["train", "val"]) == 0
+    assert "warning" not in capfd.readouterr().out
+    path.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) // 2 - 2) + whole[-2:])
+    assert splits.check(splits_of, ["train", "val"]) == 0
+    printed = capfd.readouterr()
+    (warning,) = [line for line in printed.out.splitlines() if line.startswith("warning")]
+    assert warning.startswith(f"warning: {path}: part of the image may be damaged (Corrupt JPEG")
+    assert "Corrupt JPEG" not in printed.err
 
 
 @pytest.mark.faults("all problems of both splits")

@@ -74,6 +74,18 @@ def test_profile_names_every_figure_and_adds_up(cfg, first):
     assert saved["cache"] == filled, "before anything is measured"
 
 
+def test_so_many_batches_warm_up(cfg, tmp_path, monkeypatch):
+    class EnoughSeenError(Exception):
+        pass
+
+    def warm_up(*_, batches, **__):
+        raise EnoughSeenError(batches)
+
+    monkeypatch.setattr(profile_val, "warm_up", warm_up)
+    with pytest.raises(EnoughSeenError, match=r"^7$"):
+        profile_val.main(replace(cfg, warmup=7, out=tmp_path / "out"))
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
