@@ -5,23 +5,25 @@
 
 import ast
 import sys
+from contextlib import nullcontext
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
+from torch import nn
 
 import evaluate
 import predict
 import profile_val
 import train
 from configs import Config, EvaluateConfig, PredictConfig, ProfileConfig
-from dbnet.data import workers
+from dbnet.data import splits, workers
 from dbnet.data.loaders import val_loader
 from dbnet.data.transforms import TrainTransform
 from dbnet.errors import InputError
-from dbnet.export import ExportConfig
+from dbnet.export import ExportConfig, evaluated
 from dbnet.inference.weights import released_weights
 from dbnet.release import ReleaseConfig
 from dbnet.reporting.tables import write_picture
@@ -34,12 +36,13 @@ from dbnet.settings import (
     LossConfig,
     ModelConfig,
     PostprocessConfig,
+    SplitPaths,
     TargetsConfig,
 )
 from dbnet.structures import Sample
 from dbnet.synthetic.dataset import draw_receipt
-from dbnet.training import network
-from tests.drawing import draw_page
+from dbnet.training import network, setup, validation
+from tests.drawing import draw_page, write_dataset
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "options.md"
@@ -55,12 +58,9 @@ PROGRAMS = {
 SECTION = "scripts/test_configs.py::a_constructor_takes_its_section_and_uses_all_of_it"
 PIXELS = "scripts/test_options.py::an_augmentation_changes_the_image"
 PAIRS = "faults/test_option_pairs.py::every_pair_of_options_trains_and_resumes"
-DRAWN = "synthetic/test_synthetic.py::layout_and_round_trip"
-HARD = "synthetic/test_hard.py::photos_of_the_user_change_the_folder_and_are_used"
 LOADER = "data/test_dataset.py::batches_are_the_same_whatever_the_number_of_workers"
 SWEEP = "evaluation/test_sweep.py::evaluate_sweeps_a_split_of_ones_choice"
 ONNX = "scripts/test_predict.py::an_onnx_file_finds_the_same_with_its_own_settings"
-ONNX_REFUSED = "scripts/test_predict.py::what_an_onnx_file_cannot_do_is_refused"
 WEIGHTS = "scripts/test_cli.py::all_programs_take_weights_by_one_rule"
 OUT = "faults/test_outputs.py::earlier_results_are_not_overwritten"
 DEVICE = "scripts/test_options.py::a_named_device_and_precision_are_taken"
@@ -73,10 +73,13 @@ RELEASE = "inference/test_release.py::the_averaged_weights_are_kept_and_predict_
 LOWER = "inference/test_precision.py::a_lower_precision_is_small_and_told"
 EXPORT = "inference/test_export.py::the_command_prints_the_difference_and_never_overwrites"
 
+REACHED = "scripts/test_options.py::settings_of_data_reach_what_draws_and_reads"
+VALIDATED = "scripts/test_options.py::settings_of_validation_reach_it"
+
 # Field -> test that shows what it does. A section's name stands for each of its fields.
 HONOURED = {
     "data.root": ROOTS,
-    "data.format": "data/test_find.py::another_format_than_the_one_asked_for_is_named",
+    "data.format": REACHED,
     "data.images.train": PLACES,
     "data.images.val": PLACES,
     "data.annotations.train": PLACES,
@@ -85,30 +88,29 @@ HONOURED = {
     "data.val_fraction": "data/test_val_fraction.py::every_image_is_on_one_side",
     "data.val_seed": "data/test_val_fraction.py::"
     "the_same_images_each_time_and_others_by_another_seed",
-    "data.ignore_marks": "data/test_marks_and_damage.py::unknown_marks_are_learned_and_counted",
+    "data.ignore_marks": REACHED,
     "data.image_size": CHANGED,
     "data.batch_size": LOADER_OPTIONS,
     "data.num_workers": LOADER,
     "data.prefetch_factor": LOADER_OPTIONS,
     "data.persistent_workers": LOADER_OPTIONS,
-    "data.scoring_workers": "training/test_scoring.py::"
-    "the_number_of_workers_follows_device_and_cores",
+    "data.scoring_workers": VALIDATED,
     "data.pin_memory": LOADER_OPTIONS,
-    "data.drawn_train": DRAWN,
-    "data.drawn_val": DRAWN,
-    "data.drawn_level": "synthetic/test_synthetic.py::lines_are_the_words_between_wide_gaps",
-    "data.drawn_style": "synthetic/test_hard.py::hard_and_plain_sets_lie_side_by_side",
-    "data.drawn_backgrounds": HARD,
-    "data.drawn_textures": HARD,
-    "data.drawn_seed": "synthetic/test_synthetic.py::the_rng_is_the_only_input",
-    "data.drawn_dir": "data/test_loaders.py::drawn_receipts_join_the_training_images_only",
+    "data.drawn_train": REACHED,
+    "data.drawn_val": REACHED,
+    "data.drawn_level": REACHED,
+    "data.drawn_style": REACHED,
+    "data.drawn_backgrounds": REACHED,
+    "data.drawn_textures": REACHED,
+    "data.drawn_seed": REACHED,
+    "data.drawn_dir": REACHED,
     "data.cache": "data/test_loaders.py::second_epoch_hits_in_all_workers",
     "data.cache_dir": "data/test_loaders.py::a_resumed_run_may_move_its_cache_but_not_switch_it",
-    "data.skip_missing": "faults/test_data.py::missing_images_are_skipped_when_asked",
+    "data.skip_missing": REACHED,
     "data.train_size": CHANGED,
     "data.drawn_mix": "data/test_loaders.py::drawn_receipts_join_the_training_images_only",
     "data.fill_cache": "data/test_loaders.py::after_filling_everything_hits",
-    "data.check_only": "data/test_loaders.py::the_check_finds_a_truncated_image",
+    "data.check_only": "scripts/test_options.py::a_check_only_checks",
     "augment": PIXELS,
     "targets.shrink_ratio": "data/test_targets.py::equals_the_reference",
     "targets.thresh_min": "data/test_cache.py::changed_parameter_misses",
@@ -132,16 +134,15 @@ HONOURED = {
     "train.clip": "training/test_engine.py::clipping_limits_the_step_and_reports_the_full_norm",
     "train.precision": PAIRS,
     "train.ema": "training/test_optim.py::average_forgets_its_beginning_and_covers_buffers",
-    "train.recompute_encoder": "model/test_model.py::recomputing_the_encoder_changes_memory_only",
+    "train.recompute_encoder": PAIRS,
     "train.deterministic": PAIRS,
     "train.compile": PAIRS,
     "train.sync_batchnorm": "model/test_model.py::synchronised_norms_without_a_gpu_are_refused",
     "train.save_minutes": "faults/test_signals.py::killed_and_resumed",
     "train.val_every": "scripts/test_train.py::four_receipts_are_learnt_by_heart",
     "train.log_every": "training/test_tensorboard.py::curves_have_a_point_every_so_many_batches",
-    "train.low_recall": "training/test_tensorboard.py::images_of_the_lowest_recall_are_kept",
-    "train.low_recall_images": "training/test_tensorboard.py::"
-    "none_are_kept_where_none_are_asked_for",
+    "train.low_recall": VALIDATED,
+    "train.low_recall_images": VALIDATED,
     "train.device": DEVICE,
     "train.out": "scripts/test_train.py::an_existing_run_is_never_written_into",
     "train.name": "scripts/test_train.py::an_existing_run_is_never_written_into",
@@ -153,7 +154,7 @@ HONOURED = {
     "out": OUT,
     "draw_worst": "scripts/test_train.py::evaluate_writes_metrics_predictions_and_pictures",
     "sweep": SWEEP,
-    "warmup": "scripts/test_profile_val.py::profile_names_every_figure_and_adds_up",
+    "warmup": "scripts/test_profile_val.py::so_many_batches_warm_up",
     "train_steps": "scripts/test_profile_val.py::profile_names_every_figure_and_adds_up",
     "compare_reference": "scripts/test_profile_val.py::the_reference_runs_beside",
     "trace": "scripts/test_profile_val.py::trace_on_request",
@@ -168,8 +169,8 @@ HONOURED = {
     "tile": DETECTOR,
     "batch_size": "scripts/test_predict.py::batches_find_what_single_images_find",
     "num_workers": DETECTOR,
-    "provider": ONNX_REFUSED,
-    "fast": ONNX_REFUSED,
+    "provider": DETECTOR,
+    "fast": DETECTOR,
 }
 
 # What these programs add; their other fields have the meaning above.
@@ -180,7 +181,7 @@ COMMANDS = {
         "precision": LOWER,
         "calibrate": LOWER,
         "evaluate": LOWER,
-        "images": LOWER,
+        "images": "scripts/test_options.py::export_measures_so_many_images",
         "max_loss": "inference/test_precision.py::a_file_that_loses_more_than_asked_is_not_written",
     },
     "release": {"out": RELEASE, "checkpoint": RELEASE},
@@ -440,6 +441,91 @@ def test_a_named_device_and_precision_are_taken():
         resolve_device("cuda:77")
     for name in ("fp32", "bf16", "fp16"):
         assert resolve_precision(name, resolve_device("cpu")) == name
+
+
+OWN = {
+    "root": Path("other"), "format": "ufo", "skip_missing": True, "ignore_marks": ("void",),
+    "follow_links": True, "val_fraction": 0.1, "cache_dir": Path("kept"),
+    "images": SplitPaths(train=Path("scans")), "annotations": SplitPaths(train=Path("a.json")),
+}  # fmt: skip
+ALL_DRAWN = {
+    "drawn_train": 3, "drawn_val": 3, "drawn_level": "lines", "drawn_style": "hard",
+    "drawn_seed": 5, "drawn_dir": Path("receipts"),
+}  # fmt: skip
+HARD_ONES = {"drawn_backgrounds": Path("tables"), "drawn_textures": Path("creased")}
+
+
+class EnoughSeenError(Exception):
+    """Raised where a test has seen what it looks for."""
+
+
+@pytest.mark.parametrize(
+    ("base", "name", "value"),
+    [
+        *(({"root": Path("mine")}, *item) for item in OWN.items()),
+        *(({}, *item) for item in ALL_DRAWN.items()),
+        *(({"drawn_style": "hard"}, *item) for item in HARD_ONES.items()),
+    ],
+)
+def test_settings_of_data_reach_what_draws_and_reads(monkeypatch, base, name, value):
+    calls: list[Any] = []
+
+    def draw(*args, **given):
+        calls.append((args, given))
+        return Path("drawn")
+
+    def read(*args, **given):
+        calls.append((args, given))
+        raise EnoughSeenError
+
+    monkeypatch.setattr(splits.synthetic, "build", draw)
+    monkeypatch.setattr(splits.index, "load_records", read)
+    seen = []
+    for changes in ({}, {name: value}):
+        calls.clear()
+        with pytest.raises(EnoughSeenError):
+            splits.load_records(EvalDataConfig(**{**base, **changes}), ["train", "val"])
+        seen.append(list(calls))
+    assert seen[0] != seen[1]
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("train", "low_recall", 0.123),
+        ("train", "low_recall_images", 5),
+        ("data", "scoring_workers", 3),
+    ],
+)
+def test_settings_of_validation_reach_it(monkeypatch, section, name, value):
+    opened: list[int | None] = []
+
+    def open_pool(workers, *_):
+        opened.append(workers)
+        return nullcontext()
+
+    monkeypatch.setattr(validation, "open_pool", open_pool)
+    cfg = Config()
+    cfg = replace(cfg, **{section: replace(getattr(cfg, section), **{name: value})})
+    made = validation.Validation(
+        nn.Identity(), nn.Identity(), [], {"val": []}, cfg, resolve_device("cpu"), None
+    )
+    with made:
+        found = [made.low_recall.threshold, made.low_recall.most, *opened]
+    assert value in found
+
+
+def test_a_check_only_checks(monkeypatch):
+    monkeypatch.setattr(setup.splits, "check", lambda *_: 7)
+    with pytest.raises(SystemExit) as stop:
+        setup.load_records(Config(data=DataConfig(check_only=True)))
+    assert stop.value.code == 7
+
+
+def test_export_measures_so_many_images(tmp_path):
+    data = write_dataset(tmp_path, train=1, val=3)
+    for asked, count in ((None, 3), (2, 2)):
+        assert len(evaluated(ExportConfig(evaluate=data, images=asked))) == count
 
 
 @pytest.mark.parametrize("asked", [True, False])
