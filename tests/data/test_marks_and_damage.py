@@ -340,6 +340,16 @@ BRUSH = [
 PAINTED = [[2.5, 1.5], [6.5, 1.5], [6.5, 4.5], [2.5, 4.5]]
 
 
+@pytest.mark.parametrize("annotations", [labelme(), voc(VOC_BOX), icdar(f"{LINE},x")])
+def test_results_beside_annotations_of_any_format_are_left_aside(tmp_path, annotations):
+    folder = tmp_path / annotations[0]
+    folder.parent.mkdir(parents=True)
+    folder.with_name("res_a.txt").write_text(f"{LINE},0.9\n")
+    record, report = report_of(tmp_path, annotations)
+    assert record.polygons[0].tolist() == QUAD
+    assert report.texts == 1
+
+
 @pytest.mark.parametrize("mask", [COCO_RLE, COCO_RUNS])
 def test_a_coco_mask_without_a_box_is_decoded(tmp_path, mask):
     place, content = coco(segmentation=mask)

@@ -19,6 +19,7 @@ from dbnet.data.annotations.files import (
 from dbnet.data.annotations.foreign import foreign_title
 from dbnet.data.annotations.formats import FORMATS
 from dbnet.data.annotations.heads import read_head
+from dbnet.data.annotations.pairs import is_result
 from dbnet.data.annotations.roots import (
     beside,
     has_images,
@@ -60,6 +61,7 @@ class _Candidate(NamedTuple):
     place: Place  # its path is below the root, or absolute
     usual: tuple[str, ...]  # formats that usually lie there
     seen: "_Seen | None"  # what its content shows
+    are_results: bool = False  # a folder of nothing but results of a detector, by their names
 
     @property
     def format(self) -> str | None:
@@ -208,7 +210,7 @@ def _candidates(
         own = [name for name in own if path / name not in files]
         seen = _seen(path / name for name in own)
         if seen or (own and _named_like(own, images, links=links)):
-            yield _Candidate(place, usual, seen)
+            yield _Candidate(place, usual, seen, are_results=all(map(is_result, own)))
 
 
 def _named_like(names: list[str], images: Path, *, links: bool) -> bool:
@@ -238,6 +240,7 @@ def _choose(root: Path, split: str, format: str, candidates: list[_Candidate]) -
     if sure:
         unclear = [c for c in unclear if not c.place.kind]
     meant = [c for c in candidates if c in sure or c in unclear]
+    meant = [c for c in meant if not c.are_results] or meant
     if len(meant) == 1:
         return meant[0]
     if meant:

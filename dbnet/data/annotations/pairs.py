@@ -59,6 +59,11 @@ def pair(
     return pairs
 
 
+def is_result(name: str) -> bool:
+    """Whether a file has the name of a detector's result."""
+    return PurePosixPath(name).name.lower().startswith(_RESULTS)
+
+
 def _comparable(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
@@ -69,10 +74,7 @@ def _tell_orphans(
     """Files without an image: annotations, or something else that lies beside them."""
     folder = source.annotations
     annotations = [
-        name
-        for name in orphans
-        if not PurePosixPath(name).name.lower().startswith(_RESULTS)
-        and recognises(read_head(folder / name))
+        name for name in orphans if not is_result(name) and recognises(read_head(folder / name))
     ]
     if annotations:
         found.problems.append(
