@@ -70,6 +70,23 @@ def test_an_empty_folder(tmp_path):
     assert refused(tmp_path / "new", tmp_path).startswith("new: is an empty folder; give")
 
 
+def test_a_folder_two_levels_above_the_data_set(tmp_path):
+    data_set(tmp_path / "all/of/mine")
+    assert refused(tmp_path / "all", tmp_path) == (
+        "all/images/train: no such folder; it should hold the images; "
+        "did you mean --data.root all/of/mine?"
+    )
+
+
+@pytest.mark.parametrize("name", ["Train.JSON", "train.JSON"])
+def test_annotations_with_an_ending_in_upper_case_are_named(tmp_path, name):
+    images(tmp_path / "images/train")
+    texts(tmp_path / "jsons" / name)
+    assert refused(tmp_path, tmp_path, "train").endswith(
+        f"found instead: jsons/{name} (UFO); name it with --data.annotations.train jsons/{name}"
+    )
+
+
 def test_a_folder_above_the_data_set(tmp_path):
     data_set(tmp_path / "all/mine")
     assert refused(tmp_path / "all", tmp_path).endswith("did you mean all/mine?")

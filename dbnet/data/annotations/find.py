@@ -290,7 +290,8 @@ def _looked_for(split: str, format: str) -> str:
 def _found_instead(root: Path, split: str) -> str:
     """Annotations in unusual places, for a message; "" where there are none."""
     suffixes = {suffix for kind in KINDS.values() for suffix in kind}
-    names = [name for name, _ in islice(walk(root), _LISTED) if Path(name).suffix in suffixes]
+    names = [name for name, _ in islice(walk(root), _LISTED)]
+    names = [name for name in names if Path(name).suffix.lower() in suffixes]
     names.sort(key=lambda name: (name.count("/"), name))
     others = [other for other in ("train", "val", "test") if other != split]
     own = [name for name in names if not any(is_named_for(name, other) for other in others)]

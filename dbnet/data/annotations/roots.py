@@ -170,7 +170,12 @@ _ANNOTATIONS = ("jsons", "annotations", "Annotations", "gts", "labels", "xmls")
 
 
 def _sets_below(root: Path) -> list[Path]:
-    return [folder for folder in _sub_folders(root) if _is_set(folder)]
+    """Data sets in the folders of `root`; where there are none, those one level below."""
+    folders = _sub_folders(root)
+    found = [folder for folder in folders if _is_set(folder)]
+    return found or [
+        below for folder in folders for below in _sub_folders(folder) if _is_set(below)
+    ]
 
 
 def _is_set(folder: Path) -> bool:
