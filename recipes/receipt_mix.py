@@ -14,6 +14,7 @@ what they read becomes an ignored text instead of background.
 
 import argparse
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -84,19 +85,28 @@ def ignore_unlabelled(folder: Path, images: dict) -> None:
     import cv2
     import numpy as np
     from rapidocr_onnxruntime import RapidOCR
+    from tqdm import tqdm
 
-    teacher = RapidOCR()
+    from dbnet.inference.crops import crop_quads
+
+    threads = len(os.sched_getaffinity(0))  # else one for each core of the machine
+    teacher = RapidOCR(intra_op_num_threads=threads)
     added = 0
-    for name, entry in images.items():
+    for name, entry in tqdm(images.items(), "looking for unlabelled text", unit="image"):
         image = cv2.imread(str(folder / name))
         labelled = np.zeros(image.shape[:2], np.uint8)
         for word in entry["words"].values():
             cv2.fillPoly(labelled, [np.round(word["points"]).astype(np.int32)], 1)
-        for box, text, _ in teacher(image, use_cls=False)[0] or []:
+        outside = []
+        for box in teacher(image, use_cls=False, use_rec=False)[0] or []:
             inside = np.zeros_like(labelled)
             cv2.fillPoly(inside, [np.round(box).astype(np.int32)], 1)
-            is_covered = (labelled & inside).sum() >= 0.2 * inside.sum()
-            if is_covered or sum(map(str.isalnum, text)) < 2:
+            if (labelled & inside).sum() < 0.2 * inside.sum():
+                outside.append(box)
+        crops = crop_quads(image, np.float32(outside).reshape(-1, 4, 2))
+        for box, crop in zip(outside, crops, strict=True):
+            [(text, score)] = teacher(crop, use_det=False, use_cls=False)[0]
+            if score < 0.5 or sum(map(str.isalnum, text)) < 2:
                 continue
             word = {"points": np.float32(box).tolist(), "transcription": text, "illegibility": True}
             entry["words"][f"unlabelled{added}"] = word
