@@ -102,14 +102,15 @@ def show_through(
 ) -> np.ndarray:
     """Print of the back: the image's own print, mirrored, shifted, blurred and faint.
 
-    What shines through is no text: polygons stay those of the front.
+    What shines through is no text: polygons stay those of the front. It is paler than print that
+    `fade` has paled.
     """
     ink = cv2.flip(_paper(image, inside)[1], 1)
     rows, columns = ink.shape
     shift = rng.integers(0, rows), rng.integers(-columns // 5, columns // 5 + 1)
     ink = np.roll(ink, shift, axis=(0, 1))
     ink = cv2.GaussianBlur(ink, (0, 0), float(np.clip(rng.uniform(0.05, 0.13) * height, 0.5, 4)))
-    return _times(image, 255 - (ink * rng.uniform(0.1, 0.3)).astype(np.uint8))
+    return _times(image, 255 - (ink * rng.uniform(0.06, 0.18)).astype(np.uint8))
 
 
 def fade(

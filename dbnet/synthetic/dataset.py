@@ -32,7 +32,7 @@ from dbnet.synthetic.text import write_receipt
 VERSION = 1
 """Part of the folder's name: count it up with every change to what is drawn."""
 
-HARD_VERSION = 2
+HARD_VERSION = 3
 """The same for the hard style."""
 
 Style = Literal["plain", "hard"]

@@ -34,14 +34,18 @@ def print_and_use(
 
 
 def _show_through(rng: np.random.Generator, used: np.ndarray, sheet: Sheet) -> np.ndarray:
-    """The sheet's print, mirrored, shifted and turned a little, as if it stood on the back."""
+    """The sheet's print, mirrored, shifted and turned a little, as if it stood on the back.
+
+    It is paler than the palest print of the front (`_faint`): at few pixels a letter, contrast is
+    what tells the two apart.
+    """
     height, width = sheet.ink.shape
     ink = np.roll(cv2.flip(sheet.ink, 1), int(rng.integers(height)), axis=0)
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.normal(0, 1.2), 1.0)
     turn[:, 2] += rng.normal(0, 0.02, 2) * width
     ink = cv2.warpAffine(ink, turn, (width, height))
     ink = cv2.GaussianBlur(ink, (0, 0), rng.uniform(0.04, 0.1) * sheet.size + 0.3)
-    return times(used, 255 - (ink * rng.uniform(0.15, 0.45)).astype(np.uint8), 255)
+    return times(used, 255 - (ink * rng.uniform(0.08, 0.24)).astype(np.uint8), 255)
 
 
 def _faint(rng: np.random.Generator, sheet: Sheet) -> np.ndarray:
