@@ -116,7 +116,7 @@ class EvaluateConfig(Section):
     metric: MetricConfig = field(default_factory=MetricConfig)
     tile: Literal["auto", "off"] = "off"
     """off: every image fitted to one size, as in training's validation; auto: as predict.py, which
-    cuts images whose text would be too small into windows at a larger scale."""
+    reads images at the scale of their text."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the GPU where there is one."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -211,7 +211,7 @@ class PredictConfig(Section):
     """How far texts were shrunk for training; detections are grown back accordingly."""
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
     tile: Literal["auto", "off"] = "auto"
-    """auto: images whose text would be too small are cut into windows at a larger scale."""
+    """auto: the scale follows the text; images whose text is small are cut into windows."""
     batch_size: Count = 8
     """Images of one shape that go through the network together."""
     num_workers: Count = 4

@@ -73,7 +73,7 @@ if __name__ != "__mp_main__":  # spawned processes import this file too, and nee
     from dbnet.evaluation.report import predict_maps, write_results, write_sweep
     from dbnet.evaluation.sweep import grid, steps, store_maps, sweep
     from dbnet.evaluation.tiled import evaluate_tiled
-    from dbnet.inference.tiling import closer_side
+    from dbnet.inference.tiling import needed_side
     from dbnet.inference.torch_network import torch_network
     from dbnet.metrics import build_metrics
     from dbnet.metrics.quads import AsQuads
@@ -129,7 +129,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     if not distributed.is_main():
         return figures
     print_figures(figures, oracle, seconds)
-    if cfg.tile == "off" and (line := small_text_line(results, cfg.data.image_size)):
+    if cfg.tile == "off" and (line := other_scales_line(results, cfg.data.image_size)):
         print(line)
     out = cfg.out or new_folder(parent, "eval")
     write_json(
@@ -231,27 +231,29 @@ def print_figures(
     columns = {"model": figures, "as quads": as_quads(figures)}
     print(metrics_table(columns | ({"oracle": oracle} if oracle else {})))
     loss = f"loss {figures['loss/total']:.4f} over " if oracle else ""
-    windows = f"{figures['in_windows']} in windows, " if "in_windows" in figures else ""
+    scales = ""
+    if "in_windows" in figures:
+        scales = f"{figures['in_windows']} in windows, {figures['reduced']} at a smaller scale, "
     print(
-        f"{loss}{figures['images']} images, {windows}"
+        f"{loss}{figures['images']} images, {scales}"
         f"{figures['empty']} of them without a detection, "
         f"{figures['capped']} detections beyond max_candidates"
     )
     print(seconds_table(seconds))
 
 
-def small_text_line(results: Sequence[ImageResult], image_size: int) -> str | None:
-    """What to say where predict.py would take a closer look at some of the images; else None."""
-    closer = 0
+def other_scales_line(results: Sequence[ImageResult], image_size: int) -> str | None:
+    """What to say where predict.py would read some of the images at another scale; else None."""
+    others = 0
     for result in results:
         factor = image_size / max(result.size)
         polygons = [polygon * factor for polygon in result.detections.polygons]
-        closer += closer_side(polygons, image_size, result.size) is not None
-    if not closer:
+        others += needed_side(polygons, image_size, result.size) is not None
+    if not others:
         return None
     return (
-        f"{closer} of {len(results)} images have small or few texts at {image_size} pixels: "
-        "predict.py looks at them at a larger scale too, which --tile auto scores"
+        f"{others} of {len(results)} images have small, large or few texts at {image_size} pixels: "
+        "predict.py looks at them at another scale too, which --tile auto scores"
     )
 
 

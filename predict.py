@@ -236,12 +236,13 @@ def write(cfg: PredictConfig, out: Path, found: dict[str, "Found"], crops: list[
 
 
 def print_notes(cfg: PredictConfig, detector: "Detector", found: dict[str, "Found"]) -> None:
-    """Print what no file shows: images cut into windows, detections left out by a limit."""
+    """Print what no file shows: images at another scale, detections left out by a limit."""
     from dbnet.reporting.caps import MAX_CANDIDATES, cap_line
 
-    tiled = sum(each.side > detector.max_side for each in found.values())
-    if tiled:
+    if tiled := sum(each.side > detector.max_side for each in found.values()):
         print(f"{tiled} images in windows at a larger scale, for their text is small (--tile)")
+    if reduced := sum(each.side < detector.max_side for each in found.values()):
+        print(f"{reduced} images at a smaller scale, for their text is large (--tile)")
     if capped := {name: each.capped for name, each in found.items() if each.capped}:
         needed = max(len(found[name].polygons) + count for name, count in capped.items())
         print(cap_line(MAX_CANDIDATES, cfg.postprocess.max_candidates, capped, needed))

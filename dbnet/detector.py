@@ -56,7 +56,7 @@ class Found:
     """Height and width of the upright original."""
     side: int
     """Longest side of the image at the network in pixels; more than `Detector.max_side` where the
-    image was cut into windows."""
+    text was too small for it and the image was cut into windows, less where it was too large."""
     capped: int
     """Texts left out by `max_candidates`."""
     decode: Decode = field(repr=False)
@@ -102,8 +102,9 @@ class Detector:
             openvino, coreml or cpu; auto: the first that is installed (see `OnnxNetwork`).
         max_side: longest side at the network in pixels, a multiple of 32; None: as the weights were
             trained. More finds smaller text.
-        tile: "auto": images whose text would be too small are cut into windows at the scale that
-            the text needs; "off": every image is fitted to `max_side`.
+        tile: "auto": images whose text would be too small or too large go through the network again
+            at the scale that the text needs, in windows where that is larger than `max_side`;
+            "off": every image is fitted to `max_side`.
         bin_thresh, box_thresh, max_candidates, use_polygon: the settings of that name in
             `PostprocessConfig`; None: as the weights were trained. `use_polygon` false gives
             rotated rectangles.

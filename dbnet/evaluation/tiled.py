@@ -1,4 +1,4 @@
-"""Validation with the images read as predict.py reads them: small text in windows, at its scale."""
+"""Validation with the images read as predict.py reads them: at the scale of their text."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -86,6 +86,7 @@ def evaluate_tiled(
         "empty": sum(not result.detections.polygons for result in results),
         "capped": sum(result.detections.capped for result in results),
         "in_windows": sum(each.side > image_size for each in found.values()),
+        "reduced": sum(each.side < image_size for each in found.values()),
     }
     counts = distributed.all_reduce_sum_by_name(own_counts)
     if counts["images"] == 0:

@@ -107,8 +107,8 @@ def detect(
                 if isinstance(located, InputError):
                     raise located
                 size = sample.orig_size
-                if tiling and (closer := tiling.detect(*item, found, size)):
-                    located = locate(item, closer.detections, size, closer.side)
+                if tiling and (rescaled := tiling.detect(*item, found, size)):
+                    located = locate(item, rescaled.detections, size, rescaled.side)
                 yield index, located
             except InputError as error:
                 on_failure(index, error)

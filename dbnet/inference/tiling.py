@@ -1,4 +1,4 @@
-"""Images whose text is too small at the network's usual size: at a larger scale, in windows."""
+"""Images whose text is too small or too large at the network's usual size: at another scale."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +28,9 @@ _NARROW = 256  # a shorter side of fewer pixels at the network holds no line tha
 _UNMEASURED_STEP, _LARGEST_STEP = 2.0, 2.5  # between scales
 _MORE = 1.25  # times the texts: blobs have come apart, or texts have come to light
 _WORTH_IT = 1.15  # times a scale: less is no reason to run the network again
+_TOO_LARGE, _LARGE = 26.0, 18.0  # a median that is reason to look from afar, and what that aims at
+_LEAST_SIDE = 160  # longest side of the smallest scale
+_FAR_FROM_FITTED = 4.0  # a longer image's few texts may be blobs of many that have melted together
 
 
 class Heights(NamedTuple):
@@ -38,22 +41,24 @@ class Heights(NamedTuple):
     alike: bool  # false: spread so widely that they may be no texts
 
 
-class Closer(NamedTuple):
-    """The texts of one image, found at a larger scale."""
+class Rescaled(NamedTuple):
+    """The texts of one image, found at another scale."""
 
     detections: Detections  # in original pixels
     side: int  # longest side of the image at the network, pixels
 
 
 class Tiling:
-    """`--tile auto`: decides whether an image needs a larger scale, and detects at it.
+    """`--tile auto`: decides whether an image needs another scale, and detects at it.
 
     The first look is the detection that was made anyway, with the whole image fitted into the
-    network's size. Where its texts are too small, or cannot be measured, the scale is raised to
-    what their heights ask for, at most to the image's own pixels, and the image goes through the
-    network in overlapping windows. That is repeated while the new heights ask for more, or more
-    texts come to light. Time grows with the area that holds text: windows in which the look before
-    saw none are left out, unless that look was too coarse to see any.
+    network's size. Where its texts are too large, the image goes through the network once more at
+    the smaller scale that their heights ask for. Where they are too small, or cannot be measured,
+    the scale is raised to what their heights ask for, at most to the image's own pixels, and the
+    image goes through the network in overlapping windows. Both are repeated while the new heights
+    ask for more; raising, also while more texts come to light. Time grows with the area that holds
+    text: windows in which the look before saw none are left out, unless that look was too coarse
+    to see any.
 
     Args:
         network: the detector's network.
@@ -78,7 +83,7 @@ class Tiling:
 
     def detect(
         self, name: str, decode: Decode, found: Detections, size: tuple[int, int]
-    ) -> Closer | None:
+    ) -> Rescaled | None:
         """Texts at the scale they need; None where `found` is as good as it gets.
 
         Args:
@@ -90,24 +95,53 @@ class Tiling:
         Raises:
             InputError: the image cannot be decoded, or its map is not finite.
         """
-        side = closer_side(found.polygons, self.image_size, size)
+        side = needed_side(found.polygons, self.image_size, size)
         if side is None:
             return None
+        if side < self.image_size:
+            return self._from_afar(name, decode, side)
+        return self._closer(name, decode, side, found)
+
+    def _from_afar(self, name: str, decode: Decode, side: int) -> Rescaled | None:
+        """At `side` and smaller ones, while texts are too large; None where none is found."""
+        decoded = decode(lambda size: side / max(size))
+        best = None
+        following: int | None = side
+        while following:
+            side = following
+            prob_map, matrix = self._look(name, decoded, side)
+            found = self._polygons(prob_map)
+            if found.polygons:
+                best = Rescaled(to_original(found, matrix, decoded.size), side)
+            following = _smaller_side(side, found.polygons)
+        return best
+
+    def _closer(self, name: str, decode: Decode, side: int, found: Detections) -> Rescaled | None:
+        """At `side` and larger ones, while texts are too small; None where that shows no more."""
         decoded = decode(lambda size: 1.0)
         best, seen = None, None
-        while side:
-            canvas, matrix = scaled(decoded, side)
-            prob_map = windowed_map(canvas, self.network, window=self.image_size, seen=seen)
-            del canvas
-            check_finite(prob_map, name)
+        following: int | None = side
+        while following:
+            side = following
+            prob_map, matrix = self._look(name, decoded, side, seen)
             before, found = found, self._polygons(prob_map)
             heights = text_heights(found.polygons)
             if heights is None and len(found.polygons) <= _MORE * len(before.polygons):
                 break
-            best = Closer(to_original(found, matrix, decoded.size), side)
+            best = Rescaled(to_original(found, matrix, decoded.size), side)
             seen = prob_map if heights and heights.median >= _VISIBLE else None
-            side = _next_side(side, heights, decoded.pixels.shape[:2])
+            following = _next_side(side, heights, decoded.pixels.shape[:2])
         return best
+
+    def _look(
+        self, name: str, decoded: Decoded, side: int, seen: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The probability map with the longest side at `side`, float32 (H, W), and the matrix
+        (3, 3) from original pixels to its own."""
+        canvas, matrix = scaled(decoded, side)
+        prob_map = windowed_map(canvas, self.network, window=self.image_size, seen=seen)
+        check_finite(prob_map, name)
+        return prob_map, matrix
 
     def _polygons(self, prob_map: np.ndarray) -> Detections:
         windows = max(1, round(prob_map.size / self.image_size**2))
@@ -116,7 +150,7 @@ class Tiling:
         return DBPostprocessor(settings, shrink_ratio=self.shrink_ratio)(prob_map)
 
 
-def closer_side(polygons: list[np.ndarray], side: int, size: tuple[int, int]) -> int | None:
+def needed_side(polygons: list[np.ndarray], side: int, size: tuple[int, int]) -> int | None:
     """The longest side at the network that texts found at `side` ask for; None: they are fine.
 
     Args:
@@ -124,9 +158,31 @@ def closer_side(polygons: list[np.ndarray], side: int, size: tuple[int, int]) ->
         size: height and width of the original in pixels.
     """
     heights = text_heights(polygons)
+    if polygons and max(size) <= _FAR_FROM_FITTED * side:
+        smaller = _smaller_side(side, polygons)
+        if smaller is not None:
+            return smaller
+        low, median = np.percentile(_heights(polygons), [25, 50])
+        if heights is None and low >= _SMALL and median >= _MEDIAN:
+            return None
     if heights and heights.alike and heights.small >= _TOO_SMALL:
         return None
     return _next_side(side, heights if heights and heights.alike else None, size)
+
+
+def _smaller_side(side: int, polygons: list[np.ndarray]) -> int | None:
+    """The longest side at the network to try after `side` where texts are too large; else None.
+
+    Args:
+        polygons: found at `side`, in its pixels.
+    """
+    if not polygons:
+        return None
+    low, median = np.percentile(_heights(polygons), [25, 50])
+    if median <= _TOO_LARGE:
+        return None
+    following = max(round(side * max(_LARGE / median, _SMALL / low)), _LEAST_SIDE)
+    return following if following * _WORTH_IT <= side else None
 
 
 def _next_side(side: int, heights: Heights | None, size: tuple[int, int]) -> int | None:
@@ -151,10 +207,14 @@ def text_heights(polygons: list[np.ndarray]) -> Heights | None:
     """Of n outlines, each (P, 2); None where they are few."""
     if len(polygons) < _MANY_TEXTS:
         return None
-    quads = min_area_quads(polygons)
-    sides = np.linalg.norm(quads[:, :2] - quads[:, 1:3], axis=2)  # (n, 2)
-    small, low, median, high = np.percentile(sides.min(axis=1), [10, 25, 50, 75])
+    small, low, median, high = np.percentile(_heights(polygons), [10, 25, 50, 75])
     return Heights(float(small), float(median), bool(high - low <= _MOST_SPREAD * median))
+
+
+def _heights(polygons: list[np.ndarray]) -> np.ndarray:
+    """The shorter side of each one's smallest rectangle, (n,)."""
+    quads = min_area_quads(polygons)
+    return np.linalg.norm(quads[:, :2] - quads[:, 1:3], axis=2).min(axis=1)
 
 
 def scaled(decoded: Decoded, side: int) -> tuple[np.ndarray, np.ndarray]:

@@ -227,7 +227,8 @@ def test_predict_finds_the_same_polygons(detector, checkpoint, page, tmp_path):
     path.write_bytes(png(page))
     out = tmp_path / "out"
     cfg = PredictConfig(images=(str(path),), checkpoint=checkpoint, out=out, device="cpu")
-    predict.main(replace(cfg, image_size=SIZE, tile="off", postprocess=detector.postprocess))
+    cfg = replace(cfg, precision="fp32", image_size=SIZE, tile="off")
+    predict.main(replace(cfg, postprocess=detector.postprocess))
     words = json.loads((out / "predictions.json").read_text())["images"]["page.png"]["words"]
     found = detector(path)
     assert found.polygons and len(words) == len(found.polygons)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dbnet.data.images import Decoded
-from dbnet.inference.tiling import Tiling, text_heights
+from dbnet.inference.tiling import Tiling, needed_side, text_heights
 from dbnet.inference.windows import window_starts, window_weights, windowed_map
 from dbnet.settings import PostprocessConfig
 from dbnet.structures import Detections
@@ -82,3 +82,51 @@ def test_text_that_is_large_enough_is_left_as_it_is():
     heights = text_heights(bars)
     assert heights is not None and heights.alike and heights.median == pytest.approx(12)
     assert text_heights(bars[:5]) is None
+
+
+TILING = Tiling(dark, image_size=320, postprocess=PostprocessConfig(), shrink_ratio=0.4)
+
+
+def bars(height: int, *, count: int = 6) -> Detections:
+    """Outlines of texts of one height, in pixels of the image fitted to the network's size."""
+    quad = np.float32([[0, 0], [90, 0], [90, height], [0, height]])
+    polygons = [quad + np.float32([0, 2 * height * i]) for i in range(count)]
+    return Detections(polygons, np.ones(count, np.float32), 0)
+
+
+@pytest.mark.parametrize(
+    ("height", "side"), [(12, 640), (15, None), (26, None), (30, 192), (36, 160)]
+)
+def test_the_height_of_few_texts_tells_the_scale_they_need(height, side):
+    assert needed_side(bars(height).polygons, 320, (640, 480)) == side
+
+
+def test_few_large_texts_of_a_long_image_may_be_many_melted_together():
+    assert needed_side(bars(40).polygons, 320, (1281, 480)) == 683
+    assert needed_side(bars(40).polygons, 320, (1280, 480)) == 160
+
+
+def test_no_scale_makes_a_quarter_of_the_texts_too_small():
+    mixed = bars(40, count=4).polygons + bars(14, count=4).polygons
+    assert needed_side(mixed, 320, (640, 480)) == round(320 * 10 / 14)
+
+
+def test_large_text_is_found_in_the_same_place_at_a_smaller_scale():
+    image = page(640, 448, text=80)
+    decoded = Decoded(image, (640, 448), np.eye(3))
+    asked = []
+
+    def decode(scale_of):
+        asked.append(scale_of((640, 448)))
+        return decoded
+
+    rescaled = TILING.detect("image", decode, bars(40), (640, 448))
+    assert rescaled is not None and rescaled.side == 160
+    assert asked == [0.25], "a JPEG may be decoded at a quarter of its size"
+    middles = sorted(polygon[:, 1].mean() for polygon in rescaled.detections.polygons)
+    np.testing.assert_allclose(middles, [80 + 39.5, 320 + 39.5], atol=2)
+
+
+def test_a_smaller_scale_that_shows_nothing_is_not_taken():
+    white = Decoded(np.full((640, 448, 3), 255, np.uint8), (640, 448), np.eye(3))
+    assert TILING.detect("image", lambda scale_of: white, bars(40), (640, 448)) is None
