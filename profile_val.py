@@ -85,6 +85,7 @@ if __name__ != "__mp_main__":  # spawned processes import this file too, and nee
     from dbnet.model.dbnet import DBNet
     from dbnet.postprocess.postprocessor import DBPostprocessor
     from dbnet.reporting.figures import is_host, memory_shares, stage_figures
+    from dbnet.reporting.findings import findings
     from dbnet.reporting.measure import timer_seconds
     from dbnet.reporting.profile import profile_report, write_profile
     from dbnet.reporting.recording import commit, machine_facts
@@ -101,7 +102,9 @@ if __name__ != "__mp_main__":  # spawned processes import this file too, and nee
         MACHINE,
         check_comparable,
         compare_profiles,
+        untold,
     )
+    from dbnet.runtime.workers import usable_cores
     from dbnet.structures import Record
     from dbnet.training.caps import CapCounter
     from dbnet.training.losses import DBLoss
@@ -146,16 +149,18 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
 
     # ---- Warm-up, measurement; the forward pass before and after, for a machine's speed drifts
     resident = warm_up(validation, batch_size=cfg.data.batch_size, batches=cfg.warmup)
-    alone = forward_alone(validation, resident)
+    before = forward_alone(validation, resident)
     measured = measure(validation, CapCounter(cfg.postprocess, cfg.metric))
     out = distributed.on_main(lambda: cfg.out or new_folder(RUNS, "profile"))
     if cfg.trace:
         trace(validation, out)
     if not distributed.is_main():
         return {}
-    alone += forward_alone(validation, resident)
+    after = forward_alone(validation, resident)
+    alone = before.seconds + after.seconds
     beside = Beside(
         forward=median(alone) * validation.images / len(resident.images),
+        waited=(before.waited + after.waited) / sum(alone),
         train_step=train_step(validation, resident, cfg.train_steps),
         reference=time_reference(reference) if reference else None,
         timer=timer_seconds(device),
@@ -212,6 +217,8 @@ def run_facts(
         "trainer/global_step": network.step,
         "commit": commit(),
         "precision": describe_precision(precision, device),
+        "auto_precision": resolve_precision("auto", device),
+        "loader_workers": min(cfg.data.num_workers, usable_cores()),
         "scoring_workers": workers,
     }
 
@@ -285,6 +292,8 @@ def put_together(
             "performance/images_per_second": len(records) / measured.epoch_time,
             "performance/forward_alone_s": beside.forward,
             "performance/over_forward": measured.epoch_time / beside.forward,
+            "performance/waited_for_core": measured.waited,
+            "performance/waited_for_core_alone": beside.waited,
             "performance/train_step_s": beside.train_step,
             "performance/timer_overhead_s": beside.timer * host_stages,
             "images": len(records),
@@ -306,9 +315,12 @@ def compare(baseline: dict[str, Any], profile: dict[str, Any], cfg: ProfileConfi
     """Print the changes; exit status 1 where a stage has become slower."""
     changes = compare_profiles(baseline, profile, cfg.tolerance)
     print(changes_table(changes))
+    if names := untold(baseline["compared"]):
+        print(f"{cfg.baseline} does not tell its {', '.join(names)}: compare on one machine only")
     slower = [change.stage for change in changes if change.regressed]
     if slower:
-        sys.exit(f"slower than {cfg.baseline}: {', '.join(slower)}")
+        busy = "; this machine is busy: measure again" if findings(profile).is_busy else ""
+        sys.exit(f"slower than {cfg.baseline}: {', '.join(slower)}{busy}")
     print(f"no stage is slower than {cfg.baseline} beyond {cfg.tolerance:.0%} and the noise")
 
 

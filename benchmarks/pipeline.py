@@ -39,7 +39,7 @@ from dbnet.inference.weights import released_weights
 from dbnet.metrics import Metric, build_metrics
 from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.runtime.memory import keep_freed_memory
-from dbnet.runtime.profiler import StageTimer
+from dbnet.runtime.profiler import StageTimer, waiting_seconds
 from dbnet.settings import EvalDataConfig
 from dbnet.structures import Batch, Record
 from dbnet.training.engine import timed
@@ -213,14 +213,6 @@ def validate(parts: Parts, loader: object, scoring: tuple, seconds: float) -> Ru
         main=time.process_time() - main,
         waiting=waiting_seconds() - waited,
     )
-
-
-def waiting_seconds() -> float:
-    """Seconds in which this thread was ready to run and had no core; 0 where nothing tells it."""
-    try:
-        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
-    except OSError:
-        return 0.0
 
 
 def stages_alone(parts: Parts) -> dict[str, float]:

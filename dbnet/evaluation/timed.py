@@ -16,11 +16,11 @@ from dbnet.data.loaders import first_samples
 from dbnet.data.storage.caches import CacheCounts, Caches
 from dbnet.data.workers import Loader
 from dbnet.metrics import Metric
-from dbnet.reporting.measure import forward_seconds, training_step_seconds, write_trace
+from dbnet.reporting.measure import Passes, time_forward, training_step_seconds, write_trace
 from dbnet.reporting.recording import Recording
 from dbnet.runtime import distributed
 from dbnet.runtime.device import memory_figures, wait_for
-from dbnet.runtime.profiler import StageTimer
+from dbnet.runtime.profiler import StageTimer, waiting_seconds
 from dbnet.structures import Batch, ImageResult
 from dbnet.training.caps import CapCounter
 from dbnet.training.engine import evaluate
@@ -78,6 +78,7 @@ class Measured(NamedTuple):
 
     durations: dict[str, list[float]]  # seconds per batch of this rank, by stage
     epoch_time: float  # seconds, of the slowest rank
+    waited: float  # share of rank 0's time in which its main process had no core
     memory: dict[str, float]
     cache: dict[str, dict[str, int]]  # of all ranks
     metrics: dict[str, float]  # of all ranks
@@ -89,6 +90,7 @@ class Beside(NamedTuple):
     """Timings beside the validation, in seconds."""
 
     forward: float  # all images of this rank, nothing else running
+    waited: float  # share of that time in which the main process had no core
     train_step: float  # 0: not measured
     reference: dict[str, float] | None  # stages of the reference and its "wall"
     timer: float  # measuring one stage
@@ -104,12 +106,12 @@ def warm_up(validation: TimedValidation, *, batch_size: int, batches: int) -> Ba
     return resident
 
 
-def forward_alone(validation: TimedValidation, batch: Batch) -> list[float]:
-    """Seconds of five forward passes on rank 0, nothing else running; others return none."""
+def forward_alone(validation: TimedValidation, batch: Batch) -> Passes:
+    """Five forward passes on rank 0, nothing else running; others do none."""
     if not distributed.is_main():
-        return []
+        return Passes([], 0.0)
     where: dict[str, Any] = {"device": validation.device, "dtype": validation.dtype}
-    return forward_seconds(validation.model, batch, **where, repeats=5)
+    return time_forward(validation.model, batch, **where, repeats=5)
 
 
 def measure(validation: TimedValidation, caps: CapCounter) -> Measured:
@@ -121,7 +123,7 @@ def measure(validation: TimedValidation, caps: CapCounter) -> Measured:
     served = validation.caches.counts()
     distributed.barrier()  # no rank measures while another one fills caches
     timer = StageTimer(synchronize=None)
-    started = time.perf_counter()
+    started, waited = time.perf_counter(), waiting_seconds()
     recording = Recording()
 
     def keep(result: ImageResult) -> None:
@@ -129,7 +131,9 @@ def measure(validation: TimedValidation, caps: CapCounter) -> Measured:
         caps(result)
 
     metrics = validation.run("validation", timer, on_image=keep)
-    epoch_time = max(distributed.all_gather(time.perf_counter() - started))
+    seconds = time.perf_counter() - started
+    waited = (waiting_seconds() - waited) / seconds
+    epoch_time = max(distributed.all_gather(seconds))
     memory = memory_figures(validation.device)
     cache = {}
     for name, counts in validation.caches.counts().items():
@@ -138,7 +142,9 @@ def measure(validation: TimedValidation, caps: CapCounter) -> Measured:
     if wait_for(validation.device):
         timer = StageTimer(synchronize=wait_for(validation.device))
         validation.run("stages", timer)
-    return Measured(timer.durations, epoch_time, memory, cache, metrics, caps.lines(), recording)
+    return Measured(
+        timer.durations, epoch_time, waited, memory, cache, metrics, caps.lines(), recording
+    )
 
 
 def trace(validation: TimedValidation, out: Path) -> None:

@@ -4,7 +4,7 @@ import copy
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -12,23 +12,31 @@ from torch.profiler import profile
 
 from dbnet.data.collate import to_device
 from dbnet.runtime.device import autocast, wait_for
-from dbnet.runtime.profiler import StageTimer
+from dbnet.runtime.profiler import StageTimer, waiting_seconds
 from dbnet.structures import Batch
 
 
-def forward_seconds(
+class Passes(NamedTuple):
+    """Some forward passes over one batch."""
+
+    seconds: list[float]  # of each
+    waited: float  # seconds of all of them in which this thread had no core
+
+
+def time_forward(
     model: nn.Module, batch: Batch, *, device: torch.device, dtype: torch.dtype | None, repeats: int
-) -> list[float]:
-    """Seconds of each of some forward passes over a batch already there, nothing else running."""
+) -> Passes:
+    """Forward passes over a batch already there, nothing else running."""
     timer = StageTimer(synchronize=wait_for(device))
     images = batch.images.to(device)
     model.eval()
     with torch.inference_mode(), autocast(device, dtype):
         model(images)
+        waited = waiting_seconds()
         for _ in range(repeats):
             with timer("forward"):
                 model(images)
-    return timer.durations["forward"]
+    return Passes(timer.durations["forward"], waiting_seconds() - waited)
 
 
 def training_step_seconds(

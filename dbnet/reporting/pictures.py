@@ -157,10 +157,14 @@ def draw_batches(seconds: dict[str, list[float]]) -> np.ndarray:
     for share in (0.5, 1.0):
         y = round(base - share * room)
         cv2.line(canvas, (left - 8, y), (left - 4, y), ink, 1)
-        label = f"{1000 * share * highest:.0f} ms"
+        value = share * highest
+        label = f"{value:.1f} s" if highest >= 10 else f"{1000 * value:.0f} ms"
         cv2.putText(canvas, label, (6, y + 5), ink, font, 14, 400)
-    cv2.putText(canvas, "time of each batch, by stage", (left, 26), ink, font, 18, 400)
-    cv2.putText(canvas, f"batch 1 to {heights.shape[1]}", (left, height - 18), ink, font, 14, 400)
+    cv2.putText(
+        canvas, "time of each batch, by stage (colours of the bar)", (left, 26), ink, font, 18, 400
+    )
+    batches = f"batch 1 to {heights.shape[1]}" if heights.shape[1] > 1 else "batch 1"
+    cv2.putText(canvas, batches, (left, height - 18), ink, font, 14, 400)
     return canvas
 
 

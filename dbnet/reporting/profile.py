@@ -6,26 +6,32 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from dbnet.reporting.advice import advice
 from dbnet.reporting.figures import is_host
 from dbnet.reporting.pictures import draw_batches, draw_stages
 from dbnet.reporting.tables import table, write_json, write_picture, write_text
-from dbnet.reporting.verdicts import recommendations, verdicts
+from dbnet.reporting.verdicts import verdicts
 from dbnet.runtime.profiler import StageStats
 
 
 def profile_report(profile: dict[str, Any]) -> str:
     """Markdown of a profile.json; parts that an older one lacks are left out."""
+    lines, decision = advice(profile)
     parts = [
         _header(profile),
         _stages(profile),
         _memory(profile),
-        "### Verdicts\n\n" + "\n".join(f"- {line}" for line in verdicts(profile)),
-        "\n".join(f"- {line}" for line in profile.get("limits", [])),
-        _slowest(profile),
-        "### Recommendations\n\n" + "\n".join(f"- {line}" for line in recommendations(profile)),
         _reference(profile),
+        _slowest(profile),
+        _lines("Verdicts", [*verdicts(profile), *profile.get("limits", [])]),
+        _lines("Recommendations", lines) if lines else "",
+        f"### Decision\n\n{decision}",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _lines(title: str, lines: list[str]) -> str:
+    return f"### {title}\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
 def _figures(profile: dict[str, Any]) -> dict[str, float]:
@@ -33,7 +39,7 @@ def _figures(profile: dict[str, Any]) -> dict[str, float]:
 
 
 def _header(profile: dict[str, Any]) -> str:
-    run, p = profile.get("run", {}), _figures(profile)
+    run, p, data = profile.get("run", {}), _figures(profile), profile["config"]["data"]
     several = f" on {profile['ranks']} ranks" if profile["ranks"] > 1 else ""
     title = (
         f"## Validation of {profile['images']} images{several}, {p['val_num_batches']} batches: "
@@ -47,15 +53,27 @@ def _header(profile: dict[str, Any]) -> str:
         step = run.get("trainer/global_step")
         trained = f" (epoch {run['epoch']}{f', step {step}' if step is not None else ''})"
     rows = [
-        ["generated", f"{started}, after {run['_runtime']:.0f} s"],
+        ["measured", f"{started}, in {run['_runtime']:.0f} s"],
         ["checkpoint", f"{profile['checkpoint'] or 'random weights'}{trained}"],
         ["commit", run.get("commit") or "unknown"],
         ["machine", f"{run['host']}: {run['cpu']}, {run['cores']} cores"],
         ["device", f"{run['device_name']} ({run['device_type']}), {run['precision']}"],
-        ["processes", f"{run['threads']} threads, {run['scoring_workers']} scoring workers"],
+        ["threads", f"{run['threads']} of the network"],
+        ["processes", f"{_workers(profile)} loading, {run['scoring_workers']} scoring"],
+        [
+            "input",
+            f"{data['image_size']} pixels, batches of {data['batch_size']}, cache {data['cache']}",
+        ],
         ["versions", f"torch {run['torch']}, numpy {run['numpy']}, OpenCV {run['opencv']}"],
     ]
-    return f"{title}\n\n{table(['run', ''], rows)}"
+    return f"{title}\n\n{table(['run', ''], rows, words=2)}"
+
+
+def _workers(profile: dict[str, Any]) -> str:
+    """Loader processes, and how many were asked for where there are fewer."""
+    asked = profile["config"]["data"]["num_workers"]
+    used = profile["run"].get("loader_workers", asked)
+    return f"{used} (of {asked}, one a core)" if used < asked else str(used)
 
 
 def _stages(profile: dict[str, Any]) -> str:
@@ -78,10 +96,6 @@ def _stages(profile: dict[str, Any]) -> str:
         "scoring processes: they run beside the rest, which waits for them in data_wait and "
         "score_wait." + (" Stages and memory are those of rank 0." if profile["ranks"] > 1 else ""),
         "",
-        f"- Bottleneck: **{profile['bottleneck']}**, "
-        f"{host[profile['bottleneck']].total / total:.0%} of the time.",
-        f"- Ceiling: the forward pass alone would take {p['forward_alone_s']:.2f} s; "
-        f"this validation takes {p['over_forward']:.2f} times that.",
         *(
             f"- Cache of {name}: {c['hits']} hits, {c['misses']} misses."
             for name, c in profile["cache"].items()
@@ -96,12 +110,14 @@ def _stages(profile: dict[str, Any]) -> str:
 def _memory(profile: dict[str, Any]) -> str:
     p = _figures(profile)
     rows = [
-        ["resident, peak", f"{p['rss_peak_gb']:.2f}"],
-        ["share of the machine", f"{p['cpu_memory_percent']:.0f} %"],
-        ["GPU, allocated", f"{p['gpu_memory_gb']:.2f}"],
-        ["GPU, reserved", f"{p['gpu_memory_reserved_gb']:.2f}"],
-        ["GPU, peak", f"{p['gpu_memory_peak_gb']:.2f}"],
+        [f"resident, peak ({p['cpu_memory_percent']:.0f} % of it all)", f"{p['rss_peak_gb']:.2f}"],
     ]
+    if p["gpu_memory_reserved_gb"]:
+        rows += [
+            ["GPU, allocated", f"{p['gpu_memory_gb']:.2f}"],
+            ["GPU, reserved", f"{p['gpu_memory_reserved_gb']:.2f}"],
+            ["GPU, peak", f"{p['gpu_memory_peak_gb']:.2f}"],
+        ]
     return f"### Memory\n\n{table(['memory', 'GB'], rows)}"
 
 

@@ -31,17 +31,22 @@ class Recording:
                 "image_id": result.image_id,
                 "seconds": result.seconds,
                 "detections": len(result.detections.polygons),
-                "rss_mb": resident_mb(),
+                "own_mb": own_mb(),
                 "at": time.time(),
             }
         )
 
-    def series(self, batch_size: int) -> dict[str, list[float]]:
-        """By batch: resident memory, and the time of its end in seconds since the epoch."""
-        last = [*self.images[batch_size - 1 :: batch_size]]
-        if len(self.images) % batch_size:
-            last.append(self.images[-1])
-        return {"rss_mb": [i["rss_mb"] for i in last], "_timestamp": [i["at"] for i in last]}
+    def series(self, batch_size: int) -> dict[str, list[Any]]:
+        """By batch: own memory, the time of its end in seconds since the epoch, its images."""
+        batches = [
+            self.images[start : start + batch_size]
+            for start in range(0, len(self.images), batch_size)
+        ]
+        return {
+            "own_mb": [batch[-1]["own_mb"] for batch in batches],
+            "_timestamp": [batch[-1]["at"] for batch in batches],
+            "image_ids": [[image["image_id"] for image in batch] for batch in batches],
+        }
 
     def times(self) -> dict[str, float]:
         """When the validation started, in seconds since the epoch, and seconds since then."""
@@ -60,13 +65,17 @@ class Recording:
         return [{key: image[key] for key in keys} | facts[image["image_id"]] for image in found]
 
 
-def resident_mb() -> float:
-    """Memory of this process in MB; 0 where the system does not tell."""
+def own_mb() -> float:
+    """Resident memory of this process alone in MB; 0 where the system does not tell.
+
+    Pages of files are left out: those of a cache become resident as it is read, and are given back
+    when memory is short.
+    """
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        resident, shared = map(int, Path("/proc/self/statm").read_text().split()[1:3])
     except OSError:
         return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def machine_facts(device: torch.device) -> dict[str, Any]:
@@ -77,6 +86,7 @@ def machine_facts(device: torch.device) -> dict[str, Any]:
         "device_name": name,
         "cpu": _processor(),
         "cores": usable_cores(),
+        "physical_cores": physical_cores(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -84,6 +94,19 @@ def machine_facts(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "host": platform.node(),
     }
+
+
+def physical_cores() -> int:
+    """The usable cores, where two that share one processor core count once."""
+    folder = Path("/sys/devices/system/cpu")
+    try:
+        usable = os.sched_getaffinity(0)
+        lists = {
+            (folder / f"cpu{number}/topology/thread_siblings_list").read_text() for number in usable
+        }
+    except (OSError, AttributeError):
+        return usable_cores()
+    return len(lists)
 
 
 def _processor() -> str:

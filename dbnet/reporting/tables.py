@@ -38,18 +38,19 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Markdown that is readable as it is: first column to the left, figures to the right."""
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1) -> str:
+    """Markdown that is readable as it is: so many columns of words to the left, then figures to
+    the right."""
     lines = [list(header), *(list(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
+    rule = ["-" * w if i < words else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
 
     def row(cells: list[str]) -> str:
-        first, *rest = (
-            cell.ljust(w) if i == 0 else cell.rjust(w)
+        padded = (
+            cell.ljust(w) if i < words else cell.rjust(w)
             for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
         )
-        return "| " + " | ".join([first, *rest]) + " |"
+        return "| " + " | ".join(padded) + " |"
 
     return "\n".join([row(lines[0]), row(rule), *(row(line) for line in lines[1:])])
 

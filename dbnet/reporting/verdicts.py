@@ -1,168 +1,174 @@
-"""What the figures of a profile mean, and what to try; each line states its evidence."""
+"""What the figures of a profile mean; each line states its evidence and its threshold."""
 
-import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-LOADER, DEVICE, HOST = "loader-bound", "device-bound", "host-bound"
-_PARTS = {
-    LOADER: ("data_wait",),
-    DEVICE: ("copy", "forward", "loss", "download"),
-    HOST: ("postprocess", "metric", "submit", "score_wait"),
-}
-_MUCH = 0.2  # of the time, for a part that is worth a recommendation
-_VARIES = 1.5  # 95th percentile over median
-_NEAR = 1.1  # wall time over the forward pass
-_GROWS_MB = 10.0  # per 100 batches
+from dbnet.reporting.figures import is_host
+from dbnet.reporting.findings import (
+    BUSY,
+    DEVICE,
+    FEW,
+    FILLS,
+    GROWS_MB,
+    HOST,
+    LOADER,
+    MUCH,
+    NEAR,
+    VARIES,
+    Findings,
+    findings,
+    growth,
+)
 
-
-class Slope(NamedTuple):
-    """Growth by a straight line."""
-
-    per_100: float  # in the unit of the values, per 100 steps
-    error: float  # standard error of it
-
-
-def slope(values: list[float]) -> Slope | None:
-    """Least squares over the index; the first fifth, in which memory fills, is left out.
-
-    None where fewer than three values are left.
-    """
-    kept = np.asarray(values[len(values) // 5 :], np.float64)
-    if len(kept) < 3:
-        return None
-    steps = np.arange(len(kept)) - (len(kept) - 1) / 2
-    spread = float((steps**2).sum())
-    rate = float((steps * kept).sum()) / spread
-    rest = kept - kept.mean() - rate * steps
-    error = math.sqrt(float((rest**2).sum()) / (len(kept) - 2) / spread)
-    return Slope(100 * rate, 100 * error)
-
-
-def shares(profile: dict[str, Any]) -> dict[str, float]:
-    """Share of the main process' time by LOADER, DEVICE and HOST, 0..1."""
-    stages = profile["stages"]
-    totals = {
-        part: sum(stages[name]["total"] for name in names if name in stages)
-        for part, names in _PARTS.items()
-    }
-    total = sum(totals.values()) or 1.0
-    return {part: value / total for part, value in totals.items()}
+_NAMED = 3  # slow batches
 
 
 def verdicts(profile: dict[str, Any]) -> list[str]:
     """Markdown lines, each from this profile's own figures."""
-    parts = shares(profile)
-    bound = max(parts, key=parts.__getitem__)
-    split = ", ".join(f"{part.removesuffix('-bound')} {share:.0%}" for part, share in parts.items())
-    over = profile["performance/over_forward"]
-    reach = "at its ceiling" if over <= _NEAR else "below its ceiling"
-    lines = [
-        f"Validation is **{bound}**: {split} of the main process' time.",
-        f"Validation is **{reach}**: it takes {over:.2f} times its forward pass alone "
-        f"(threshold {_NEAR}).",
-        _variance(profile),
-        *_memory(profile),
+    found = findings(profile)
+    return [
+        *_machine(profile, found),
+        _bound(found),
+        _ceiling(found),
+        _loader(found),
+        _scoring(found),
+        _variance(profile, found),
+        _memory(found),
         *_training(profile),
     ]
-    return lines
 
 
-def _variance(profile: dict[str, Any]) -> str:
-    median = profile["performance/val_batch_median"]
-    ratio = profile["performance/val_batch_p95"] / median if median else 1.0
-    word = "high" if ratio > _VARIES else "low"
+def _machine(profile: dict[str, Any], found: Findings) -> list[str]:
+    """Whether others used its cores; nothing where an earlier version did not measure it."""
+    if "performance/waited_for_core" not in profile:
+        return []
+    word = "busy" if found.is_busy else "quiet"
+    line = (
+        f"The machine is **{word}**: the main process was ready and had no core for "
+        f"{found.waited_alone:.0%} of the forward pass alone and {found.waited:.0%} of the "
+        f"validation (threshold {BUSY:.0%})."
+    )
+    if found.is_busy:
+        return [f"{line} Other programs make all times longer, and their shares uncertain."]
+    own = found.waited > BUSY
+    return [f"{line} The loader's and scoring processes had it." if own else line]
+
+
+def _bound(found: Findings) -> str:
+    what = {LOADER: "loader", DEVICE: "device", HOST: "scoring"}
+    split = ", ".join(f"{what[part]} {s / found.total:.0%}" for part, s in found.parts.items())
+    forward = found.stages.get("forward", 0.0) / found.total
     return (
-        f"Variance is **{word}**: the 95th percentile of a batch is {ratio:.2f} times the median "
-        f"(threshold {_VARIES})."
+        f"Validation is **{found.bound}**: of the main process' time, {split} (the largest "
+        f"decides; the forward pass is {forward:.0%})."
     )
 
 
-def _memory(profile: dict[str, Any]) -> list[str]:
-    found = slope(profile.get("series", {}).get("rss_mb", []))
-    if found is None:
-        return []
-    grows = found.per_100 > max(_GROWS_MB, 2 * found.error)
-    return [
-        f"Memory **{'grows' if grows else 'does not grow'}**: {found.per_100:+.1f} MB per 100 "
-        f"batches, standard error {found.error:.1f} (threshold {_GROWS_MB:.0f} MB and two errors)."
-    ]
+def _ceiling(found: Findings) -> str:
+    reach = "at its ceiling" if found.is_near else "away from its ceiling"
+    line = (
+        f"Validation took {found.wall:.2f} s, **{reach}**: {found.over:.2f} times the forward pass "
+        f"alone, {found.forward_alone:.2f} s (threshold {NEAR})"
+    )
+    return f"{line}." if found.is_near else f"{line}. {lost_time(found)}"
+
+
+def lost_time(found: Findings) -> str:
+    """The largest differences between the validation and its forward pass."""
+    lost = {name: s for name, s in found.stages.items() if is_host(name) and name != "forward"}
+    lost["a slower forward pass"] = found.stages.get("forward", 0.0) - found.forward_alone
+    largest = sorted(lost.items(), key=lambda item: -item[1])[:3]
+    parts = ", ".join(f"{name} {s:.2f} s" for name, s in largest if s > 0)
+    return f"Beside it, the most goes to {parts}."
+
+
+def _loader(found: Findings) -> str:
+    word = "holds the rest up" if found.is_much(LOADER) else "keeps up"
+    processes = f"{found.loader_workers} processes" if found.loader_workers else "the main process"
+    return (
+        f"The loader **{word}**: {found.parts[LOADER] / found.total:.0%} of the main process' time "
+        f"goes to waiting for it (threshold {MUCH:.0%} while away from the ceiling); it takes "
+        f"{1000 * found.loading / found.images:.1f} ms an image in {processes}."
+    )
+
+
+def _scoring(found: Findings) -> str:
+    word = "holds the rest up" if found.is_much(HOST) else "keeps up"
+    workers = found.scoring_workers
+    processes = f"{workers} processes" if workers else "the main process"
+    return (
+        f"Scoring **{word}**: {found.parts[HOST] / found.total:.0%} of the main process' time goes "
+        f"to post-process and metrics (threshold {MUCH:.0%} while away from the ceiling); they "
+        f"take {1000 * found.scoring / found.images:.1f} ms an image in {processes}."
+    )
+
+
+def _variance(profile: dict[str, Any], found: Findings) -> str:
+    median, p95 = (profile[f"performance/val_batch_{name}"] for name in ("median", "p95"))
+    if found.is_few:
+        return f"Variance is **not told**: {_batches(found)}, fewer than {FEW}."
+    ratio = p95 / median if median else 1.0
+    line = (
+        f"the 95th percentile of a batch is {ratio:.2f} times the median, {1000 * median:.0f} ms "
+        f"(threshold {VARIES})"
+    )
+    if ratio <= VARIES:
+        return f"Variance is **low**: {line}."
+    return f"Variance is **high**: {line}.{_slow_batches(profile, median)}"
+
+
+def _slow_batches(profile: dict[str, Any], median: float) -> str:
+    """The slowest batches, each with the stage that makes it slow and its images."""
+    series = profile.get("series", {})
+    stages = {k: np.asarray(v) for k, v in series.get("stages", {}).items() if is_host(k)}
+    if not stages:
+        return ""
+    times = np.sum(list(stages.values()), axis=0)
+    told = []
+    for index in np.argsort(-times, kind="stable")[:_NAMED]:
+        if times[index] <= VARIES * median:
+            break
+        extra = {name: float(v[index] - np.median(v)) for name, v in stages.items()}
+        stage = max(extra, key=extra.__getitem__)
+        images = series["image_ids"][index] if "image_ids" in series else []
+        names = (
+            f"; {images[0]} to {images[-1]}"
+            if len(images) > 1
+            else "".join(f"; {image}" for image in images)
+        )
+        told.append(
+            f"batch {index + 1} ({1000 * times[index]:.0f} ms, {stage} "
+            f"{1000 * stages[stage][index]:.0f}{names})"
+        )
+    return f" Slowest: {', '.join(told)}."
+
+
+def _memory(found: Findings) -> str:
+    grown = growth(found.memory)
+    if grown is None:
+        return f"Memory growth is **not told**: {_batches(found)}, fewer than {FILLS}."
+    word = "grows" if grown.grows else "does not grow"
+    first, second = grown.halves
+    return (
+        f"Memory **{word}**: {grown.whole.per_100:+.1f} MB per 100 batches, standard error "
+        f"{grown.whole.error:.1f}; {first.per_100:+.1f} in the first half, {second.per_100:+.1f} "
+        f"in the second (threshold {GROWS_MB:.0f} MB and two errors, in both halves)."
+    )
+
+
+def _batches(found: Findings) -> str:
+    return f"{found.batches} batch" + ("es" if found.batches != 1 else "")
 
 
 def _training(profile: dict[str, Any]) -> list[str]:
-    step, batch = profile["performance/train_step_s"], profile["performance/val_batch_mean"]
+    step, batch = profile["performance/train_step_s"], profile["performance/val_batch_median"]
     if not step:
         return []
+    line = f"{1000 * step:.0f} ms, {step / batch:.1f} times a validation batch (threshold 1)"
     if step >= batch:
-        return [
-            f"A training step takes {1000 * step:.0f} ms, {step / batch:.1f} times a validation "
-            "batch, as it should: the backward pass is the difference."
-        ]
+        return [f"A training step is **longer than a validation batch**, as it should be: {line}."]
     return [
-        f"A training step takes {1000 * step:.0f} ms, **less than a validation batch** "
-        f"({1000 * batch:.0f} ms): what follows the network is too slow."
+        f"A training step is **shorter than a validation batch**: {line}, although it has a "
+        "backward pass. The validation loses time beside its network."
     ]
-
-
-def recommendations(profile: dict[str, Any]) -> list[str]:
-    """Flags to try, most promising first, each with its expected gain; a line if there is none."""
-    found = [*_loader_flags(profile), *_scoring_flags(profile), *_device_flags(profile)]
-    found.sort(key=lambda item: -item[0])
-    inside = profile["stages"].get("forward", {}).get("total", 0.0)
-    alone = profile["performance/forward_alone_s"]
-    if not found and profile["performance/over_forward"] > _NEAR and inside > _NEAR * alone:
-        return [
-            f"Measure again on a quiet machine: the forward pass takes {inside:.2f} s within the "
-            f"validation and {alone:.2f} s alone, for other processes use its cores."
-        ]
-    if not found:
-        return [
-            "Nothing to change: no part beside the network takes more than "
-            f"{_MUCH:.0%} of the time. Only a faster network or device would help."
-        ]
-    total = profile["performance/val_epoch_time"]
-    return [
-        f"`{flag}`: saves up to {gain:.2f} s of {total:.2f} s ({gain / total:.0%}); {why}."
-        for gain, flag, why in found
-    ]
-
-
-Flag = tuple[float, str, str]  # seconds saved, flag, reason
-
-
-def _loader_flags(profile: dict[str, Any]) -> list[Flag]:
-    if shares(profile)[LOADER] < _MUCH:
-        return []
-    waited, data = profile["stages"]["data_wait"]["total"], profile["config"]["data"]
-    flags = []
-    if data["cache"] != "all":
-        flags.append((waited, "--data.cache all", "the main process waits for the loader"))
-    more = 2 * max(data["num_workers"], 1)
-    cores = profile.get("run", {}).get("cores") or more
-    if more <= cores:
-        flags.append((waited / 2, f"--data.num-workers {more}", "more loader processes"))
-    return flags
-
-
-def _scoring_flags(profile: dict[str, Any]) -> list[Flag]:
-    """As benchmarks.pipeline shows: scoring beside the forward pass, on cores of its own."""
-    if shares(profile)[HOST] < _MUCH:
-        return []
-    run, stages = profile.get("run", {}), profile["stages"]
-    cores, now = run.get("cores") or 1, run.get("scoring_workers", 0)
-    workers = min(max(2 * now, 2), 8)
-    if workers >= cores and run.get("device_type", "cpu") == "cpu":
-        return []
-    waits = sum(stages[name]["total"] for name in _PARTS[HOST] if name in stages)
-    gain = waits / 2 if now else waits * (1 - 1 / workers)
-    return [(gain, f"--data.scoring-workers {workers}", "post-process and metrics in parallel")]
-
-
-def _device_flags(profile: dict[str, Any]) -> list[Flag]:
-    if profile["compared"]["precision"] != "fp32" or shares(profile)[DEVICE] < _MUCH:
-        return []
-    if profile.get("run", {}).get("device_type") != "cuda":
-        return []
-    forward = profile["performance/forward_alone_s"]
-    return [(forward / 2, "--precision bf16", "the forward pass runs in fp32")]

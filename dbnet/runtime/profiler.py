@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,6 +52,14 @@ class StageTimer:
         return {stage: sum(values) for stage, values in self.durations.items()}
 
 
+def waiting_seconds() -> float:
+    """Seconds in which this thread was ready to run and had no core; 0 where nothing tells it."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
+
 @dataclass(frozen=True)
 class StageStats:
     """Durations of one stage in seconds; all but total and count are per batch."""
@@ -92,7 +101,15 @@ def check_comparable(before: dict[str, Any], after: dict[str, Any]) -> None:
         if before.get(key) != after.get(key) and not (key in MACHINE and key not in before)
     ]
     if listed:
-        raise InputError(f"the baseline was measured with other settings ({', '.join(listed)})")
+        raise InputError(
+            f"the baseline was measured otherwise ({', '.join(listed)}): a difference in time "
+            "would say nothing about the code; measure a baseline here with these settings"
+        )
+
+
+def untold(before: dict[str, Any]) -> list[str]:
+    """What an earlier version's profile does not tell of its machine."""
+    return [name for name in MACHINE if name not in before]
 
 
 class Change(NamedTuple):

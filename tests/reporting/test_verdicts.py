@@ -1,61 +1,139 @@
-"""Verdicts and recommendations follow from the figures, and from nothing else."""
+"""Verdicts follow from the figures, with threshold and evidence."""
 
 import numpy as np
 import pytest
 
+from dbnet.reporting.findings import findings, growth, slope
 from dbnet.reporting.pictures import draw_batches
-from dbnet.reporting.verdicts import recommendations, shares, slope, verdicts
+from dbnet.reporting.verdicts import verdicts
+from tests.reporting.profiles import FORWARD, LOADER, SCORING, profile
 
 
-def profile(stages: dict[str, float], **changes) -> dict:
-    """A profile of these seconds by stage."""
-    values = {
-        "stages": {name: {"total": total} for name, total in stages.items()},
-        "performance/over_forward": 1.0,
-        "performance/val_batch_median": 1.0,
-        "performance/val_batch_mean": 1.0,
-        "performance/val_batch_p95": 1.1,
-        "performance/train_step_s": 4.0,
-        "performance/val_epoch_time": sum(stages.values()),
-        "performance/forward_alone_s": stages.get("forward", 0.0),
-        "config": {"data": {"cache": "targets", "num_workers": 2}},
-        "compared": {"precision": "fp32"},
-        "run": {"cores": 16, "scoring_workers": 0, "device_type": "cuda"},
-    }
-    return values | changes
-
-
-FORWARD = {"data_wait": 0.1, "forward": 9.0, "postprocess": 0.5, "metric": 0.4}
-SCORING = {"data_wait": 0.1, "forward": 1.0, "postprocess": 5.0, "metric": 3.9}
-LOADER = {"data_wait": 8.0, "forward": 1.0, "postprocess": 0.5, "metric": 0.5}
+def verdict(about: str, found: dict) -> str:
+    """The one line about it."""
+    [line] = [line for line in verdicts(found) if line.startswith(about)]
+    return line
 
 
 @pytest.mark.parametrize(
-    ("stages", "bound"),
-    [(FORWARD, "device-bound"), (SCORING, "host-bound"), (LOADER, "loader-bound")],
+    ("stages", "line"),
+    [
+        (FORWARD, "**device-bound**: of the main process' time, loader 1%, device 93%, scoring 6%"),
+        (SCORING, "**host-bound**: of the main process' time, loader 1%, device 30%, scoring 69%"),
+        (
+            LOADER,
+            "**loader-bound**: of the main process' time, loader 80%, device 14%, scoring 6%",
+        ),
+    ],
 )
-def test_the_largest_part_names_what_bounds_the_run(stages, bound):
-    assert f"**{bound}**" in verdicts(profile(stages))[0]
-    assert sum(shares(profile(stages)).values()) == pytest.approx(1)
-
-
-def test_verdicts_name_their_threshold_and_evidence():
-    lines = verdicts(profile(FORWARD, **{"performance/over_forward": 1.3}))
-    assert "below its ceiling" in lines[1] and "1.30" in lines[1] and "1.1" in lines[1]
-    assert "**low**" in lines[2] and "1.10" in lines[2]
-    assert "4.0 times a validation batch" in lines[-1]
-    high = profile(FORWARD, **{"performance/val_batch_p95": 2.0, "performance/train_step_s": 0.5})
-    assert "**high**" in verdicts(high)[2]
-    assert "less than a validation batch" in verdicts(high)[-1]
-
-
-def test_memory_grows_only_beyond_its_error_and_threshold():
-    noise = np.random.default_rng(0).normal(0, 5, 200)
-    flat, rising = (500 + noise).tolist(), (500 + noise + 0.5 * np.arange(200)).tolist()
-    assert any(
-        "**does not grow**" in v for v in verdicts(profile(FORWARD, series={"rss_mb": flat}))
+def test_the_largest_part_names_what_bounds_the_run(stages, line):
+    assert f"Validation is {line} (the largest decides;" in verdict(
+        "Validation is", profile(stages)
     )
-    assert any("**grows**: +" in v for v in verdicts(profile(FORWARD, series={"rss_mb": rising})))
+
+
+def test_the_ceiling_tells_what_the_rest_of_the_time_is():
+    assert verdict("Validation took", profile(FORWARD)) == (
+        "Validation took 10.00 s, **at its ceiling**: 1.08 times the forward pass alone, 9.30 s "
+        "(threshold 1.1)."
+    )
+    slow = profile(FORWARD, **{"performance/forward_alone_s": 5.0})
+    assert verdict("Validation took", slow) == (
+        "Validation took 10.00 s, **away from its ceiling**: 2.00 times the forward pass alone, "
+        "5.00 s (threshold 1.1). Beside it, the most goes to a slower forward pass 4.30 s, "
+        "postprocess 0.40 s, metric 0.20 s."
+    )
+
+
+def test_loader_and_scoring_are_judged_by_their_share_and_told_per_image():
+    slow = profile(LOADER | {"worker/decode": 15.0, "worker/targets": 1.0})
+    assert verdict("The loader", slow) == (
+        "The loader **holds the rest up**: 80% of the main process' time goes to waiting for it "
+        "(threshold 10% while away from the ceiling); it takes 160.0 ms an image in 2 processes."
+    )
+    assert "**keeps up**: 1% of" in verdict("The loader", profile(FORWARD))
+    assert verdict("Scoring", profile(SCORING)) == (
+        "Scoring **holds the rest up**: 69% of the main process' time goes to post-process and "
+        "metrics (threshold 10% while away from the ceiling); they take 69.0 ms an image in the "
+        "main process."
+    )
+    workers = {"submit": 0.1, "score_wait": 2.0, "worker/postprocess": 5.0, "worker/metric": 3.0}
+    beside = profile({"data_wait": 0.1, "forward": 5.0} | workers, scoring_workers=2)
+    assert "**holds the rest up**: 29% of" in verdict("Scoring", beside)
+    assert "80.0 ms an image in 2 processes" in verdict("Scoring", beside)
+
+
+def test_parts_that_a_device_hides_hold_nothing_up():
+    """A GPU's stages are timed one after the other, its validation as it runs."""
+    hidden = profile(SCORING, **{"performance/over_forward": 1.02})
+    assert "**device-bound**" in verdict("Validation is", hidden)
+    assert "**keeps up**" in verdict("Scoring", hidden)
+
+
+@pytest.mark.parametrize(
+    ("alone", "whole", "loaders", "word", "end"),
+    [
+        (0.0, 0.04, 0, "quiet", "(threshold 5%)."),
+        (0.6, 0.5, 0, "busy", "and their shares uncertain."),
+        (0.0, 0.3, 0, "busy", "and their shares uncertain."),
+        (0.0, 0.3, 1, "quiet", "The loader's and scoring processes had it."),
+        (0.6, 0.3, 1, "busy", "and their shares uncertain."),
+    ],
+)
+def test_a_busy_machine_is_told_by_the_time_without_a_core(alone, whole, loaders, word, end):
+    waited = {"performance/waited_for_core": whole, "performance/waited_for_core_alone": alone}
+    line = verdict("The machine", profile(FORWARD, loader_workers=loaders, **waited))
+    assert line.startswith(f"The machine is **{word}**") and line.endswith(end)
+    assert f"{alone:.0%} of the forward pass alone and {whole:.0%} of the validation" in line
+    assert not [line for line in verdicts(profile(FORWARD)) if line.startswith("The machine")]
+
+
+def test_high_variance_names_batches_their_stage_and_images():
+    steady = {"forward": [1.0] * 10, "postprocess": [0.1] * 10, "worker/decode": [9.0] * 10}
+    steady["postprocess"] = [0.1] * 8 + [2.0, 0.1]
+    steady["forward"] = [1.0, 1.9] + [1.0] * 8
+    images = [[f"{batch}-{image}.jpg" for image in range(3)] for batch in range(10)]
+    spread = {"performance/val_batch_median": 1.1, "performance/val_batch_p95": 2.6}
+    series = {"stages": steady, "image_ids": images}
+    assert verdict("Variance", profile(FORWARD, series=series, **spread)) == (
+        "Variance is **high**: the 95th percentile of a batch is 2.36 times the median, 1100 ms "
+        "(threshold 1.5). Slowest: batch 9 (3000 ms, postprocess 2000; 8-0.jpg to 8-2.jpg), "
+        "batch 2 (2000 ms, forward 1900; 1-0.jpg to 1-2.jpg)."
+    )
+    assert "**low**: the 95th percentile of a batch is 1.10 times" in verdict(
+        "Variance", profile(FORWARD)
+    )
+    few = profile(FORWARD, **spread, **{"performance/val_num_batches": 1})
+    assert verdict("Variance", few) == "Variance is **not told**: 1 batch, fewer than 5."
+
+
+NOISE = np.random.default_rng(0).normal(0, 2, 200)
+STEPS = np.arange(200)
+
+
+@pytest.mark.parametrize(
+    ("memory", "grows"),
+    [
+        (500 + NOISE, False),
+        (500 + NOISE + 0.5 * STEPS, True),
+        (500 + NOISE + 0.05 * STEPS, False),  # below the threshold
+        (500 + 40.0 * (STEPS > 120), False),  # a single step, as an allocator makes
+        (500 + 40.0 * (STEPS > 60), False),
+        (500 - 400 * np.exp(-STEPS / 15), False),  # fills
+        (np.where(STEPS < 30, 5.0 * STEPS, 150.0), False),
+        (600 - 0.5 * STEPS, False),
+    ],
+)
+def test_memory_grows_only_all_the_time_beyond_its_error_and_threshold(memory, grows):
+    word = "grows" if grows else "does not grow"
+    found = profile(FORWARD, series={"own_mb": memory.tolist()})
+    assert f"Memory **{word}**: " in verdict("Memory", found)
+    assert growth(memory.tolist()).grows == grows
+
+
+def test_memory_of_few_batches_is_not_judged():
+    few = profile(FORWARD, series={"own_mb": [1.0 * step for step in range(19)]})
+    assert verdict("Memory", few) == "Memory growth is **not told**: 10 batches, fewer than 20."
 
 
 def test_the_slope_is_that_of_a_line():
@@ -64,26 +142,24 @@ def test_the_slope_is_that_of_a_line():
     assert slope([1.0, 2.0]) is None
 
 
-def test_only_flags_that_follow_from_the_figures_are_recommended():
-    [line] = recommendations(profile(SCORING))
-    assert line.startswith("`--data.scoring-workers 2`: saves up to 4.45 s of 10.00 s (44%)")
-    first, second = recommendations(profile(LOADER))
-    assert first.startswith("`--data.cache all`: saves up to 8.00 s")
-    assert second.startswith("`--data.num-workers 4`")
-    [line] = recommendations(profile(FORWARD))
-    assert line.startswith("`--precision bf16`")
-    cpu = {"cores": 2, "scoring_workers": 0, "device_type": "cpu"}
-    [line] = recommendations(profile(FORWARD, run=cpu))
-    assert line.startswith("Nothing to change")
-    busy = {"performance/over_forward": 1.9, "performance/forward_alone_s": 5.0}
-    [line] = recommendations(profile(FORWARD, run=cpu, **busy))
-    assert line.startswith("Measure again on a quiet machine: the forward pass takes 9.00 s")
+def test_a_training_step_stands_beside_a_validation_batch():
+    assert verdict("A training step", profile(FORWARD)) == (
+        "A training step is **longer than a validation batch**, as it should be: 4000 ms, 4.0 "
+        "times a validation batch (threshold 1)."
+    )
+    short = profile(FORWARD, **{"performance/train_step_s": 0.5})
+    assert "**shorter than a validation batch**: 500 ms, 0.5 times" in verdict(
+        "A training step", short
+    )
+    without = profile(FORWARD, **{"performance/train_step_s": 0.0})
+    assert not [line for line in verdicts(without) if line.startswith("A training")]
 
 
 def test_a_profile_of_an_earlier_version_has_verdicts_too():
     old = profile(FORWARD)
     del old["run"]
-    assert len(verdicts(old)) == 4 and recommendations(old)
+    assert len(verdicts(old)) == 7
+    assert findings(old).device == "cuda" and findings(old).spare_cores == 0
 
 
 def test_the_picture_stacks_every_batch():

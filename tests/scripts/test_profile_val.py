@@ -1,6 +1,7 @@
 """profile_val.py end to end."""
 
 import json
+import re
 import sys
 import time
 from dataclasses import replace
@@ -121,10 +122,18 @@ def test_another_start_of_the_same_second_gets_a_folder_of_its_own(cfg, tmp_path
     assert Path("runs/profile-NOW-2/profile.json").is_file()
 
 
-def test_report_tells_the_bottleneck_and_the_ceiling(cfg, first):
+def test_report_tells_the_ceiling_and_ends_in_a_decision(cfg, first):
     report = (cfg.out / "report.md").read_text()
-    assert f"Bottleneck: **{first['bottleneck']}**" in report
-    assert f"{first['performance/forward_alone_s']:.2f} s" in report
+    assert f"the forward pass alone, {first['performance/forward_alone_s']:.2f} s" in report
+    text = report.split("![stages]")[0].rstrip()
+    assert text.splitlines()[-1].startswith("**Measure "), "three batches are too few"
+    assert "| GPU" not in report
+    assert first["series"]["image_ids"] == [
+        ["page_0.png", "page_1.png"],
+        ["page_2.png", "page_3.png"],
+        ["page_4.png"],
+    ]
+    assert 0 <= first["performance/waited_for_core_alone"] <= 1
     assert (cfg.out / "stages.png").stat().st_size > 1000
 
 
@@ -157,6 +166,14 @@ def test_baseline_passes_fails_and_is_refused(cfg, first, tmp_path, capsys):
     lines = saved["config"] | {"data": saved["config"]["data"] | {"drawn_level": "lines"}}
     with pytest.raises(ValueError, match=r"data\.drawn_level: lines -> words"):
         against("other level, not compared", compared=without, config=lines)
+    for name, other in (("device_name", "H100"), ("cpu", "old"), ("threads", 64), ("torch", "1")):
+        told = re.escape(f"measured otherwise ({name}: {other} -> {saved['compared'][name]})")
+        with pytest.raises(ValueError, match=told):
+            against(f"other {name}", compared=saved["compared"] | {name: other})
+    capsys.readouterr()
+    earlier = {k: v for k, v in saved["compared"].items() if k not in ("cpu", "torch")}
+    against("earlier", compared=earlier)
+    assert "does not tell its cpu, torch: compare on one machine only" in capsys.readouterr().out
     with pytest.raises(ValueError, match="nowhere"):
         profile_val.main(replace(cfg, out=None, baseline=tmp_path / "nowhere.json"))
 
