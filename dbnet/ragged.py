@@ -7,6 +7,7 @@ than on one of four. Everything that works on the polygons of an image at once s
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -96,6 +97,31 @@ class RaggedPolygons:
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Smallest and largest xy of each polygon, (n, 2) each."""
         return self.reduce(np.minimum, self.points), self.reduce(np.maximum, self.points)
+
+
+class PackedPolygons(NamedTuple):
+    """Polygons of several images as two arrays: thousands of small ones are slow to pickle."""
+
+    points: np.ndarray  # (M, 2), end to end
+    sizes: np.ndarray  # int64, corners of each polygon
+    counts: list[int]  # polygons of each image
+
+
+def pack_images(images: Sequence[Sequence[np.ndarray]]) -> PackedPolygons:
+    """The (P, 2) arrays of each image, which are of one number type."""
+    polygons = [polygon for image in images for polygon in image]
+    sizes = np.fromiter(map(len, polygons), np.int64, len(polygons))
+    points = np.concatenate(polygons) if polygons else np.zeros((0, 2), np.float32)
+    return PackedPolygons(points, sizes, [len(image) for image in images])
+
+
+def unpack_images(packed: PackedPolygons) -> list[list[np.ndarray]]:
+    """Views of the points, image by image."""
+    ends = packed.sizes.cumsum().tolist()
+    starts = [0, *ends[:-1]]
+    points = packed.points
+    polygons = (points[start:end] for start, end in zip(starts, ends, strict=False))
+    return [[next(polygons) for _ in range(count)] for count in packed.counts]
 
 
 def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dbnet import geometry
-from dbnet.ragged import RaggedPolygons, ranges
+from dbnet.ragged import RaggedPolygons, pack_images, ranges, unpack_images
 from dbnet.reference.targets import perimeter
 
 
@@ -57,3 +57,15 @@ def test_ranges_count_up_from_each_start():
     owner, number = ranges(np.array([5, 2, 9]), np.array([8, 2, 11]))
     assert owner.tolist() == [0, 0, 0, 2, 2]
     assert number.tolist() == [5, 6, 7, 9, 10]
+
+
+def test_images_come_out_as_they_were_packed(polygons):
+    images = [polygons[:2], [], polygons[2:]]
+    packed = pack_images(images)
+    assert packed.counts == [2, 0, 3] and packed.sizes.tolist() == [4, 3, 7, 4, 12]
+    found = unpack_images(packed)
+    assert [len(image) for image in found] == [2, 0, 3]
+    for ours, theirs in zip(found, images, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            assert a.dtype == b.dtype and np.array_equal(a, b)
+    assert unpack_images(pack_images([[], []])) == [[], []]

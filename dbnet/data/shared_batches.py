@@ -15,11 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dbnet.ragged import pack_images, unpack_images
 from dbnet.runtime.shared_memory import shared_memory
 from dbnet.structures import Batch
 
 _HELD = 3  # batches of one worker that the main process may hold at a time without a penalty
 _ALIGNED = 64  # bytes
+_POLYGONS = ("polygons", "orig_polygons")
 
 _rings: "weakref.WeakValueDictionary[int, SharedRing]" = weakref.WeakValueDictionary()
 _numbers: Iterator[int] = itertools.count()
@@ -61,7 +63,8 @@ class _Layout(NamedTuple):
 
 
 def reduce_batch(batch: Batch, ring: SharedRing) -> tuple[Any, ...]:
-    """How a worker's batch is pickled: its tensors go to a free place of the ring.
+    """How a worker's batch is pickled: its tensors go to a free place of the ring, and its outlines
+    into one array.
 
     Without a free place, or without room for it, they are pickled one by one.
     """
@@ -87,6 +90,7 @@ def reduce_batch(batch: Batch, ring: SharedRing) -> tuple[Any, ...]:
         _in_memory(memory, layout)[...] = array
     ring.flags()[index] = 1
     rest = {name: value for name, value in batch._asdict().items() if name not in names}
+    rest |= {name: pack_images(rest[name]) for name in _POLYGONS}
     return _rebuild, (ring.number, index, size, dict(zip(names, layouts, strict=True)), rest)
 
 
@@ -110,7 +114,8 @@ def _rebuild(
         end = layout.start + prod(layout.shape) * dtype.itemsize
         flat = storage[layout.start : end].view(dtype)
         tensors[name] = flat.reshape(layout.shape).permute(layout.axes)
-    return Batch(**tensors, **rest)
+    outlines = {name: unpack_images(rest[name]) for name in _POLYGONS}
+    return Batch(**(rest | tensors | outlines))
 
 
 def _set_free(flags: np.ndarray, index: int, process: int) -> None:

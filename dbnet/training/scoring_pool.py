@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dbnet.errors import InputError
 from dbnet.metrics import Metric
+from dbnet.ragged import pack_images, unpack_images
 from dbnet.runtime import distributed
 from dbnet.runtime.profiler import StageTimer
 from dbnet.runtime.shared_memory import SharedMemory, shared_memory
@@ -253,43 +254,20 @@ def _serve(
         results.send(answer)
 
 
-class _Polygons(NamedTuple):
-    """Polygons of several images as two arrays: thousands of small ones are slow to pickle."""
-
-    points: np.ndarray  # float32 (T, 2)
-    sizes: np.ndarray  # int64, points of each polygon
-    counts: list[int]  # polygons of each image
-
-
-def _pack(images: list[list[np.ndarray]]) -> _Polygons:
-    polygons = [polygon for image in images for polygon in image]
-    sizes = np.fromiter(map(len, polygons), np.int64, len(polygons))
-    points = np.concatenate(polygons) if polygons else np.zeros((0, 2), np.float32)
-    return _Polygons(points, sizes, [len(image) for image in images])
-
-
-def _unpack(packed: _Polygons) -> list[list[np.ndarray]]:
-    ends = packed.sizes.cumsum().tolist()
-    starts = [0, *ends[:-1]]
-    points = packed.points
-    polygons = (points[start:end] for start, end in zip(starts, ends, strict=False))
-    return [[next(polygons) for _ in range(count)] for count in packed.counts]
-
-
 def _pack_truth(truth: Truth) -> tuple[Any, ...]:
-    return tuple(truth._replace(orig_polygons=_pack(truth.orig_polygons)))  # type: ignore[arg-type]
+    return tuple(truth._replace(orig_polygons=pack_images(truth.orig_polygons)))  # type: ignore[arg-type]
 
 
 def _unpack_truth(packed: tuple[Any, ...]) -> Truth:
     truth = Truth(*packed)
-    return truth._replace(orig_polygons=_unpack(truth.orig_polygons))  # type: ignore[arg-type]
+    return truth._replace(orig_polygons=unpack_images(truth.orig_polygons))  # type: ignore[arg-type]
 
 
 def _pack_scores(scores: BatchScores) -> tuple[Any, ...]:
     found = [image.detections for image in scores.images]
     names = [image.image_id for image in scores.images]
     figures = [(image.scores, image.size, image.seconds) for image in scores.images]
-    polygons = _pack([each.polygons for each in found])
+    polygons = pack_images([each.polygons for each in found])
     return names, polygons, [each[1:] for each in found], figures, scores.sums
 
 
@@ -298,7 +276,7 @@ def _unpack_scores(packed: tuple[Any, ...]) -> BatchScores:
     images = [
         ImageResult(name, Detections(outlines, *others), *measured)
         for name, outlines, others, measured in zip(
-            names, _unpack(polygons), rest, figures, strict=True
+            names, unpack_images(polygons), rest, figures, strict=True
         )
     ]
     return BatchScores(images, sums)

@@ -14,6 +14,7 @@ from functools import partial
 from multiprocessing import resource_sharer
 from multiprocessing.connection import Client
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data._utils import signal_handling
@@ -57,6 +58,14 @@ def assert_same(ours: list, expected: list) -> None:
         for name in ("images", "shrink_map", "shrink_mask", "thresh_map", "thresh_mask"):
             x, y = getattr(a, name), getattr(b, name)
             assert torch.equal(x, y) and x.stride() == y.stride()
+        for name in ("polygons", "orig_polygons"):
+            for x, y in zip(getattr(a, name), getattr(b, name), strict=True):
+                assert len(x) == len(y) > 0
+                assert all(
+                    np.array_equal(p, q) and p.dtype == q.dtype for p, q in zip(x, y, strict=True)
+                )
+        assert a.texts == b.texts and a.orig_sizes == b.orig_sizes
+        assert all(map(np.array_equal, a.ignored, b.ignored))
 
 
 def fields_of(batch) -> list[torch.Tensor]:
@@ -96,6 +105,10 @@ def test_without_shared_memory_batches_are_copied(records):
     shared = list(loader_of(records))
     assert_same(shared, expected)
     assert all(in_one_memory(batch) for batch in shared)
+    for batch in shared:
+        for outlines in (batch.polygons, batch.orig_polygons):
+            bases = {id(polygon.base) for image in outlines for polygon in image}
+            assert len(bases) == 1, "sent as one array: hundreds of small ones are slow"
 
 
 def unsendable(samples):
