@@ -5,7 +5,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from functools import cache, partial
 from typing import Any, cast
 
 import huggingface_hub
@@ -52,7 +52,8 @@ class Encoder(nn.Module):
         return checkpoint(self.body, x, use_reentrant=False, context_fn=contexts)
 
 
-def stages_of(name: str) -> list[int]:
+@cache  # the forward pass without weights takes longer than building the network
+def stages_of(name: str) -> tuple[int, ...]:
     """Indices of timm's feature maps at STRIDES; allocates no weights.
 
     Raises:
@@ -83,7 +84,7 @@ def stages_of(name: str) -> list[int]:
         )
     # Of several stages with one stride the last has the largest receptive field.
     last = {stride: index for index, stride in enumerate(reductions)}
-    return [last[stride] for stride in STRIDES]
+    return tuple(last[stride] for stride in STRIDES)
 
 
 def _feature_extractor(name: str, **options: Any) -> nn.Module:
