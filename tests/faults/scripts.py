@@ -1,12 +1,6 @@
-"""train.py in a process group of its own, to be sent real signals.
+"""train.py in a process group of its own, to be sent real signals."""
 
-The processes are forked from a server that has the imports behind it: each starts at once.
-"""
-
-import importlib
-import multiprocessing
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -15,19 +9,7 @@ from pathlib import Path
 import train
 from configs import Config
 from dbnet.runtime import cli
-
-for name in (
-    "dbnet.data.loaders",
-    "dbnet.data.splits",
-    "dbnet.checkpoint",
-    "dbnet.training.logger",
-    "dbnet.reporting.pictures",
-    "timm",
-):
-    importlib.import_module(name)
-
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([__name__])
+from tests.programs import become_program, fork
 
 
 def flags(cfg: Config) -> list[str]:
@@ -49,8 +31,7 @@ class Script:
 
     def __init__(self, *words: str, output: Path) -> None:
         self.output = output
-        self.process = CONTEXT.Process(target=_run, args=(words, output))
-        self.process.start()
+        self.process = fork(_run, words, output)
         self.pid = self.process.pid
 
     def wait_for(self, found: Callable[[], object]) -> None:
@@ -75,11 +56,7 @@ class Script:
 
 def _run(words: tuple[str, ...], output: Path) -> None:
     os.setsid()
-    multiprocessing.set_start_method("fork", force=True)  # for the loader's workers, as ever
-    file = os.open(output, os.O_WRONLY | os.O_CREAT)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    become_program(Path(os.devnull), output, output)
     sys.argv = ["train.py", *words]
     with cli.errors_as_lines():
         train.main(*train.parse())

@@ -16,7 +16,8 @@ from dbnet.checkpoint import load_checkpoint, save_checkpoint
 from dbnet.errors import InputError
 from tests.drawing import write_dataset
 from tests.faults.runs import assert_equal_runs, small
-from tests.faults.scripts import CONTEXT, Script, flags
+from tests.faults.scripts import Script, flags
+from tests.programs import fork
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 ROOT = Path(__file__).parents[2]
@@ -72,8 +73,7 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path):
 
 
 @pytest.mark.faults("SIGKILL at any moment", "resumed, the run equals one that was not killed")
-def test_killed_and_resumed(pages, tmp_path):
-    whole = train.main(small(pages, tmp_path / "whole"))
+def test_killed_and_resumed(pages, whole, tmp_path):
     cfg, folder = small(pages, tmp_path, workers=2, save_minutes=0), tmp_path / "run"
     script = Script(*flags(cfg), output=tmp_path / "told")
     script.wait_for((folder / "last.pt").exists)
@@ -115,8 +115,7 @@ def save_for_ever(folder: Path) -> None:
 @pytest.mark.faults("SIGKILL while saving, 20 times", "last.pt and best.pt are whole, each time")
 def test_killed_while_saving(tmp_path):
     for turn in range(20):
-        process = CONTEXT.Process(target=save_for_ever, args=(tmp_path,))
-        process.start()
+        process = fork(save_for_ever, tmp_path)
         while not (tmp_path / "last.pt").exists() and process.is_alive():
             time.sleep(0.001)
         time.sleep(random.uniform(0.1, 0.3))

@@ -33,7 +33,7 @@ from dbnet.training import signals as stopping
 from dbnet.training.engine import evaluate, train_one_epoch
 from dbnet.training.signals import StopSignals
 from tests.drawing import write_dataset
-from tests.faults.scripts import CONTEXT
+from tests.programs import CONTEXT, run_program
 from tests.training.test_engine import CPU, Count, Dot, Square, batch_of
 
 ROOT = Path(__file__).parents[2]
@@ -307,28 +307,36 @@ RUN = "--train.epochs 1 --train.accumulate 1 --train.device cpu --train.name run
 FLAGS = f"{SIZES} {NETWORK} {RUN}".split()
 
 
-def torchrun(script: str, *words: str, restarts: int = 0) -> subprocess.CompletedProcess:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    launcher += ["--nproc-per-node", "2", "--max-restarts", str(restarts)]
+LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def torchrun_anew(script: str, *words: str) -> subprocess.CompletedProcess:
+    """On two ranks, from nothing, as a person starts it."""
     return subprocess.run(
-        [*launcher, str(ROOT / script), *words],
+        [sys.executable, *LAUNCHER, str(ROOT / script), *words],
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=240,
+        capture_output=True, text=True,
     )  # fmt: skip
+
+
+def torchrun(script: str, *words: str, restarts: int = 0) -> subprocess.CompletedProcess:
+    """On two ranks, forked from a launcher that has the imports behind it."""
+    forked = ("--run-path", "--start-method", "fork", "--max-restarts", restarts)
+    return run_program(*LAUNCHER, *forked, ROOT / script, *words)
 
 
 def test_the_scripts_run_and_evaluate_the_same_on_two_ranks(tmp_path):
     pages = write_dataset(tmp_path / "pages", train=7, val=5)
     data = ["--data.root", str(pages), "--data.cache-dir", str(tmp_path / "cache")]
     words = [*data, *FLAGS, "--train.out", str(tmp_path)]
-    ended = torchrun("train.py", *words)
+    ended = torchrun_anew("train.py", *words)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("epoch 1/1 |") == 1, "one rank prints"
     best = ["--checkpoint", str(tmp_path / "run" / "best.pt"), "--device", "cpu"]
     ended = torchrun("evaluate.py", *best, "--out", str(tmp_path / "two"))
     assert ended.returncode == 0, ended.stderr
-    words = [sys.executable, str(ROOT / "evaluate.py"), *best, "--out", str(tmp_path / "one")]
-    subprocess.run(words, check=True, capture_output=True)
+    alone = run_program("evaluate.py", *best, "--out", tmp_path / "one")
+    assert alone.returncode == 0, alone.stderr
     one, two = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("one", "two"))
     kept = [name for name in one if not name.startswith("time/")]
     assert {n: two[n] for n in kept} == pytest.approx({n: one[n] for n in kept}, rel=1e-5)
@@ -380,11 +388,9 @@ def test_a_killed_rank_ends_the_run_or_is_started_again(tmp_path):
         torch.testing.assert_close(risen["model"][name], whole["model"][name])
 
     ranks = ["--train.resume", str(tmp_path / "dead" / "run"), "--train.name", "run"]
-    script = [sys.executable, str(ROOT / "train.py"), *ranks]
-    refused = subprocess.run(script, capture_output=True, text=True)
+    refused = run_program("train.py", *ranks)
     assert "an optimizer step was over 4 images, now it is 1 ranks x 2 x 1 = 2" in refused.stderr
-    script += ["--train.accumulate", "2"]
-    resumed = subprocess.run(script, capture_output=True, text=True)
+    resumed = run_program("train.py", *ranks, "--train.accumulate", "2")
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed with ranks: 2 -> 1" in resumed.stdout
     alone = load_checkpoint(tmp_path / "dead" / "run" / "last.pt")

@@ -5,7 +5,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -40,6 +39,7 @@ from dbnet.settings import DataConfig, PostprocessConfig
 from dbnet.structures import Record
 from dbnet.synthetic.dataset import draw_receipt
 from tests.drawing import draw_page, write_dataset
+from tests.programs import run_program
 
 SIZE = 160
 ARGS = {"encoder": "mobilenetv3_small_050", "fpn_channels": 16}
@@ -475,10 +475,7 @@ def test_the_command_line_from_a_pipe_to_the_last_line(checkpoint, pages, tmp_pa
     Image.new("1", (10_000, 9_000)).save(tmp_path / "over.png")
     listed = f"{pages / 'images' / 'val' / 'page_0.png'}\n{tmp_path / 'over.png'}\n"
     words = ["--checkpoint", checkpoint, "--device", "cpu", "--out", tmp_path / "out"]
-    done = subprocess.run(
-        [sys.executable, "predict.py", *words],
-        input=listed, capture_output=True, text=True, cwd=Path(predict.__file__).parent,
-    )  # fmt: skip
+    done = run_program("predict.py", *words, stdin=listed)
     assert done.returncode == 1
     lines = done.stderr.splitlines()
     assert len(lines) == 1 and "80,000,000 pixels: scale" in lines[0], done.stderr
