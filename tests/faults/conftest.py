@@ -6,13 +6,20 @@ from pathlib import Path
 import pytest
 from tensorboard.summary.writer import event_file_writer
 
+import train
 from tests.drawing import write_dataset
-from tests.faults.runs import PAGES
+from tests.faults.runs import PAGES, small
 
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("pages"), train=PAGES, val=2)
+
+
+@pytest.fixture(scope="session")
+def whole(pages, tmp_path_factory) -> Path:
+    """The folder of a `small` run that nothing has stopped; to be compared with, never changed."""
+    return train.main(small(pages, tmp_path_factory.mktemp("whole")))
 
 
 @pytest.fixture(autouse=True)

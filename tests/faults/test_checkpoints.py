@@ -54,8 +54,7 @@ def test_what_interrupts_a_save_is_not_hidden(tmp_path, monkeypatch):
 
 
 @pytest.mark.faults("disk full in mid-epoch", "one line, last.pt is kept, resumed bit by bit")
-def test_a_run_on_a_full_disk(pages, tmp_path, monkeypatch):
-    whole = train.main(small(pages, tmp_path / "whole"))
+def test_a_run_on_a_full_disk(pages, whole, tmp_path, monkeypatch):
     fsync, calls = os.fsync, []
 
     def full(descriptor):

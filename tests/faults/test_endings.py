@@ -62,8 +62,7 @@ def test_steps_end_a_run_within_an_epoch(pages, tmp_path, capsys):
 
 
 @pytest.mark.faults("--train.max-steps at the end of an epoch", "as if its epochs ended there")
-def test_steps_end_a_run_at_the_end_of_an_epoch(pages, tmp_path):
-    whole = train.main(small(pages, tmp_path / "whole", epochs=2))
+def test_steps_end_a_run_at_the_end_of_an_epoch(pages, whole, tmp_path):
     folder = train.main(small(pages, tmp_path, epochs=9, max_steps=4))
     assert_equal_runs(whole, folder)
     with pytest.raises(InputError, match="has 4 optimizer steps already"):

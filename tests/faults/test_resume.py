@@ -46,8 +46,7 @@ def test_stopped_at_any_step_and_resumed(pages, tmp_path, monkeypatch, variant):
 
 
 @pytest.mark.faults("Ctrl-C again and again, other workers", "resumed, all equal")
-def test_stopped_again_and_again_with_other_workers(pages, tmp_path, monkeypatch):
-    whole = train.main(small(pages, tmp_path / "whole"))
+def test_stopped_again_and_again_with_other_workers(pages, whole, tmp_path, monkeypatch):
     cfg = small(pages, tmp_path / "part")
     for batch, workers in ((1, 2), (5, 0)):
         with monkeypatch.context() as patch, pytest.raises(Stopped):
@@ -59,8 +58,7 @@ def test_stopped_again_and_again_with_other_workers(pages, tmp_path, monkeypatch
 
 @pytest.mark.faults("killed between an epoch's figures and its checkpoint", "logged once")
 @pytest.mark.parametrize("epoch", [0, 1])
-def test_killed_between_figures_and_checkpoint(pages, tmp_path, monkeypatch, epoch):
-    whole = train.main(small(pages, tmp_path / "whole"))
+def test_killed_between_figures_and_checkpoint(pages, whole, tmp_path, monkeypatch, epoch):
     end_epoch, folder = RunLogger.end_epoch, tmp_path / "run"
 
     def killed(log, record):

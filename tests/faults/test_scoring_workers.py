@@ -18,8 +18,7 @@ def with_scorers(cfg, workers: int = 2):
     return replace(cfg, data=replace(cfg.data, scoring_workers=workers))
 
 
-def test_a_run_with_scoring_workers_equals_one_without(pages, tmp_path):
-    whole = train.main(small(pages, tmp_path / "whole"))
+def test_a_run_with_scoring_workers_equals_one_without(pages, whole, tmp_path):
     assert_equal_runs(whole, train.main(with_scorers(small(pages, tmp_path, workers=2))))
 
 
