@@ -149,7 +149,7 @@ def test_images_without_entry_are_counted_not_used(tmp_path):
         (b'{"images": {"\xff', "train.json: not UTF-8 at byte 13; save the file as UTF-8"),
     ],
 )
-def test_ufo_of_wrong_shape(tmp_path, content, message):
+def test_ufo_of_wrong_shape_is_refused(tmp_path, content, message):
     _image(tmp_path / "images/train/a.png")
     _write(tmp_path / "jsons/train.json", content)
     problems = _problems(tmp_path)
@@ -173,7 +173,7 @@ def test_all_problems_are_collected(tmp_path):
 
 
 @pytest.mark.faults("key that stands twice")
-def test_keys_that_stand_twice(tmp_path):
+def test_keys_that_stand_twice_are_problems(tmp_path):
     _image(tmp_path / "images/train/a.png")
     word = json.dumps({"points": QUAD})
     words = f'{{"words": {{"1": {word}, "1": {word}}}}}'
@@ -241,7 +241,7 @@ def test_a_second_list_of_images_is_a_problem(tmp_path):
     assert "key 'images' stands twice in one object" in _problems(tmp_path)[0]
 
 
-def test_byte_order_mark_in_json(tmp_path):
+def test_a_byte_order_mark_in_json_is_skipped(tmp_path):
     _image(tmp_path / "images/train/a.png")
     content = json.dumps({"images": {"a.png": _words(QUAD)}})
     _write(tmp_path / "jsons/train.json", b"\xef\xbb\xbf" + content.encode())
@@ -300,7 +300,7 @@ def test_names_that_are_not_utf8_are_problems_and_can_be_printed(tmp_path):
 
 @pytest.mark.faults("../ and absolute paths")
 @pytest.mark.parametrize("name", ["../a.png", "sub/../../a.png", "/etc/passwd", "../b.png"])
-def test_paths_that_leave_the_folder(tmp_path, name):
+def test_paths_that_leave_the_folder_are_refused(tmp_path, name):
     _image(tmp_path / "images/train/a.png")
     _image(tmp_path / "images/a.png")
     _ufo(tmp_path, {name: _words(QUAD)}, draw=False)
@@ -339,7 +339,7 @@ def test_a_percent_sign_in_a_name_is_one(tmp_path):
 
 
 @pytest.mark.faults("links out of the root")
-def test_links_that_leave_the_root(tmp_path):
+def test_links_that_leave_the_root_are_refused(tmp_path):
     root, folder = tmp_path / "root", tmp_path / "root/images/train"
     _ufo(root, {name: _words(QUAD) for name in ("a.png", "b.png", "dir/a.png")}, draw=False)
     _image(tmp_path / "outside/a.png")
@@ -361,7 +361,7 @@ def test_root_may_be_a_link(tmp_path):
     assert load_records(tmp_path / "link", "train", format="auto")[0][0].image_id == "a.png"
 
 
-def test_linked_folder_and_annotations_outside_the_root(tmp_path):
+def test_linked_places_outside_the_root_are_refused(tmp_path):
     root = tmp_path / "root"
     _image(tmp_path / "outside/a.png")
     (root / "images").mkdir(parents=True)
@@ -419,7 +419,7 @@ def test_unreadable_sub_folders_are_told(tmp_path, lock):
 
 
 @pytest.mark.faults("image annotated twice")
-def test_same_image_under_two_spellings(tmp_path):
+def test_an_image_under_two_spellings_is_read_once(tmp_path):
     _ufo(tmp_path, {"a.png": _words(QUAD), "./a.png": _words(OTHER)})
     records, report = scan(tmp_path, "train", format="auto")
     _same(records[0].polygons, [QUAD])
@@ -643,7 +643,7 @@ def test_icdar_files_are_read_as_written(tmp_path, folder, name):
 
 
 @pytest.mark.faults("byte order mark, CRLF, commas")
-def test_icdar_bom_line_ends_blank_lines_and_sub_folders(tmp_path):
+def test_icdar_marks_line_ends_and_sub_folders_are_read(tmp_path):
     _image(tmp_path / "images/train/s/a.jpg")
     _image(tmp_path / "images/train/s/empty.jpg")
     text = (
@@ -723,7 +723,7 @@ def test_broken_icdar_lines_are_named(tmp_path, line, reason):
 
 
 @pytest.mark.faults("annotations not UTF-8")
-def test_icdar_not_utf8(tmp_path):
+def test_icdar_that_is_not_utf8_is_refused(tmp_path):
     _image(tmp_path / "images/train/a.jpg")
     _write(tmp_path / "gts/train/a.txt", b"\xef\xbb\xbf1,2\n\xb0\xa1")
     message = f"{tmp_path}/gts/train/a.txt: not UTF-8 at byte 7; save the file as UTF-8"
@@ -736,7 +736,7 @@ def test_icdar_nan_is_dropped(tmp_path):
     assert scan(tmp_path, "train", format="auto")[1].dropped == {"not finite": 2}
 
 
-def test_icdar_files_and_images_that_do_not_pair(tmp_path):
+def test_icdar_files_that_do_not_pair_are_problems(tmp_path):
     for name in ("a.jpg", "a.png", "b.jpg"):
         _image(tmp_path / "images/train" / name)
     for name in ("a.txt", "b.txt", "gt_b.txt", "gone.txt"):
@@ -846,7 +846,7 @@ def test_coco_files_are_read_as_written(tmp_path, place):
         ),
     ],
 )
-def test_coco_of_wrong_shape(tmp_path, images, annotations, message):
+def test_coco_of_wrong_shape_is_refused(tmp_path, images, annotations, message):
     _coco(tmp_path, images, annotations)
     problems = _problems(tmp_path)
     assert len(problems) == 1
@@ -893,7 +893,7 @@ def test_labelme_files_are_read_as_written(tmp_path, folder):
         ('{"shapes": [], "shapes": []}', "key 'shapes' stands twice in one object"),
     ],
 )
-def test_labelme_of_wrong_shape(tmp_path, content, message):
+def test_labelme_of_wrong_shape_is_refused(tmp_path, content, message):
     _image(tmp_path / "images/train/a.png")
     _write(tmp_path / "images/train/a.json", content)
     problems = _problems(tmp_path)

@@ -93,7 +93,7 @@ def test_maps_are_the_callers_to_change(tmp_path):
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 3), (200, 60), (50, 300)])
-def test_text_at_the_border_and_no_text(tmp_path, height, width):
+def test_text_at_the_border_and_no_text_are_cached(tmp_path, height, width):
     cache = make_cache(tmp_path)
     nothing = [], np.zeros(0, bool)
     for polygons, ignored in (page(), nothing):
@@ -312,7 +312,7 @@ def test_two_writers_of_one_entry_do_not_meet(tmp_path, monkeypatch, caplog):
 
 
 @pytest.mark.faults("killed while caching")
-def test_killed_while_writing(tmp_path, monkeypatch):
+def test_a_kill_while_writing_leaves_whole_entries(tmp_path, monkeypatch):
     write_bytes = Path.write_bytes
 
     def die_half_way(path: Path, data: bytes) -> int:
@@ -358,7 +358,7 @@ def test_unwritable_folder_turns_storing_off(tmp_path, monkeypatch, caplog, meth
     assert cache.counts() == CacheCounts(hits=1, misses=5, bytes_stored=stored)
 
 
-def test_folder_that_cannot_be_made(tmp_path, caplog):
+def test_a_folder_that_cannot_be_made_is_told_once(tmp_path, caplog):
     (tmp_path / "file").write_text("in the way")
     cache = make_cache(tmp_path / "file" / "cache")
     with caplog.at_level(logging.WARNING):

@@ -206,7 +206,7 @@ def test_two_images_that_would_share_a_file_are_refused(source, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 
 
-def test_one_split_from_named_places(tmp_path):
+def test_one_split_from_named_places_is_converted(tmp_path):
     (tmp_path / "in/scans").mkdir(parents=True)
     Image.new("RGB", (100, 80)).save(tmp_path / "in/scans/a.png")
     (tmp_path / "in/labels.json").write_text(json.dumps(SMALLEST["ufo"][1]))

@@ -126,21 +126,21 @@ def test_the_lines_of_text_files_tell_their_format(root, folder, line, format):
         "images/train/_annotations.coco.json",
     ],
 )
-def test_coco_under_its_usual_names(root, name):
+def test_coco_under_its_usual_names_is_found(root, name):
     write(root / name, COCO)
     assert found(root) == ("coco", name)
 
 
 @pytest.mark.parametrize("name", ["valid", "validation", "val"])
 @pytest.mark.parametrize("images", ["{}", "{}/images", "images/{}"])
-def test_folders_of_roboflow_and_others(root, name, images):
+def test_folders_of_roboflow_and_others_are_found(root, name, images):
     image(root / images.format(name) / "b.png")
     write(root / name / "_annotations.coco.json", COCO)
     source = find_source(root, "val", "auto")
     assert (source.images, source.format) == (root / images.format(name), "coco")
 
 
-def test_yolo_folders_of_roboflow(tmp_path):
+def test_yolo_folders_of_roboflow_are_found(tmp_path):
     image(tmp_path / "valid/images/a.png")
     write(tmp_path / "valid/labels/a.txt", "0 .5 .5 1 1")
     assert found(tmp_path, "val") == ("yolo", "valid/labels")
@@ -226,7 +226,7 @@ def test_named_places_may_lie_outside_the_root(root, tmp_path_factory):
     assert report.problems == []
 
 
-def test_named_places_that_are_not_there(root):
+def test_named_places_that_are_not_there_are_told(root):
     assert refused(root, images="nowhere") == ("nowhere: no such folder; it should hold the images")
     assert refused(root, annotations="no.json") == (
         "no.json: no such file or folder; it should hold the annotations"

@@ -93,7 +93,7 @@ def test_files_of_ppocrlabel_beside_its_labels_are_no_rivals(root):
         ('a.png\t[{"points": [], "difficult": 1}]', "line 2: [0]/difficult: found 1; must be true"),
     ],
 )
-def test_paddle_lines_of_wrong_shape(root, line, message):
+def test_paddle_lines_of_wrong_shape_are_refused(root, line, message):
     write(root / "train.txt", f"b.png\t[]\n{line}\n")
     Image.new("RGB", (9, 9)).save(root / "images/train/b.png")
     (problem,) = problems_of(root, "paddle")
@@ -110,7 +110,7 @@ def test_doctr_files_are_read_as_written(root, polygons):
     assert texts_of(root, "doctr") == ([QUAD, BOX], ["", ""], [False, False])
 
 
-def test_doctr_folders_of_its_own_layout(tmp_path):
+def test_doctr_folders_of_its_own_layout_are_read(tmp_path):
     for split in ("train", "val"):
         path = tmp_path / split / "images/a.png"
         path.parent.mkdir(parents=True)
@@ -129,7 +129,7 @@ def test_doctr_folders_of_its_own_layout(tmp_path):
         ({"a.png": {"img_hash": ""}}, "a.png/polygons: is missing; must be a list or an object"),
     ],
 )
-def test_doctr_of_wrong_shape(root, content, message):
+def test_doctr_of_wrong_shape_is_refused(root, content, message):
     write(root / "images/train/labels.json", content)
     (problem,) = problems_of(root, "doctr")
     assert problem.startswith(f"images/train/labels.json: {message}")
@@ -236,7 +236,7 @@ def test_labelstudio_reads_one_of_several_annotations(root):
         ),
     ],
 )
-def test_labelstudio_of_wrong_shape(root, content, message):
+def test_labelstudio_of_wrong_shape_is_refused(root, content, message):
     write(root / "jsons/train.json", content)
     (problem,) = problems_of(root, "labelstudio")
     assert problem.startswith(f"jsons/train.json: {message}")
@@ -315,7 +315,7 @@ def test_a_large_cvat_file_is_read_like_a_small_one(root):
         ),
     ],
 )
-def test_cvat_of_wrong_shape(root, content, message):
+def test_cvat_of_wrong_shape_is_refused(root, content, message):
     write(root / "train.xml", content)
     (problem,) = problems_of(root, "cvat")
     assert problem.startswith(message)
@@ -374,7 +374,7 @@ def test_via_files_are_read_as_written(root, regions, is_project):
         ([via_region(name="rect", x=1)], "a1/regions[0]/shape_attributes/y: is missing"),
     ],
 )
-def test_via_of_wrong_shape(root, regions, message):
+def test_via_of_wrong_shape_is_refused(root, regions, message):
     write(root / "jsons/train.json", {"a1": {"filename": "a.png", "regions": regions}})
     (problem,) = problems_of(root, "via")
     assert problem.startswith(f"jsons/train.json: {message}")
@@ -423,7 +423,7 @@ def test_voc_files_are_read_as_written(root, folder):
         (voc()[:-3], "a.xml: no valid XML at line 1, column"),
     ],
 )
-def test_voc_of_wrong_shape(root, content, message):
+def test_voc_of_wrong_shape_is_refused(root, content, message):
     write(root / "images/train/a.xml", content)
     (problem,) = problems_of(root, "voc")
     assert problem.startswith(f"images/train/{message}")
@@ -460,7 +460,7 @@ def test_yolo_coordinates_follow_the_size_of_each_image(root):
         ("text .1 .2 .3 .4", "must be a class and 4, 6 or more numbers"),
     ],
 )
-def test_yolo_lines_of_wrong_shape(root, line, message):
+def test_yolo_lines_of_wrong_shape_are_refused(root, line, message):
     write(root / "labels/train/a.txt", f"0 .5 .5 .1 .1\n{line}\n")
     (problem,) = problems_of(root, "yolo")
     assert problem.startswith(f"labels/train/a.txt, line 2: {message}")

@@ -67,7 +67,7 @@ def test_exif_orientation_is_applied_once(tmp_path, suffix, orientation):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_of_grey_jpeg(tmp_path, orientation):
+def test_exif_orientation_of_grey_jpegs_is_applied(tmp_path, orientation):
     path = tmp_path / "a.jpg"
     Image.fromarray(_corners()).convert("L").save(path, exif=_exif(orientation), quality=95)
     grey = Image.fromarray(np.array([UPRIGHT[orientation]], np.uint8)).convert("L")
@@ -77,7 +77,7 @@ def test_exif_orientation_of_grey_jpeg(tmp_path, orientation):
     np.testing.assert_allclose(np.array(_read_corners(image))[:, 0], np.array(grey)[0], atol=4)
 
 
-def test_png_exif_behind_the_pixels(tmp_path):
+def test_exif_behind_the_pixels_of_a_png_is_applied(tmp_path):
     """The format allows the block there, and some writers put it there."""
     data = io.BytesIO()
     Image.fromarray(_corners()).save(data, "PNG")

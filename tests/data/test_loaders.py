@@ -101,7 +101,7 @@ def test_random_geometry_bypasses_the_cache_and_says_so(records, root, tmp_path,
     ]
 
 
-def test_other_lines_on_the_cache(records, root, tmp_path, capsys):
+def test_each_use_of_the_cache_has_its_own_line(records, root, tmp_path, capsys):
     loaders_of(records, data_config(root, tmp_path, cache="none"))
     loaders_of(records, data_config(root, tmp_path), AugmentConfig(rotate=1.0, crop=0.5))
     assert capsys.readouterr().out.splitlines() == [
@@ -126,7 +126,7 @@ def losses_of(batches: list[Batch]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])
-def test_losses_with_and_without_the_cache(records, root, tmp_path, flip):
+def test_losses_with_the_cache_are_those_without_it(records, root, tmp_path, flip):
     augment = AugmentConfig(flip=flip, color=0.3, noise=0.3)
     expected, cold, warm = (
         losses_of(one_pass(*loaders_of(records, data_config(root, tmp_path, cache=c), augment)[:2]))

@@ -254,7 +254,7 @@ def test_of_other_shapes_the_region_is_ignored(tmp_path, name):
     assert (report.texts, report.dropped) == (0, {})
 
 
-def test_icdar_sets_of_any_number_of_points(tmp_path):
+def test_icdar_sets_of_any_number_of_points_are_read(tmp_path):
     lines = ("10,10,60,5,90,12,90,30,10,30,CURVE", f"{LINE},5,18", "10,70,90,70,60,90,###")
     record, _ = report_of(tmp_path, icdar(*lines))
     assert [len(polygon) for polygon in record.polygons] == [5, 5, 3]
@@ -270,7 +270,7 @@ def test_one_number_with_commas_makes_no_set_of_polygons(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["10,10,70,26,TOTAL", '10 10 70 26 "TOTAL"'])
-def test_icdar_sets_of_two_corners(tmp_path, line):
+def test_icdar_sets_of_two_corners_are_read(tmp_path, line):
     record, report = report_of(tmp_path, icdar(line, line))
     assert record.polygons[0].tolist() == QUAD
     assert [text.strip('"') for text in record.texts] == ["TOTAL"] * 2
@@ -297,7 +297,7 @@ def test_scripts_of_mlt_are_no_part_of_the_text(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["gt_a.TXT", "A.txt", "a.png.txt", "gt_a.png.txt", "gt_A.PNG.TXT"])
-def test_names_of_annotation_files_that_almost_match(tmp_path, name):
+def test_names_of_annotations_that_almost_match_are_read(tmp_path, name):
     _, report = report_of(tmp_path, (f"gts/train/{name}", f"{LINE},TOTAL"))
     assert (report.texts, report.warnings) == (1, [])
 

@@ -55,7 +55,7 @@ def test_a_root_that_is_not_there_names_one_like_it(tmp_path):
     )
 
 
-def test_a_file_for_a_root(tmp_path):
+def test_a_file_for_a_root_is_told_of_the_folder(tmp_path):
     data_set(tmp_path / "receipts")
     for file in ("jsons/train.json", "images/train/a.png"):
         assert refused(tmp_path / "receipts" / file, tmp_path) == (
@@ -65,7 +65,7 @@ def test_a_file_for_a_root(tmp_path):
     assert "is an archive; unpack it" in refused(tmp_path / "data.zip", tmp_path)
 
 
-def test_an_empty_folder(tmp_path):
+def test_an_empty_folder_is_told(tmp_path):
     (tmp_path / "new").mkdir()
     assert refused(tmp_path / "new", tmp_path).startswith("new: is an empty folder; give")
 
@@ -87,7 +87,7 @@ def test_annotations_with_an_ending_in_upper_case_are_named(tmp_path, name):
     )
 
 
-def test_a_folder_above_the_data_set(tmp_path):
+def test_a_folder_above_the_data_set_is_told_of_it(tmp_path):
     data_set(tmp_path / "all/mine")
     assert refused(tmp_path / "all", tmp_path).endswith("did you mean all/mine?")
     data_set(tmp_path / "all/theirs")
@@ -97,7 +97,7 @@ def test_a_folder_above_the_data_set(tmp_path):
 
 
 @pytest.mark.parametrize("inner", ["images", "images/train", "jsons"])
-def test_a_folder_inside_the_data_set(tmp_path, inner):
+def test_a_folder_inside_the_data_set_is_told_of_it(tmp_path, inner):
     data_set(tmp_path / "mine")
     assert refused(tmp_path / "mine" / inner, tmp_path).endswith("did you mean mine?")
 
@@ -108,7 +108,7 @@ def test_a_link_to_a_folder_inside_has_no_hint(tmp_path):
     assert "did you mean" not in refused(tmp_path / "linked", tmp_path)
 
 
-def test_folders_of_images_under_other_names(tmp_path):
+def test_folders_of_images_under_other_names_are_told(tmp_path):
     for split in ("Train", "Val"):
         images(tmp_path / "img" / split)
     assert refused(tmp_path, tmp_path).endswith(
@@ -133,7 +133,7 @@ def test_a_missing_val_split_is_told_of_the_fraction(tmp_path):
     )
 
 
-def test_a_folder_for_images_without_any(tmp_path):
+def test_a_folder_for_images_without_any_is_told(tmp_path):
     (tmp_path / "images/train").mkdir(parents=True)
     assert refused(tmp_path, tmp_path) == (
         "images/train: holds no images; put those of train there"

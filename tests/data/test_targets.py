@@ -64,7 +64,7 @@ def assert_like_reference(polygons, ignored, height, width, **parameters) -> Non
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_equals_the_reference(seed):
+def test_the_maps_equal_those_of_the_reference(seed):
     rng = np.random.default_rng(seed)
     height, width = rng.integers(1, 160, 2)
     polygons = [any_polygon(rng, height, width) for _ in range(rng.integers(1, 12))]
@@ -81,7 +81,7 @@ def test_equals_the_reference(seed):
 
 
 @pytest.mark.faults("1,000 points in a text")
-def test_equals_the_reference_for_a_thousand_points():
+def test_a_text_of_a_thousand_points_equals_the_reference():
     angles = np.linspace(0, 2 * np.pi, 1000, endpoint=False)
     radii = 45 + 12 * np.sin(7 * angles)
     flower = np.stack([80 + radii * np.cos(angles), 70 + radii * np.sin(angles)], axis=1)
@@ -89,7 +89,7 @@ def test_equals_the_reference_for_a_thousand_points():
 
 
 @pytest.mark.faults("5,000 texts on an image")
-def test_equals_the_reference_for_five_thousand_texts():
+def test_five_thousand_texts_equal_the_reference():
     rng = np.random.default_rng(0)
     texts = [
         turned(rectangle(0, 0, *rng.uniform(2, 20, 2)), rng.uniform(0, 360))
@@ -99,7 +99,7 @@ def test_equals_the_reference_for_five_thousand_texts():
     assert_like_reference(texts, rng.random(5000) < 0.1, 400, 400, **PARAMETERS)
 
 
-def test_values_of_one_rectangle():
+def test_one_rectangle_has_the_values_of_the_paper():
     # A = 60 * 20, L = 160, D = 0.84 * 1200 / 160 = 6.3: the kernel spans 26.3..73.7 x 26.3..33.7,
     # 47.4 x 7.4, which is snapped to 47 x 7.
     maps = draw([rectangle(20, 20, 80, 40)])

@@ -171,7 +171,7 @@ def yolo(folder, files):
         (yolo, "labels", "yolo"),
     ],
 )
-def test_one_folder_of_images_in_any_format(tmp_path, write, place, format):
+def test_one_folder_of_images_is_split_in_any_format(tmp_path, write, place, format):
     root = tmp_path / "set"
     for i, name in enumerate(names(12)):
         draw(root / "images" / name, i)
@@ -185,7 +185,7 @@ def test_one_folder_of_images_in_any_format(tmp_path, write, place, format):
     assert all(report.texts == report.images > 0 for _, report in sides)
 
 
-def test_images_in_the_root_itself(tmp_path):
+def test_images_in_the_root_itself_are_split(tmp_path):
     root = tmp_path / "set"
     for i, name in enumerate(names(12)):
         draw(root / name, i)

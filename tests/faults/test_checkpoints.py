@@ -26,7 +26,7 @@ PAYLOAD = {"model_args": {}, "model": {"weights": torch.arange(2.0**18)}, "ema":
 
 @pytest.mark.faults("disk full while saving (a real limit)", "one line, the earlier file is kept")
 @pytest.mark.parametrize("kilobytes", [0, 1, 100, 1000])
-def test_a_file_that_may_not_grow(tmp_path, kilobytes):
+def test_a_file_that_may_not_grow_keeps_the_earlier_one(tmp_path, kilobytes):
     path = tmp_path / "last.pt"
     save_checkpoint(path, PAYLOAD | {"epoch": 1})
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -54,7 +54,7 @@ def test_what_interrupts_a_save_is_not_hidden(tmp_path, monkeypatch):
 
 
 @pytest.mark.faults("disk full in mid-epoch", "one line, last.pt is kept, resumed bit by bit")
-def test_a_run_on_a_full_disk(pages, whole, tmp_path, monkeypatch):
+def test_a_run_on_a_full_disk_is_told_and_resumed(pages, whole, tmp_path, monkeypatch):
     fsync, calls = os.fsync, []
 
     def full(descriptor):
@@ -97,7 +97,7 @@ def test_what_a_kill_has_left_goes_away(pages, tmp_path):
 
 
 @pytest.mark.faults("too little disk for the checkpoints", "refused before the first epoch")
-def test_too_little_disk(pages, tmp_path, monkeypatch):
+def test_too_little_disk_is_refused_before_the_start(pages, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 10**6, 10**6))
     with pytest.raises(InputError, match=r"1 MB are free .* the checkpoints need \d+ MB"):
@@ -126,7 +126,7 @@ def test_the_room_asked_for_is_what_a_run_takes(pages, tmp_path, monkeypatch, em
 
 @pytest.mark.faults("run folder that cannot be written", "refused before the first epoch")
 @pytest.mark.parametrize("resumed", [False, True])
-def test_an_unwritable_folder(pages, tmp_path, monkeypatch, resumed):
+def test_an_unwritable_folder_is_refused_before_the_start(pages, tmp_path, monkeypatch, resumed):
     changes = {"resume": train.main(small(pages, tmp_path, epochs=1))} if resumed else {}
 
     def read_only(*_, **__):
@@ -140,7 +140,7 @@ def test_an_unwritable_folder(pages, tmp_path, monkeypatch, resumed):
 
 
 @pytest.mark.faults("a file where the run folder should be", "refused before the first epoch")
-def test_a_file_in_the_way(pages, tmp_path):
+def test_a_file_in_the_way_is_refused_before_the_start(pages, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"file: cannot be written \(Not a directory\)"):
         train.main(small(pages, tmp_path / "file" / "runs"))

@@ -226,7 +226,7 @@ def test_fuzzed_annotations_are_told_not_crashed_on(root, format):
 
 
 @pytest.mark.faults("ICDAR files of any bytes", "problems and counts, never a crash")
-def test_fuzzed_bytes_as_icdar(root):
+def test_fuzzed_bytes_as_icdar_are_told_not_crashed_on(root):
     path = root / "gts" / "train" / "a.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     line = st.lists(st.sampled_from(["1", "90", "-3.5", "nan", "1e999", "", "####", "a", "가"]))
@@ -246,7 +246,7 @@ def test_fuzzed_bytes_as_icdar(root):
 @pytest.mark.faults("image files with bytes changed or cut", "read, or refused with their name")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff", "bmp"])
-def test_damaged_image_files(tmp_path, suffix):
+def test_damaged_image_files_are_read_or_refused(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     cv2.imwrite(str(path), pixels)
@@ -268,7 +268,7 @@ def test_damaged_image_files(tmp_path, suffix):
 
 
 @pytest.mark.faults("a first image cut off", "one line with its name and what to do")
-def test_a_damaged_first_image(tmp_path):
+def test_a_damaged_first_image_is_one_line(tmp_path):
     root = write_dataset(tmp_path / "pages", train=4, val=1)
     for path in (root / "images" / "train").iterdir():
         path.write_bytes(path.read_bytes()[:-200])

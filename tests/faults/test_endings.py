@@ -70,7 +70,7 @@ def test_steps_end_a_run_at_the_end_of_an_epoch(pages, whole, tmp_path):
 
 
 @pytest.mark.faults("a signal in the last of --train.max-steps", "resumed, it makes the figures")
-def test_stopped_in_the_last_step_and_resumed(pages, tmp_path, monkeypatch):
+def test_a_run_stopped_in_its_last_step_resumes_equal(pages, tmp_path, monkeypatch):
     whole = train.main(small(pages, tmp_path / "whole", max_steps=3))
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         signal_after(patch, 6, 15)

@@ -62,7 +62,7 @@ def test_an_error_in_a_worker_names_the_image(pages, tmp_path, monkeypatch, work
 
 @pytest.mark.faults("an image truncated in mid-epoch", "one line with its name; mended, resumed")
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_image_that_goes_bad(whole, tmp_path, monkeypatch, workers):
+def test_an_image_that_goes_bad_is_told_and_resumed(whole, tmp_path, monkeypatch, workers):
     pages = write_dataset(tmp_path / "pages", train=PAGES, val=2)
     image = pages / "images" / "train" / "page_2.png"
     good = image.read_bytes()
@@ -79,7 +79,7 @@ def test_an_image_that_goes_bad(whole, tmp_path, monkeypatch, workers):
 
 
 @pytest.mark.faults("the cache deleted while running", "results are unchanged")
-def test_a_cache_that_vanishes(pages, whole, tmp_path, monkeypatch):
+def test_a_cache_that_vanishes_changes_no_result(pages, whole, tmp_path, monkeypatch):
     after_batch(monkeypatch, 6, lambda: shutil.rmtree(tmp_path / "cache"))
     assert_equal_runs(whole, train.main(small(pages, tmp_path)))
     assert list((tmp_path / "cache").rglob("*")), "it is filled anew"

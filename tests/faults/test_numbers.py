@@ -20,7 +20,7 @@ from tests.training.test_engine import CPU, Count, Dot, Square, batch_of
 
 
 @pytest.mark.faults("a loss that is no number", "stops, files named, the last good state kept")
-def test_a_poisoned_batch(pages, tmp_path, monkeypatch):
+def test_a_poisoned_batch_stops_the_run_and_is_named(pages, tmp_path, monkeypatch):
     forward, calls = DBLoss.forward, []
 
     def poisoned(self, outputs, batch):

@@ -26,7 +26,7 @@ VARIANTS = {
 
 @pytest.mark.faults("SIGTERM at any step", "resumed, the run equals one that was not stopped")
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
-def test_stopped_at_any_step_and_resumed(pages, tmp_path, monkeypatch, variant):
+def test_a_run_stopped_at_any_step_resumes_equal(pages, tmp_path, monkeypatch, variant):
     workers, stops, changes = variant
     whole = train.main(small(pages, tmp_path / "whole", workers, **changes))
     group = changes.get("accumulate", 2)
@@ -46,7 +46,7 @@ def test_stopped_at_any_step_and_resumed(pages, tmp_path, monkeypatch, variant):
 
 
 @pytest.mark.faults("Ctrl-C again and again, other workers", "resumed, all equal")
-def test_stopped_again_and_again_with_other_workers(pages, whole, tmp_path, monkeypatch):
+def test_a_run_stopped_again_and_again_resumes_equal(pages, whole, tmp_path, monkeypatch):
     cfg = small(pages, tmp_path / "part")
     for batch, workers in ((1, 2), (5, 0)):
         with monkeypatch.context() as patch, pytest.raises(Stopped):
@@ -58,7 +58,9 @@ def test_stopped_again_and_again_with_other_workers(pages, whole, tmp_path, monk
 
 @pytest.mark.faults("killed between an epoch's figures and its checkpoint", "logged once")
 @pytest.mark.parametrize("epoch", [0, 1])
-def test_killed_between_figures_and_checkpoint(pages, whole, tmp_path, monkeypatch, epoch):
+def test_a_kill_between_figures_and_checkpoint_logs_once(
+    pages, whole, tmp_path, monkeypatch, epoch
+):
     end_epoch, folder = RunLogger.end_epoch, tmp_path / "run"
 
     def killed(log, record):

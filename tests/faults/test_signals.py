@@ -43,7 +43,7 @@ def test_a_signal_to_all_processes_stops_in_order(pages, tmp_path, name):
 
 
 @pytest.mark.faults("SIGTERM to `python train.py` itself", "exit status 143, and the way to go on")
-def test_the_script_itself(pages, tmp_path):
+def test_the_script_itself_stops_in_order(pages, tmp_path):
     cfg = small(pages, tmp_path, epochs=500, save_minutes=0)
     words = [sys.executable, str(ROOT / "train.py"), *flags(cfg)]
     pipe = subprocess.PIPE
@@ -73,7 +73,7 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path):
 
 
 @pytest.mark.faults("SIGKILL at any moment", "resumed, the run equals one that was not killed")
-def test_killed_and_resumed(pages, whole, tmp_path):
+def test_a_killed_run_resumes_equal(pages, whole, tmp_path):
     cfg, folder = small(pages, tmp_path, workers=2, save_minutes=0), tmp_path / "run"
     script = Script(*flags(cfg), output=tmp_path / "told")
     script.wait_for((folder / "last.pt").exists)
@@ -113,7 +113,7 @@ def save_for_ever(folder: Path) -> None:
 
 
 @pytest.mark.faults("SIGKILL while saving, 20 times", "last.pt and best.pt are whole, each time")
-def test_killed_while_saving(tmp_path):
+def test_a_kill_while_saving_leaves_whole_files(tmp_path):
     for turn in range(20):
         process = fork(save_for_ever, tmp_path)
         while not (tmp_path / "last.pt").exists() and process.is_alive():

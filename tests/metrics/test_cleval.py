@@ -62,7 +62,7 @@ def test_counts_and_rates_are_those_of_the_installed_package():
             continue  # self-crossing outlines can crash the package; the pinned counts have some
         result, expected = score.update(*scene(seed)), package.evaluate(*scene(seed))
         if result["num_char_gt"] == 0 == result["num_char_det"]:
-            continue  # the package calls this 0, see test_nothing_to_find
+            continue  # the package calls this 0, see test_images_with_nothing_to_find_are_scored
         assert picked(result, expected) == expected, seed
 
 
@@ -116,7 +116,7 @@ def test_a_corner_in_the_middle_of_a_side_changes_nothing():
 # By hand
 
 
-def test_a_text_found_once():
+def test_a_text_found_once_is_perfect():
     result = metric().update([box(0, 0, 100, 10)], [box(0, 0, 100, 10)], [False], ["x" * 20])
     assert (result["precision"], result["recall"], result["hmean"]) == (1, 1, 1)
     assert (result["num_char_tp"], result["num_char_gt"], result["num_char_det"]) == (20, 20, 20)
@@ -198,7 +198,7 @@ def test_dont_care_shares_are_added_in_the_order_of_the_package(places, false):
     assert result["num_char_fp"] == false  # what the package counts
 
 
-def test_nothing_to_find():
+def test_images_with_nothing_to_find_are_scored():
     score = metric()
     empty = score.update([], [], [])
     assert (empty["precision"], empty["recall"], empty["hmean"]) == (1, 1, 1)

@@ -45,7 +45,7 @@ def test_the_threshold_itself_is_no_match():
     assert metric(0.49).update([box(0, 0, 20, 10)], [gt], [False])["num_matched"] == 1
 
 
-def test_rates_by_hand():
+def test_rates_are_those_made_by_hand():
     gts = [box(0, 20 * i, 40, 10) for i in range(4)]
     dets = [gts[0], gts[1], box(300, 300, 9, 9)]
     result = metric().update(dets, gts, [False] * 4)
@@ -117,7 +117,7 @@ def test_polygons_of_any_corner_count_are_scored():
     assert metric(0.79).update([disc], [box(30, 30, 40, 40)], [False])["num_matched"] == 0
 
 
-def test_totals_and_states():
+def test_totals_are_sums_and_states_add_up():
     whole, *parts = (metric() for _ in range(3))
     results = []
     for seed in range(16):

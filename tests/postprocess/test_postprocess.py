@@ -47,7 +47,7 @@ def texture(seed: int, size: int = 160, smooth: float = 2.0) -> np.ndarray:
 
 
 @MODES
-def test_exact_inverse_of_a_kernel(use_polygon):
+def test_a_kernel_comes_back_as_its_text(use_polygon):
     # A text of 60 x 20 shrinks by D = 1200 * 0.84 / 160 = 6.3, to 47.4 x 7.4 between the outer
     # pixels' centres; this kernel of 47 x 7 comes from one of 58.55 x 18.55.
     found = detect(page((20, 40, 48, 8, 1.0)), use_polygon=use_polygon)
@@ -241,7 +241,7 @@ def test_layout_of_the_map_does_not_matter_and_it_stays_as_it_is(use_polygon):
 @MODES
 @UNCLIP
 @pytest.mark.parametrize("seed", range(8))
-def test_equals_the_reference(seed, use_polygon, unclip_ratio):
+def test_detections_equal_those_of_the_reference(seed, use_polygon, unclip_ratio):
     changes = SETTINGS | {
         "bin_thresh": [0.2, 0.4, 0.5, 0.6][seed % 4],
         "use_polygon": use_polygon,

@@ -45,7 +45,7 @@ def test_a_constructor_takes_its_section_and_uses_all_of_it(constructor):
     assert used == {f.name for f in dataclasses.fields(section)}
 
 
-def test_json_round_trip():
+def test_settings_come_back_from_json():
     cfg = Config(
         data=DataConfig(root=Path("receipts"), batch_size=3),
         augment=AugmentConfig(scale=(0.5, 2.0)),

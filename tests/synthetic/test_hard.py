@@ -52,7 +52,7 @@ def _set(rows: list[Row], **changes):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_same_seed_same_scene(seed):
+def test_the_same_seed_gives_the_same_scene(seed):
     first, again = (draw_scene(_rng(seed), NOTHING, level="lines") for _ in range(2))
     other = draw_scene(_rng(seed + 100), NOTHING, level="lines")
     assert first.image.tobytes() == again.image.tobytes()

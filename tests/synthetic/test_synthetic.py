@@ -32,7 +32,7 @@ def drawn():
 # Drawing
 
 
-def test_same_rng_same_bytes(drawn):
+def test_the_same_rng_gives_the_same_bytes(drawn):
     np.random.seed(1)  # noqa: NPY002 - the global state must not matter
     image, quads, texts = draw_receipt(_rng(3))
     assert image.tobytes() == drawn[3][0].tobytes()
@@ -51,7 +51,7 @@ def test_the_rng_is_the_only_input():
     assert np.array_equal(draw_receipt(rng)[0], second)
 
 
-def test_image_and_words(drawn):
+def test_a_receipt_is_an_image_and_its_words(drawn):
     for image, quads, texts in drawn:
         assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
         assert 900 <= max(image.shape) <= 1401
@@ -175,7 +175,7 @@ def test_quads_land_on_the_photographed_ink(seed):
     assert np.median(np.abs(offsets)) < 0.35
 
 
-def test_word_counts_over_many_receipts():
+def test_word_counts_vary_over_many_receipts():
     counts = [count_words(write_receipt(_rng(seed)).rows) for seed in range(300)]
     assert min(counts) >= MIN_WORDS and max(counts) <= MAX_WORDS
     assert 95 <= np.median(counts) <= 125
@@ -229,7 +229,7 @@ def _restore(root, built):
     return folder
 
 
-def test_layout_and_round_trip(built, tmp_path):
+def test_a_drawn_data_set_is_read_as_it_was_drawn(built, tmp_path):
     folder = _restore(tmp_path, built)
     assert sorted(built) == [
         *(f"images/train/drawn_{i:05d}.jpg" for i in range(3)),

@@ -18,7 +18,7 @@ def payload():
     return {"model_args": ARGS, "model": DBNet(**ARGS).state_dict(), "ema": None, "epoch": 3}
 
 
-def test_round_trip_rebuilds_the_model(payload, tmp_path):
+def test_a_checkpoint_rebuilds_the_model(payload, tmp_path):
     path = tmp_path / "best.pt"
     checkpoint.save_checkpoint(path, payload)
     loaded = checkpoint.load_checkpoint(path)

@@ -73,7 +73,7 @@ def test_balanced_bce_teaches_on_images_without_text():
     assert value.item() == pytest.approx(hardest.mean().item())
 
 
-def test_masked_l1_and_dice_by_hand():
+def test_masked_l1_and_dice_are_those_made_by_hand():
     value, target = maps([0.5, 1.0, 0.0]), maps([0.0, 1.0, 1.0])
     assert masked_l1(value, target, maps([1.0, 1, 0]), eps=0.0).item() == pytest.approx(0.25)
     # overlap 1, |B| 1.5, |G| 1 under the mask
@@ -84,7 +84,7 @@ def test_masked_l1_and_dice_by_hand():
 @pytest.mark.parametrize("mask", [0.0, 1.0])
 @pytest.mark.parametrize("text", [0.0, 1.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_finite_on_all_ignored_and_text_free_batches(mask, text, dtype):
+def test_losses_without_any_text_are_finite(mask, text, dtype):
     logits = torch.full((2, 1, 8, 8), 60.0, dtype=dtype, requires_grad=True)
     full = torch.ones(2, 1, 8, 8)
     losses = loss()(DBOutputs(logits, -logits), batch_of(full * text, full * mask, full, full * 0))
