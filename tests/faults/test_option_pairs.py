@@ -34,8 +34,14 @@ OPTIONS = {
     "deterministic": {"deterministic": True},
     "ranks": {},
 }
-PAIRS = [*combinations(OPTIONS, 2), ("compile", "recompute", "sync norms", "ranks")]
+PAIRS = [*combinations(OPTIONS, 2)]
 PAIRS.remove(("bf16", "fp16"))  # one setting
+COMPILED = [  # compiling takes long: few runs hold all pairs of it
+    ("compile", "recompute", "sync norms", "ranks"),
+    ("compile", "bf16", "ema"),
+    ("compile", "fp16", "accumulate", "deterministic"),
+]
+CASES = [*(pair for pair in PAIRS if "compile" not in pair), *COMPILED]
 
 
 class TinyBody(nn.Module):
@@ -99,8 +105,13 @@ def one_rank(monkeypatch):
     dist.destroy_process_group()
 
 
+def test_the_cases_hold_every_pair_of_options():
+    held = {pair for names in CASES for pair in combinations(names, 2)}
+    assert set(PAIRS) <= held and ("bf16", "fp16") not in held
+
+
 @pytest.mark.faults("every pair of training options", "stepped, and resumed")
-@pytest.mark.parametrize("names", PAIRS, ids=" + ".join)
+@pytest.mark.parametrize("names", CASES, ids=" + ".join)
 def test_every_pair_of_options_trains_and_resumes(pages, tmp_path, request, names):
     if "ranks" in names:
         request.getfixturevalue("one_rank")
@@ -114,8 +125,8 @@ def test_every_pair_of_options_trains_and_resumes(pages, tmp_path, request, name
     assert all(t.isfinite().all() for t in first["model"].values() if t.is_floating_point())
     tracked = [value for name, value in first["model"].items() if name.endswith("tracked")]
     assert tracked and all(int(value) == 4 for value in tracked), "statistics move once a batch"
-    if "compile" in names and len(names) == 2:
-        return  # compiling again takes long: the largest combination stands for all
+    if "compile" in names and "ranks" not in names:
+        return  # one run that compiles again stands for all
     torch._dynamo.reset()
     longer = replace(cfg.train, epochs=2, resume=folder)
     train.main(replace(cfg, train=longer))
