@@ -1,10 +1,11 @@
-"""Evaluate a checkpoint: metrics beside the oracle's, predictions, the worst images drawn.
+"""Evaluate a checkpoint: metrics, predictions, the worst images drawn.
 
-python evaluate.py                               # newest best.pt in runs/, or released weights
-python evaluate.py --checkpoint FILE --data.root DIR
-python evaluate.py --data.root DIR --tile auto              # long and large images in windows
-python evaluate.py --data.root DIR --split train --sweep    # find post-processing thresholds
-torchrun --nproc-per-node 8 evaluate.py ...      # on 8 GPUs
+Examples:
+    python evaluate.py                               # on drawn receipts
+    python evaluate.py --data.root DIR --checkpoint FILE
+    python evaluate.py --data.root DIR --tile auto   # long images in windows
+    python evaluate.py --data.root DIR --split train --sweep  # find thresholds
+    torchrun --nproc-per-node 8 evaluate.py ...      # on 8 GPUs
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ if __name__ != "__mp_main__":  # spawned processes import this file too, and nee
     from dbnet.model.dbnet import DBNet
     from dbnet.model.fuse import fuse_batch_norms
     from dbnet.postprocess.postprocessor import DBPostprocessor
-    from dbnet.reporting.tables import metrics_table, seconds_table, write_json
+    from dbnet.reporting.tables import metrics_table, seconds_line, write_json
     from dbnet.runtime import distributed
     from dbnet.runtime.device import autocast_dtype, resolve_device, resolve_precision
     from dbnet.runtime.memory import keep_freed_memory
@@ -239,7 +240,7 @@ def print_figures(
         f"{figures['empty']} of them without a detection, "
         f"{figures['capped']} detections beyond max_candidates"
     )
-    print(seconds_table(seconds))
+    print(seconds_line(seconds))
 
 
 def other_scales_line(results: Sequence[ImageResult], image_size: int) -> str | None:

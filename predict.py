@@ -1,10 +1,11 @@
 """Find the text in your own images.
 
-python predict.py receipt.jpg --draw
-python predict.py scans/ "more/*.png" --out found       # folders and globs
-find . -name "*.jpg" | python predict.py                # a list of files
-python predict.py scans/ --crops crops                  # one image per text, for a recogniser
-python predict.py scans/ --onnx FILE.onnx               # another runtime
+Examples:
+    python predict.py receipt.jpg --draw
+    python predict.py scans/ "more/*.png" --out found  # folders and globs
+    find . -name "*.jpg" | python predict.py           # a list of files
+    python predict.py scans/ --crops crops             # an image of each text
+    python predict.py scans/ --onnx FILE.onnx          # another runtime
 """
 
 import codecs
@@ -89,7 +90,7 @@ def main(cfg: PredictConfig) -> Path:
     check_output(out, WRITTEN)
     if cfg.crops:
         check_output(cfg.crops, ("crops.csv", *folder_names(sources).values()))
-    print(f"images: {len(sources)}", flush=True)
+    print(f"images: {len(sources)}; loading the network", flush=True)
 
     # ---- Find the texts; images become ready in any order
     detector = load_detector(cfg)

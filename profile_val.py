@@ -1,10 +1,11 @@
 """Find out where validation time goes.
 
-python profile_val.py                            # newest best.pt in runs/, or released weights
-python profile_val.py --model.encoder resnet50   # random weights
-python profile_val.py --baseline runs/profile-OLD/profile.json
-python profile_val.py --compare-reference        # the slow reference in the same run
-torchrun --nproc-per-node 8 profile_val.py ...   # on 8 GPUs, each with its share of the images
+Examples:
+    python profile_val.py --data.drawn-val 60        # on drawn receipts
+    python profile_val.py --model.encoder resnet50   # random weights
+    python profile_val.py --baseline runs/profile-OLD/profile.json
+    python profile_val.py --compare-reference        # beside the slow reference
+    torchrun --nproc-per-node 8 profile_val.py ...   # on 8 GPUs
 """
 
 from __future__ import annotations

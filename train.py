@@ -1,9 +1,11 @@
 """Train a DBNet text detector.
 
-python train.py                                  # on drawn receipts
-python train.py --data.root DIR --train.epochs 100
-python train.py --train.resume runs/NAME         # go on where it stopped
-torchrun --nproc-per-node 8 train.py ...         # on 8 GPUs
+Examples:
+    python train.py --train.epochs 20                # on drawn receipts
+    python train.py --data.root DIR --data.check-only
+    python train.py --data.root DIR --train.epochs 100
+    python train.py --train.resume runs/NAME         # go on where it stopped
+    torchrun --nproc-per-node 8 train.py ...         # on 8 GPUs
 """
 
 from __future__ import annotations

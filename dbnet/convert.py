@@ -1,17 +1,19 @@
 """Annotations of one format as another, images included.
 
+Examples:
     python -m dbnet.convert LABELLED --to ufo --out receipts
     python -m dbnet.convert LABELLED --to coco --out receipts --link
-    python -m dbnet.convert LABELLED --splits train --images scans --annotations Label.txt \\
-        --to icdar --out receipts
+    python -m dbnet.convert LABELLED --to icdar --out receipts --splits train \\
+        --images scans --annotations Label.txt
 
-The source is read with the checks of training: damaged outlines are repaired or become ignored
-texts. The same command with `python train.py --data.root receipts --data.check-only` shows them.
+Notes:
+    The source is read with the checks of training: damaged outlines are
+    repaired or become ignored texts. `python train.py --data.root LABELLED
+    --data.check-only` lists them.
 """
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,7 +28,8 @@ from dbnet.data.annotations.scan import load_records
 from dbnet.data.annotations.writers import WRITERS, Sized
 from dbnet.data.images import image_size
 from dbnet.data.storage.records import Records
-from dbnet.errors import InputError, one_line
+from dbnet.errors import InputError
+from dbnet.runtime import cli
 from dbnet.runtime.files import replacing
 
 SPLITS = ("train", "val", "test")
@@ -121,7 +124,5 @@ def _line(split: str, report: Report, to: str) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main, prog="python -m dbnet.convert", description=__doc__)
-    except (InputError, OSError) as error:
-        sys.exit(f"error: {one_line(error)}")
+    with cli.errors_as_lines():
+        tyro.cli(main, prog=cli.program(), description=__doc__)

@@ -1,12 +1,15 @@
-"""Write a checkpoint's detector as an ONNX file, once it gives the same as PyTorch.
+"""Write a checkpoint's detector as an ONNX file that gives the same as PyTorch.
 
-python -m dbnet.export                           # beside the weights that predict.py takes
-python -m dbnet.export --checkpoint runs/NAME/best.pt --out FILE.onnx
-python -m dbnet.export --precision int8 --calibrate DIR --evaluate ROOT
-python predict.py scans/ --onnx FILE.onnx        # use it
+Examples:
+    python -m dbnet.export                      # of the weights predict.py takes
+    python -m dbnet.export --checkpoint runs/NAME/best.pt --out FILE.onnx
+    python -m dbnet.export --precision int8 --calibrate DIR --evaluate ROOT
+    python predict.py scans/ --onnx FILE.onnx   # use it
 
-Beside its checkpoint and under the same name, predict.py and Detector take it by themselves
-wherever the checkpoint would run on the CPU in fp32 (docs/onnx.md).
+Notes:
+    Beside its checkpoint and under the same name, predict.py and Detector take
+    the file by themselves wherever the checkpoint would run on the CPU in fp32
+    (docs/onnx.md).
 """
 
 import os
@@ -37,22 +40,19 @@ class ExportConfig(Section):
     """Flags of the command."""
 
     out: Path | None = None
-    """File to write; it must not be there yet. None: beside the checkpoint, as NAME.onnx in fp32,
-    else as NAME.fp16.onnx or NAME.int8.onnx."""
+    """File to write, not there yet. None: beside the checkpoint, NAME.onnx or NAME.int8.onnx."""
     checkpoint: Path | None = None
     """Checkpoint to read; None: the newest best.pt under runs/, else the released weights."""
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     """Of weights and activations. fp16 is for GPUs, int8 for CPUs; both need --evaluate."""
     calibrate: Path | None = None
-    """Folder of images of the kind to read, none of them of --evaluate: int8 takes the ranges of
-    activations from up to 32."""
+    """Images of the kind to read, others than --evaluate's: up to 32 set the ranges of int8."""
     evaluate: Path | None = None
     """Data set with a val split: hmean, size and time of the file beside PyTorch's are printed."""
     images: Annotated[int | None, Range(ge=1)] = None
     """Of --evaluate the first ones only; None: all."""
     max_loss: Annotated[float, Range(ge=0, le=1)] = 0.005
-    """With --evaluate: a file whose CLEval or IoU hmean is lower than PyTorch's by more than this
-    is not written."""
+    """With --evaluate: the most that CLEval's and IoU's hmean may lose; else no file is written."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

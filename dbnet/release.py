@@ -1,8 +1,12 @@
-"""Write a checkpoint's (averaged) weights as a small file, with nothing of the machine in it.
+"""Write a checkpoint's (averaged) weights as a small file to hand on.
 
-python -m dbnet.release --checkpoint runs/NAME/best.pt --out receipts.pt
-python predict.py scans/ --checkpoint receipts.pt                    # use it
-python train.py --data.root DIR --model.weights receipts.pt          # train it further
+Examples:
+    python -m dbnet.release --checkpoint runs/NAME/best.pt --out receipts.pt
+    python predict.py scans/ --checkpoint receipts.pt            # use it
+    python train.py --data.root DIR --model.weights receipts.pt  # train it on
+
+Notes:
+    Of the machine and the data set, nothing is kept.
 """
 
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ class SplitPaths:
     """A file or folder for each split, below the root or absolute; None: a usual place."""
 
     train: Path | None = None
-    """Of the training split."""
+    """Of the training split; also of val where --data.val-fraction takes it from there."""
     val: Path | None = None
     """Of the validation split."""
 
@@ -85,12 +85,11 @@ class EvalDataConfig(Section, prefix="data"):
     persistent_workers: bool = True
     """Keep the workers alive between passes."""
     scoring_workers: Annotated[int, Range(ge=0)] | None = None
-    """Processes that post-process and score validation images; 0: the main process does; None: 0
-    where the network runs on the CPU, else half of the cores, at most 8."""
+    """Processes that score validation images; None: with a GPU half of the cores, else none."""
     pin_memory: bool = True
     """Page-locked host memory for faster copies (CUDA only)."""
     drawn_train: Count = 400
-    """Training receipts to draw when there is no root."""
+    """Training receipts to draw when there is no root, where the train split is read."""
     drawn_val: Count = 404
     """Validation receipts to draw when there is no root."""
     drawn_level: Literal["words", "lines"] = "words"

@@ -57,25 +57,17 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 
 
 def metrics_table(columns: dict[str, dict[str, float]]) -> str:
     """Precision, recall and hmean of several evaluations ("model", "oracle"), one column each."""
-    names = {
-        "CLEval": "cleval/{}",
-        "CLEval, mean of images": "cleval/{}_per_image",
-        "IoU": "iou/{}",
-        "IoU, mean of images": "iou/{}_per_image",
-    }
     rows = [
-        [f"{label} {figure}", *(f"{c[key.format(figure)]:.4f}" for c in columns.values())]
-        for label, key in names.items()
+        [f"{label} {figure}", *(f"{c[f'{key}/{figure}']:.4f}" for c in columns.values())]
+        for label, key in (("CLEval", "cleval"), ("IoU", "iou"))
         for figure in ("precision", "recall", "hmean")
     ]
     return table(["", *columns], rows)
 
 
-def seconds_table(seconds: dict[str, float]) -> str:
-    """Total time of each stage, and its share."""
-    total = sum(seconds.values())
-    rows = [[name, f"{value:.2f}", f"{value / total:.0%}"] for name, value in seconds.items()]
-    return table(["stage", "seconds", "share"], rows)
+def seconds_line(seconds: dict[str, float]) -> str:
+    """Total time of each stage, in their order."""
+    return "seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
 
 
 def changes_table(changes: list[Change]) -> str:

@@ -6,7 +6,6 @@ PyTorch is not imported: scripts parse first, and import it after.
 import argparse
 import io
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from itertools import pairwise
@@ -73,7 +72,7 @@ def parse(
 
     Args:
         cls: dataclass whose fields become flags.
-        description: for `--help`; the script's own docstring: a line, then examples.
+        description: for `--help`; the script's own docstring: a line, then examples, indented.
         default: gives what the flags are laid over; None: the defaults of `cls`. Where it fails,
             `--help` shows those too.
         folder_flag: what a folder without a flag was probably meant for.
@@ -91,8 +90,6 @@ def parse(
     except InputError:
         if not asks_for_help():
             raise
-    # tyro would join the lines of the examples, unless they are indented.
-    description = textwrap.indent(description, "  ").lstrip()
     options: dict[str, Any] = {"prog": program(), "description": description, "config": config}
     if start is not tyro.MISSING:
         options["default"] = start

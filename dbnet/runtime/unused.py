@@ -23,6 +23,8 @@ def _draws(cfg: Any) -> bool:
     return cfg.data.root is None or getattr(cfg.data, "drawn_mix", 0) > 0
 
 
+_TRAIN_PLACES = ("--data.images.train", "--data.annotations.train")
+
 RULES = {
     "data": (
         Unused(
@@ -82,6 +84,11 @@ RULES = {
     ),
     "evaluate": (
         Unused(
+            _TRAIN_PLACES,
+            lambda cfg: cfg.split != "train" and not cfg.data.val_fraction,
+            "is for --split train and --data.val-fraction",
+        ),
+        Unused(
             (
                 "--draw-worst",
                 "--data.scoring-workers",
@@ -112,6 +119,11 @@ RULES = {
         ),
     ),
     "profile_val": (
+        Unused(
+            _TRAIN_PLACES,
+            lambda cfg: not cfg.data.val_fraction,
+            "is for --data.val-fraction; validation images are profiled",
+        ),
         Unused(
             ("--data.drawn-train",),
             lambda cfg: True,

@@ -7,6 +7,7 @@ import fcntl
 import json
 import shlex
 import signal
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from dbnet.header import read_header
 from dbnet.runtime import torchrun
 from dbnet.runtime.files import check_writable
 from dbnet.runtime.run_files import CONFIG, LAST
-from dbnet.section import from_stored, to_dict
+from dbnet.section import flat, from_stored, to_dict
 from dbnet.settings import ModelConfig
 
 Config = Any  # the settings of train.py, a dataclass with its sections
@@ -90,6 +91,22 @@ def refuse_early(cfg: Config) -> None:
 def described(cfg: Config, built: dict[str, Any]) -> dict[str, Any]:
     """What config.json is to hold, as plain values; the inverse of `read_run`."""
     return to_dict(cfg) | {"built": built}
+
+
+def told_settings(cfg: Config) -> str:
+    """The settings that differ from the defaults, in lines of 80 columns; the start of a training
+    prints them. All of them are in config.json."""
+    defaults = flat(to_dict(type(cfg)()))
+    elsewhere = ("train.device", "train.precision", "train.name", "train.out")  # told by the run
+    changed = [
+        f"{name} {' '.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in flat(to_dict(cfg)).items()
+        if value != defaults[name] and name not in elsewhere
+    ]
+    text = f"settings: {', '.join(changed) or 'the defaults'}"
+    return textwrap.fill(
+        text, 80, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def new_folder_of(cfg: Config, *, restarts: int) -> Path:

@@ -31,6 +31,7 @@ from dbnet.training.folder import (
     described,
     new_folder_of,
     resumable,
+    told_settings,
     where_it_stands,
 )
 from dbnet.training.logger import RunLogger
@@ -71,6 +72,7 @@ class Run:
     ) -> None:
         self.state, self.images = state, images
         step, running = 0, None
+        count = sum(p.numel() for p in state.model.parameters())
         self._over = False
         if last and earlier:
             self.folder: Path = cfg.train.resume
@@ -85,14 +87,15 @@ class Run:
                 check_room(cfg.train.out, state)
             restarts = distributed.all_reduce_max(torchrun.restarts())
             self.folder = distributed.on_main(partial(new_folder_of, cfg, restarts=restarts))
-            parameters = sum(p.numel() for p in state.model.parameters())
-            built = {"weights": weights, "parameters": parameters, "images": images}
+            built = {"weights": weights, "parameters": count, "images": images}
             built["torch"] = torch.__version__
         with distributed.main_first():
             self._claimed = claim(self.folder) if distributed.is_main() else nullcontext()
         built = built | {"ranks": distributed.world(), "launch": torchrun.launch()}
         distributed.main_only(write_json)(self.folder / CONFIG, described(cfg, built))
-        _print_settings(cfg, built)
+        told = "resumed" if last else weights.partition(":")[0]  # the reason was told before
+        print(f"network: {cfg.model.encoder}, {count / 1e6:.1f} million parameters, {told}")
+        print(told_settings(cfg), flush=True)
         seed_other_ranks(cfg.train.seed, step)
         self.cfg = cfg
         self.log = RunLogger(
@@ -314,13 +317,3 @@ def check_room(folder: Path, state: TrainState) -> None:
             f"{(needed - held) / 1e6:.0f} MB; make room{elsewhere}"
         )
     check_writable(folder, f"make it writable{elsewhere}")
-
-
-def _print_settings(cfg: Config, built: dict[str, object]) -> None:
-    """What differs from the defaults, a line each; all of it is in config.json."""
-    defaults = flat(to_dict(type(cfg)()))
-    for name, value in flat(to_dict(cfg)).items():
-        if value != defaults[name]:
-            print(f"{name:24s}{value}")
-    for name, value in built.items():
-        print(f"{name:24s}{value}")

@@ -936,6 +936,15 @@ def test_several_annotations_need_a_format(tmp_path):
 # The table
 
 
+def test_summary_table_of_a_clean_split_is_one_row(tmp_path):
+    _ufo(tmp_path, {"a.png": _words(QUAD)})
+    _, report = load_records(tmp_path, "train", format="auto")
+    header, row = summary_table({"train": report}, image_size=640).splitlines()
+    cells = dict(zip(header.split()[:-2], row.split(), strict=False))
+    assert cells["split"] == "train" and cells["format"] == "ufo" and cells["texts"] == "1"
+    assert len(row) <= 80
+
+
 def test_summary_table_counts_each_split(tmp_path):
     tall = [[0, 0], [20, 0], [20, 10], [0, 10]]  # 10 of 100 pixels
     tilted = [[50, 10], [70, 30], [66, 34], [46, 14]]  # 4 * sqrt(2)
@@ -950,19 +959,15 @@ def test_summary_table_counts_each_split(tmp_path):
     none = scan(tmp_path / "absent", "val", format="auto")
     table = summary_table({"train": report, "val": none[1]}, image_size=1000)
     assert table.splitlines() == [
-        "                                         train       val",
-        "annotations                                ufo         -",
-        "images                                       2         0",
-        "images without legible text                  1         0",
-        "images without annotation, not used          1         0",
-        "texts                                        2         0",
-        "ignored texts                        4 (66.7%)  0 (0.0%)",
-        "  marked illegible                           2         0",
-        "  marked ###                                 1         0",
-        "  damaged: fewer than 3 points               1         0",
-        "repaired texts                               1         0",
-        "  corners reordered                          1         0",
-        "dropped texts                                1         0",
-        "  fewer than 3 points                        1         0",
-        "median text height at 1000 px          78.3 px         -",
+        "split  format  images  texts    ignored  repaired  dropped    median height",
+        "train     ufo       2      2  4 (66.7%)         1        1  78.3 px at 1000",
+        "val         -       0      0   0 (0.0%)         0        0                -",
+        "also counted                           train  val",
+        "images without legible text                1    0",
+        "images without annotation, not used        1    0",
+        "marked illegible, ignored                  2    0",
+        "marked ###, ignored                        1    0",
+        "damaged, ignored: fewer than 3 points      1    0",
+        "repaired: corners reordered                1    0",
+        "dropped: fewer than 3 points               1    0",
     ]

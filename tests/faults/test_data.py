@@ -46,13 +46,11 @@ ODD = {
 
 COUNTS = {
     "images without legible text": 3,
-    "damaged: fewer than 3 points": 1,
-    "repaired texts": 1,
-    "corners reordered": 1,
-    "dropped texts": 3,
-    "zero area": 1,
-    "not finite": 1,
-    "outside the image": 1,
+    "damaged, ignored: fewer than 3 points": 1,
+    "repaired: corners reordered": 1,
+    "dropped: zero area": 1,
+    "dropped: not finite": 1,
+    "dropped: outside the image": 1,
 }
 
 

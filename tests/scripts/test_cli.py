@@ -1,6 +1,7 @@
 """The command lines as a person meets them."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,32 @@ def test_help_explains_and_does_not_import_torch(name, expected):
         assert words in said
 
 
+PROGRAMS = ["train.py", "evaluate.py", "profile_val.py", "predict.py"]
+MODULES = ["dbnet.convert", "dbnet.export", "dbnet.release"]
+
+
+@pytest.mark.parametrize("name", PROGRAMS + MODULES)
+def test_help_fits_80_columns_and_has_examples(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    said = said_before_torch(name, "--help")
+    assert [line for line in said.splitlines() if len(line) > 80] == []
+    assert "\n\n\n" not in said
+    _, _, after = said.partition("\n\nExamples:\n")
+    examples, _, _ = after.partition("\n\n")
+    command = f"python -m {name} " if name in MODULES else f"python {name} "
+    assert sum(command in line for line in examples.splitlines()) >= 1
+
+
+@pytest.mark.parametrize("name", PROGRAMS + MODULES)
+def test_flags_of_the_examples_are_flags_of_the_program(name):
+    said = said_before_torch(name, "--help")
+    _, _, after = said.partition("\n\nExamples:\n")
+    examples, _, options = after.partition("\n\n")
+    own = [line for line in examples.splitlines() if name in line.partition("--")[0]]
+    named = {flag for line in own for flag in re.findall(r"--[a-z][a-z.-]*", line)}
+    assert named - {"--nproc-per-node"} <= set(re.findall(r"--[a-z][a-z.-]*", options))
+
+
 @pytest.mark.parametrize("name", ["dbnet.export", "dbnet.release"])
 @pytest.mark.parametrize(
     ("words", "told"),
@@ -66,6 +93,12 @@ def test_help_explains_and_does_not_import_torch(name, expected):
 )
 def test_commands_answer_before_torch_is_imported(name, words, told):
     assert told in said_before_torch(name, *words)
+
+
+def test_convert_tells_an_error_as_the_others_do(tmp_path):
+    said = said_before_torch("dbnet.convert", str(tmp_path / "a"), "--to", "coco", "--out", "b")
+    assert said.startswith(f"python -m dbnet.convert: {tmp_path}/a: no such folder")
+    assert len(said.splitlines()) == 1
 
 
 def test_a_mistyped_flag_suggests_the_right_one():

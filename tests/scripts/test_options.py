@@ -327,6 +327,8 @@ UNUSED = {
     ],
     "evaluate": [
         "--data.drawn-train 2",
+        "--data.images.train a --data.root ROOT",
+        "--data.annotations.train=a --data.root ROOT",
         "--data.drawn-seed=1 --data.root ROOT",
         "--draw-worst 2 --sweep",
         "--draw_worst 2 --sweep",
@@ -342,7 +344,13 @@ UNUSED = {
         "--targets.thresh-min 0.2 --tile auto",
         *(f"{flag} 2 --tile auto" for flag in map(LossConfig.flag, names_of(LossConfig))),
     ],
-    "profile_val": ["--data.drawn-train 2", "--tolerance 0.2", "--data.format ufo"],
+    "profile_val": [
+        "--data.drawn-train 2",
+        "--data.images.train a --data.root ROOT",
+        "--data.annotations.train a --data.root ROOT",
+        "--tolerance 0.2",
+        "--data.format ufo",
+    ],
 }
 
 
@@ -376,6 +384,9 @@ def test_flags_that_are_of_use_are_taken(tmp_path):
     refuse_unused(cfg, "train", ["--data.drawn-seed", "1", "--data.format=ufo"])
     refuse_unused(Config(), "train", ["--data.drawn-train", "9", "--optim.gamma", "0.2"])
     refuse_unused(EvaluateConfig(split="train"), "evaluate", ["--data.drawn-train", "9"])
+    held_back = EvalDataConfig(root=tmp_path, val_fraction=0.1)
+    for cls, program in ((EvaluateConfig, "evaluate"), (ProfileConfig, "profile_val")):
+        refuse_unused(cls(data=held_back), program, ["--data.images.train", "scans"])
 
 
 # ---- What no other test shows

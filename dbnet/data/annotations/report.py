@@ -42,54 +42,68 @@ class Report:
 
 
 def summary_table(reports: dict[str, Report], *, image_size: int) -> str:
-    """Plain text, one column per split; `image_size` is the longest side in training, in pixels."""
+    """Plain text, a row per split; under it, what else was counted, a column per split.
+
+    `image_size` is the longest side in training, in pixels.
+    """
+    rows = [
+        (
+            split,
+            report.format or "-",
+            str(report.images),
+            str(report.texts),
+            f"{report.ignored} ({report.ignored / max(report.texts + report.ignored, 1):.1%})",
+            str(sum(report.repaired.values())),
+            str(sum(report.dropped.values())),
+            f"{np.median(report.text_heights) * image_size:.1f} px at {image_size}"
+            if report.texts
+            else "-",
+        )
+        for split, report in reports.items()
+    ]
+    header = (
+        "split", "format", "images", "texts", "ignored", "repaired", "dropped", "median height"
+    )  # fmt: skip
     chosen = list(reports.values())
-    rows: dict[str, list[object]] = {
-        "annotations": [report.format or "-" for report in chosen],
-        "images": [report.images for report in chosen],
+    counted = {
         "images without legible text": [report.textless for report in chosen],
         "images without annotation, not used": [report.unannotated for report in chosen],
+        "annotated images missing": [report.missing for report in chosen],
+        **_counted("marked {}, learned", [report.marks_learned for report in chosen]),
+        **_counted("marked {}, ignored", [report.marks_ignored for report in chosen]),
+        **_counted("damaged, ignored: {}", [report.damaged for report in chosen]),
+        **_counted("repaired: {}", [report.repaired for report in chosen]),
+        **_counted("dropped: {}", [report.dropped for report in chosen]),
     }
-    if any(report.missing for report in chosen):
-        rows["annotated images missing"] = [report.missing for report in chosen]
-    rows["texts"] = [report.texts for report in chosen]
-    rows |= _counted("marked {}, learned", [report.marks_learned for report in chosen])
-    rows["ignored texts"] = [
-        f"{report.ignored} ({report.ignored / max(report.texts + report.ignored, 1):.1%})"
-        for report in chosen
-    ]
-    rows |= _counted("marked {}", [report.marks_ignored for report in chosen])
-    rows |= _counted("damaged: {}", [report.damaged for report in chosen])
-    if any(report.repaired for report in chosen):
-        rows["repaired texts"] = [sum(report.repaired.values()) for report in chosen]
-        rows |= _counted("{}", [report.repaired for report in chosen])
-    rows["dropped texts"] = [sum(report.dropped.values()) for report in chosen]
-    rows |= _counted("{}", [report.dropped for report in chosen])
-    rows[f"median text height at {image_size} px"] = [
-        f"{np.median(report.text_heights) * image_size:.1f} px" if report.texts else "-"
-        for report in chosen
-    ]
-    lines = [("", *reports), *((name, *map(str, cells)) for name, cells in rows.items())]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
+    others = [(name, *map(str, counts)) for name, counts in counted.items() if any(counts)]
+    parts = [[header, *rows]]
+    if others:
+        parts.append([("also counted", *reports), *others])
+    return "\n".join(line for part in parts for line in _aligned(part))
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Columns of one width, the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
         "  ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])])
-        for cells in lines
-    )
+        for cells in rows
+    ]
 
 
-def _counted(title: str, counts: list[dict[str, int]]) -> dict[str, list[object]]:
+def _counted(title: str, counts: list[dict[str, int]]) -> dict[str, list[int]]:
     """A row for each name in any column, the most frequent names where there are many."""
     totals: dict[str, int] = {}
     for column in counts:
         for name, count in column.items():
             totals[name] = totals.get(name, 0) + count
     names = sorted(totals, key=lambda name: (-totals[name], name))
-    rows: dict[str, list[object]] = {
-        f"  {title.format(name)}": [column.get(name, 0) for column in counts]
+    rows = {
+        title.format(name): [column.get(name, 0) for column in counts]
         for name in names[:_LISTED_MARKS]
     }
     if rest := names[_LISTED_MARKS:]:
-        rows[f"  {title.format(f'{len(rest)} other ways')}"] = [
+        rows[title.format(f"{len(rest)} other ways")] = [
             sum(column.get(name, 0) for name in rest) for column in counts
         ]
     return rows
