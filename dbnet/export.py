@@ -1,7 +1,7 @@
 """Write a checkpoint's detector as an ONNX file that gives the same as PyTorch.
 
 Examples:
-    python -m dbnet.export                      # of the weights predict.py takes
+    python -m dbnet.export                      # of predict.py's weights
     python -m dbnet.export --checkpoint runs/NAME/best.pt --out FILE.onnx
     python -m dbnet.export --precision int8 --calibrate DIR --evaluate ROOT
     python predict.py scans/ --onnx FILE.onnx   # use it
