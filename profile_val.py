@@ -88,7 +88,7 @@ if __name__ != "__mp_main__":  # spawned processes import this file too, and nee
     from dbnet.reporting.figures import is_host, memory_shares, stage_figures
     from dbnet.reporting.findings import findings
     from dbnet.reporting.measure import timer_seconds
-    from dbnet.reporting.profile import profile_report, write_profile
+    from dbnet.reporting.profile import profile_report, screen_summary, write_profile
     from dbnet.reporting.recording import commit, machine_facts
     from dbnet.reporting.tables import changes_table
     from dbnet.runtime import distributed
@@ -174,7 +174,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         "config": to_dict(cfg) | {"model": network.args},
     }
     report = profile_report(profile)
-    print(report)
+    print(screen_summary(profile))
     write_profile(out, profile, report)
     trace_file = ", trace.json" if cfg.trace else ""
     print(f"{out}: profile.json, report.md, stages.png, batches.png{trace_file}")

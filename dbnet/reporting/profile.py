@@ -30,6 +30,27 @@ def profile_report(profile: dict[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def screen_summary(profile: dict[str, Any]) -> str:
+    """What a screen shows of a profile: the seconds of each stage, and what they mean."""
+    stages = {name: StageStats(**values) for name, values in profile["stages"].items()}
+    host = {name: s for name, s in stages.items() if is_host(name)}
+    total = sum(s.total for s in host.values())
+    rows = [
+        [name, f"{s.total:.2f}", f"{s.total / total:.1%}", f"{1000 * s.median:.1f}"]
+        for name, s in host.items()
+    ]
+    lines, decision = advice(profile)
+    found = [*verdicts(profile), *profile.get("limits", []), *lines]
+    parts = [
+        _title(profile).removeprefix("## "),
+        table(["stage", "total s", "share", "median ms"], rows),
+        _reference(profile),
+        *(f"- {line}" for line in found),
+        decision,
+    ]
+    return "\n".join(part for part in parts if part)
+
+
 def _lines(title: str, lines: list[str]) -> str:
     return f"### {title}\n\n" + "\n".join(f"- {line}" for line in lines)
 
@@ -39,12 +60,8 @@ def _figures(profile: dict[str, Any]) -> dict[str, float]:
 
 
 def _header(profile: dict[str, Any]) -> str:
-    run, p, data = profile.get("run", {}), _figures(profile), profile["config"]["data"]
-    several = f" on {profile['ranks']} ranks" if profile["ranks"] > 1 else ""
-    title = (
-        f"## Validation of {profile['images']} images{several}, {p['val_num_batches']} batches: "
-        f"{p['val_epoch_time']:.2f} s, {p['images_per_second']:.1f} images/s"
-    )
+    run, data = profile.get("run", {}), profile["config"]["data"]
+    title = _title(profile)
     if not run:
         return title
     started = datetime.fromtimestamp(run["_timestamp"]).isoformat(" ", "seconds")
@@ -74,6 +91,15 @@ def _workers(profile: dict[str, Any]) -> str:
     asked = profile["config"]["data"]["num_workers"]
     used = profile["run"].get("loader_workers", asked)
     return f"{used} (of {asked}, one a core)" if used < asked else str(used)
+
+
+def _title(profile: dict[str, Any]) -> str:
+    p = _figures(profile)
+    several = f" on {profile['ranks']} ranks" if profile["ranks"] > 1 else ""
+    return (
+        f"## Validation of {profile['images']} images{several}, {p['val_num_batches']} batches: "
+        f"{p['val_epoch_time']:.2f} s, {p['images_per_second']:.1f} images/s"
+    )
 
 
 def _stages(profile: dict[str, Any]) -> str:

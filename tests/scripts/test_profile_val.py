@@ -13,7 +13,7 @@ import profile_val
 from configs import ProfileConfig
 from dbnet.inference.weights import released_weights
 from dbnet.reporting.baseline import read_profile
-from dbnet.reporting.profile import profile_report
+from dbnet.reporting.profile import profile_report, screen_summary
 from dbnet.settings import DataConfig, ModelConfig
 from tests.drawing import write_dataset
 
@@ -135,6 +135,16 @@ def test_report_tells_the_ceiling_and_ends_in_a_decision(cfg, first):
     ]
     assert 0 <= first["performance/waited_for_core_alone"] <= 1
     assert (cfg.out / "stages.png").stat().st_size > 1000
+
+
+def test_the_screen_shows_the_stages_and_what_they_mean(cfg, first):
+    shown = screen_summary(first)
+    assert shown.splitlines()[0].startswith("Validation of 5 images, 3 batches: ")
+    assert [name for name in first["stages"] if f"| {name} " in shown] == [
+        name for name in first["stages"] if not name.startswith("worker/")
+    ]
+    assert "Validation is **" in shown and "A training step takes" in shown
+    assert len(shown.splitlines()) < len((cfg.out / "report.md").read_text().splitlines()) / 2
 
 
 def test_baseline_passes_fails_and_is_refused(cfg, first, tmp_path, capsys):
