@@ -183,7 +183,8 @@ def line_of(case: Case, folder: Path) -> str:
     root = case(folder) or folder
     _, report = scan(root, "train", format="auto")
     table = summary_table({"train": report}, image_size=640).splitlines()
-    counted = [" ".join(row.split()) for row in table if row.startswith("  ") and row.split()[1:]]
+    kinds = ("marked ", "damaged, ", "repaired: ", "dropped: ")
+    counted = [" ".join(row.split()) for row in table if row.startswith(kinds)]
     unfit = unlearnable("train", report, image_size=640) if report.texts else None
     told = [f"problem: {line}" for line in report.problems]
     told += [f"problem: {unfit[0]}"] if unfit and unfit[1] else []

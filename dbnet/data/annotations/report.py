@@ -1,5 +1,6 @@
 """What was found in a split, as a table, and what in it speaks against training."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,13 +77,13 @@ def summary_table(reports: dict[str, Report], *, image_size: int) -> str:
         **_counted("dropped: {}", [report.dropped for report in chosen]),
     }
     others = [(name, *map(str, counts)) for name, counts in counted.items() if any(counts)]
-    parts = [[header, *rows]]
+    lines = _aligned([header, *rows])
     if others:
-        parts.append([("also counted", *reports), *others])
-    return "\n".join(line for part in parts for line in _aligned(part))
+        lines += _aligned([("also counted", *reports), *others])
+    return "\n".join(lines)
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Columns of one width, the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
