@@ -104,7 +104,7 @@ def test_no_single_part_is_large():
     )
 
 
-def test_a_busy_machine_and_few_batches_decide_nothing_but_to_measure_again():
+def test_a_busy_machine_or_few_batches_ask_to_measure_again():
     busy = {"performance/waited_for_core": 0.5, "performance/waited_for_core_alone": 0.61}
     lines, decision = advice(profile(SCORING, **busy))
     assert lines == [] and decision == (

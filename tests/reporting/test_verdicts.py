@@ -45,7 +45,7 @@ def test_the_ceiling_tells_what_the_rest_of_the_time_is():
     )
 
 
-def test_loader_and_scoring_are_judged_by_their_share_and_told_per_image():
+def test_loader_and_scoring_are_judged_by_their_share():
     slow = profile(LOADER | {"worker/decode": 15.0, "worker/targets": 1.0})
     assert verdict("The loader", slow) == (
         "The loader **holds the rest up**: 80% of the main process' time goes to waiting for it "
@@ -124,7 +124,7 @@ STEPS = np.arange(200)
         (600 - 0.5 * STEPS, False),
     ],
 )
-def test_memory_grows_only_all_the_time_beyond_its_error_and_threshold(memory, grows):
+def test_memory_grows_only_beyond_its_error_and_threshold(memory, grows):
     word = "grows" if grows else "does not grow"
     found = profile(FORWARD, series={"own_mb": memory.tolist()})
     assert f"Memory **{word}**: " in verdict("Memory", found)
