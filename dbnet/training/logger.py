@@ -48,6 +48,7 @@ class RunLogger:
             beyond them is dropped, it will be done again.
         running: `running()` of a log that was stopped within an epoch, to complete its line.
         log_every: batches between two points of the training curves.
+        most: batches after which the run ends, whatever its epochs; None: epochs alone count.
     """
 
     def __init__(
@@ -59,12 +60,13 @@ class RunLogger:
         step: int,
         running: dict[str, Any] | None,
         log_every: int = 1,
+        most: int | None = None,
     ) -> None:
         self.path = folder / METRICS
         self.epochs = epochs
         self.first_epoch = epoch
         self.step = step
-        self.log_every = log_every
+        self.log_every, self.most = log_every, most
         self._begin(**NOTHING_YET | (running or {}))  # earlier versions kept fewer of these
         self._open(folder)
         self.started = time.perf_counter()
@@ -161,12 +163,14 @@ class RunLogger:
         self.duration_told = True
         epochs, batches = self.epochs - self.epoch, self.bar.total or 0
         each = (self.seconds - self.first_step) / _TIMED_STEPS
-        left = each * (epochs * batches - self.bar.n)
-        if left > _LONG:
+        left, what = epochs * batches - self.bar.n, f"{epochs} epochs of {batches} batches"
+        shorter = "; for a quick look: --train.max-steps 100"
+        if self.most is not None and self.most - self.step < left:
+            left, what, shorter = self.most - self.step, f"{self.most} batches in all", ""
+        if left * each > _LONG:
             self.bar.write(
-                f"about {rounded(left)} to go without validation: {epochs} epochs of {batches} "
-                f"batches, {each:.2g} s each (mean of {_TIMED_STEPS}); "
-                "for a quick look: --train.max-steps 100"
+                f"about {rounded(left * each)} to go without validation: {what}, "
+                f"{each:.{1 if each < 10 else 0}f} s each (mean of {_TIMED_STEPS}){shorter}"
             )
 
     def _write_scalars(self) -> None:

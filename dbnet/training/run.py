@@ -98,6 +98,7 @@ class Run:
         print(told_settings(cfg), flush=True)
         seed_other_ranks(cfg.train.seed, step)
         self.cfg = cfg
+        most = cfg.train.max_steps
         self.log = RunLogger(
             folder=self.folder,
             epochs=self._epochs(),
@@ -105,6 +106,7 @@ class Run:
             step=step,
             running=running,
             log_every=cfg.train.log_every,
+            most=None if most is None else most * cfg.train.accumulate,
         )
         self.is_new = step == 0
         self.log.hyper_parameters(flat(to_dict(cfg)))

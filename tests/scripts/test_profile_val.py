@@ -12,8 +12,10 @@ import pytest
 import profile_val
 from configs import ProfileConfig
 from dbnet.inference.weights import released_weights
+from dbnet.reporting.advice import advice
 from dbnet.reporting.baseline import read_profile
 from dbnet.reporting.profile import profile_report, screen_summary
+from dbnet.reporting.verdicts import verdicts
 from dbnet.settings import DataConfig, ModelConfig
 from tests.drawing import write_dataset
 
@@ -143,7 +145,8 @@ def test_the_screen_shows_the_stages_and_what_they_mean(cfg, first):
     assert [name for name in first["stages"] if f"| {name} " in shown] == [
         name for name in first["stages"] if not name.startswith("worker/")
     ]
-    assert "Validation is **" in shown and "A training step takes" in shown
+    assert all(f"- {line}" in shown.splitlines() for line in verdicts(first))
+    assert shown.splitlines()[-1] == advice(first)[1]
     assert len(shown.splitlines()) < len((cfg.out / "report.md").read_text().splitlines()) / 2
 
 

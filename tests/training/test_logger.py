@@ -38,7 +38,23 @@ def test_a_long_training_is_announced_once(log, monkeypatch, capsys, seconds_a_b
     assert len(told) == (1 if said else 0)
     if said:
         assert told[0].startswith(said)
-        assert "200 epochs of 40 batches, 4 s each" in told[0]
+        assert "200 epochs of 40 batches, 4.0 s each" in told[0]
+
+
+@pytest.mark.parametrize("most, said", [(6, None), (305, "20 min"), (10_000, "9 h")])
+def test_a_training_that_ends_by_its_steps_is_announced_by_them(
+    log, monkeypatch, capsys, most, said
+):
+    log.most = most
+    monkeypatch.setattr("time.perf_counter", lambda: 0.0)
+    log.start_epoch(0, 40)
+    log.timer.add("data_wait", 0.0)
+    for batch in range(1, 7):
+        monkeypatch.setattr("time.perf_counter", lambda now=4.0 * batch: now)
+        log.on_step(StepReport(LOSSES, 12, 1.0, 1e-3))
+    told = [line for line in capsys.readouterr().out.splitlines() if "to go" in line]
+    assert [line.partition(" to go")[0] for line in told] == ([f"about {said}"] if said else [])
+    assert ["305 batches in all, 4.0 s" in line for line in told] == [most == 305] * len(told)
 
 
 @pytest.mark.parametrize(
