@@ -1,12 +1,13 @@
-"""Long and large images: receipts stitched to strips, and a receipt on a large photo.
+"""Images of unusual scale: receipts stitched to strips, on a large photo, and close-ups of them.
 
 python -m benchmarks.strips --root ROOT [--weights FILE] [--images 20] [--counts 5 10]
 
 Receipts of the validation split are scored as they are; then stacked to strips of 5 and of 10, and
 pasted into a photo of four times their sides, each of these fitted into the network's size
 (`--tile off`) and at the scale that the text needs (`--tile auto`). Strips keep the receipts' own
-pixels: narrower receipts are centred on white. Every row holds the same texts, so that rows can be
-compared. Detections are scored as their smallest rectangles.
+pixels: narrower receipts are centred on white. These rows hold the same texts, so that they can be
+compared. Last come close-ups: squares of a half and a quarter of each receipt's longest side, where
+texts that the border cuts are ignored. Detections are scored as their smallest rectangles.
 
 "cut": annotated texts inside which two or more detections lie. "doubled": pairs of detections of
 which one lies inside the other by half. Both also count what the network does without any seam, as
@@ -32,6 +33,7 @@ from dbnet.settings import CLEvalConfig, MetricConfig
 
 WHITE = 255
 PHOTO = 4  # times the sides of the receipt
+CLOSE_UPS = {"a half": 1 / 2, "a quarter": 1 / 4}  # of the longest side
 HEAD = ["CLEval R", "CLEval P", "IoU R", "IoU P", "cut", "doubled", "CPU s per receipt"]
 
 
@@ -60,6 +62,10 @@ def main() -> None:
     rows.append(row(f"first {len(photos)}, single", fitted, receipts[: len(photos)], len(photos)))
     rows.append(row(f"first {len(photos)}, on a photo, fitted", fitted, photos, len(photos)))
     rows.append(row(f"first {len(photos)}, on a photo, --tile auto", tiled, photos, len(photos)))
+    for name, share in CLOSE_UPS.items():
+        parts = [close_up(receipt, share) for receipt in receipts]
+        rows.append(row(f"{name} of each, fitted", fitted, parts, len(parts)))
+        rows.append(row(f"{name} of each, --tile auto", tiled, parts, len(parts)))
     print(table(["", *HEAD], rows))
 
 
@@ -100,6 +106,25 @@ def on_photo(receipt: Scene) -> Scene:
     image[top : top + height, left : left + width] = receipt.image
     polygons = [(p + np.array([left, top])).astype(np.float32) for p in receipt.polygons]
     return receipt._replace(image=image, polygons=polygons)
+
+
+def close_up(receipt: Scene, share: float) -> Scene:
+    """The middle of the receipt, in a square of `share` of its longest side."""
+    height, width = receipt.image.shape[:2]
+    side = round(share * max(height, width))
+    rows, columns = min(side, height), min(side, width)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    image = receipt.image[top : top + rows, left : left + columns]
+    last = np.array([columns - 1, rows - 1])
+    polygons, ignored, texts = [], [], []
+    for outline, mark, text in zip(receipt.polygons, receipt.ignored, receipt.texts, strict=True):
+        moved = outline - np.array([left, top])
+        inside = np.clip(moved, 0, last).astype(np.float32)
+        if np.ptp(inside, axis=0).min() >= 2:
+            polygons.append(inside)
+            ignored.append(bool(mark) or bool((inside != moved).any()))
+            texts.append(text)
+    return Scene(np.ascontiguousarray(image), polygons, np.array(ignored, bool), texts)
 
 
 def row(name: str, detector: Detector, scenes: Sequence[Scene], receipts: int) -> list[str]:
