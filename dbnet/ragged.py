@@ -6,7 +6,7 @@ than on one of four. Everything that works on the polygons of an image at once s
 
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -117,11 +117,10 @@ def pack_images(images: Sequence[Sequence[np.ndarray]]) -> PackedPolygons:
 
 def unpack_images(packed: PackedPolygons) -> list[list[np.ndarray]]:
     """Views of the points, image by image."""
-    ends = packed.sizes.cumsum().tolist()
-    starts = [0, *ends[:-1]]
-    points = packed.points
-    polygons = (points[start:end] for start, end in zip(starts, ends, strict=False))
-    return [[next(polygons) for _ in range(count)] for count in packed.counts]
+    corners = [0, *packed.sizes.cumsum().tolist()]
+    polygons = [packed.points[start:end] for start, end in pairwise(corners)]
+    borders = [0, *accumulate(packed.counts)]
+    return [polygons[start:end] for start, end in pairwise(borders)]
 
 
 def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
