@@ -1,9 +1,16 @@
-"""Ground-truth maps of DBNet (section 3.4): kernels for the probability, bands for the threshold.
+"""Ground-truth maps of DBNet (Liao et al., AAAI 2020, section 3.4).
 
-D = A (1 - r^2) / L is a text's offset. Its kernel is the outline moved inwards by D, its band the
-pixels closer than D to the outline. All texts of an image are worked on together: their points lie
-in one array, and each edge visits only the pixels near it, so that the cost follows the length of
-the outlines and not the area of the image.
+A text with area A and perimeter L has the offset D = A (1 - r^2) / L. r is the shrink ratio.
+
+- Its kernel is the outline moved inwards by D. The probability map is trained on the kernels.
+- Its border is the pixels closer than D to the outline. The threshold map is trained there: it
+  falls linearly with the distance d to the outline, as 1 - d / D.
+
+All texts of an image are processed together: their points lie in one array, and each edge visits
+only the pixels near it. The cost grows with the length of the outlines, not with the image's area.
+
+Pixel centres have whole coordinates: the pixel in column 3 of row 5 is the point x = 3, y = 5.
+`dbnet/reference/targets.py` computes the same maps with a loop over texts and pixels.
 """
 
 from itertools import chain, compress
@@ -18,11 +25,12 @@ from dbnet.structures import TargetMaps
 
 _UPRIGHT = 0.9  # an upright kernel fills more than this share of its bounding box
 MIN_SIDE = 3.0
-"""Pixels at the network. Texts whose shorter side is below leave no kernel worth learning."""
+"""Pixels at the network's input. The kernel of a text with a shorter side below this is too thin to
+be learned."""
 
 _LARGEST = 1e9  # a larger coordinate does not fit the integers of the polygon filler
-_ONE_TURN = 7.0  # radians: a polygon that goes around once turns by 2 pi, a star by 4 pi
-_BLOCK = 1 << 15  # pixels worked on at a time: the temporaries stay in the processor's cache
+_ONE_TURN = 7.0  # radians: a simple polygon turns by 2 pi, one that winds around twice by 4 pi
+_BLOCK = 1 << 15  # pixels processed at a time: the temporary arrays stay in the processor's cache
 
 
 def make_targets(
@@ -37,31 +45,46 @@ def make_targets(
 ) -> TargetMaps:
     """Draw the four maps, (height, width), of one image.
 
-    `polygons` are n x float32 (P, 2) in pixels of the image and may leave it; `ignored` is bool
-    (n,). A text is *learnable* if it is not ignored, has three points or more, is at least
-    MIN_SIDE pixels thick (shorter side of the smallest rectangle around it) and has a kernel.
+    A text is *learnable* if it is not ignored, has three points or more, is at least MIN_SIDE
+    pixels thick (shorter side of its smallest enclosing rectangle) and has a kernel.
 
-    - shrink_map: 1 in the kernels of learnable texts, outline pixels included. Upright pieces
-      are first snapped to whole pixels, size before place: growing them back multiplies an error
-      of the size, up to 1 / r^2 times for long texts. Corners of others are rounded one by one.
-    - shrink_mask: 0 in all other texts, so that none is taken for background, except where the
-      kernel of a learnable one lies: that is certain to be text. 1 elsewhere.
-    - thresh_map: thresh_max on the outline of a learnable text, falling with the distance d to the
-      nearest edge to thresh_min at D and beyond; the highest value where texts overlap.
-    - thresh_mask: 1 inside the learnable texts and closer than D to their outlines.
+    - shrink_map: 1 in the kernels of learnable texts, outline pixels included. 0 elsewhere.
+    - shrink_mask: 0 in all texts that are not learnable: the loss must not treat them as
+      background. 1 elsewhere, and 1 wherever the kernel of a learnable text lies.
+    - thresh_map: thresh_max on the outline of a learnable text. It falls linearly with the distance
+      d to the nearest edge, to thresh_min at d = D and beyond. Where texts overlap, the highest
+      value counts.
+    - thresh_mask: 1 inside the learnable texts and closer than D to their outlines. 0 elsewhere.
 
-    The order of the texts does not matter. Raises ValueError for a coordinate that is NaN,
-    infinite or beyond 1e9.
+    The order of the texts does not matter.
 
-    The reference implementation (MhLiao/DB) differs in details: it masks kernels under an ignored
-    text, draws one piece of a kernel only, truncates corners to whole pixels, which moves every
-    text by half a pixel, and fills the polygon grown by D for thresh_mask.
+    1. Separate the texts that are too thin or ignored.
+    2. Shrink the others. Texts without a kernel are separated too.
+    3. Draw the kernels, then the mask. `_fill` draws outline pixels, so the mask of an ignored text
+       may cover pixels of a kernel: the maximum sets them back to 1.
+    4. Draw closeness 1 - d / D, 0..1. The interior of a text is added to the mask afterwards,
+       because a thick text has pixels farther than D from its outline.
+    5. Scale closeness to thresh_min..thresh_max.
+
+    MhLiao/DB, the paper's code, differs in these details: it masks kernels under an ignored text;
+    it draws only one piece of a kernel that falls apart; it truncates corners to whole pixels,
+    which moves every text by half a pixel; for thresh_mask it fills the polygon grown by D.
+
+    Args:
+        polygons: n x float32 (P, 2), xy in pixels of the image. They may extend beyond the image.
+        ignored: bool (n,).
+        shrink_ratio: r, 0..1.
+
+    Raises:
+        ValueError: a coordinate is NaN, infinite or beyond 1e9.
     """
     _check(polygons)
+    # 1.
     thick: list[np.ndarray] = []
     masked: list[np.ndarray] = []
     for polygon, is_ignored in zip(polygons, ignored, strict=True):
         (masked if is_ignored or _short_side(polygon) < MIN_SIDE else thick).append(polygon)
+    # 2.
     kernels, reach = _shrink(thick, shrink_ratio)
     has_kernel = [len(pieces) > 0 for pieces in kernels]
     learnable = list(compress(thick, has_kernel))
@@ -73,12 +96,15 @@ def make_targets(
         thresh_map=np.zeros((height, width), np.float32),
         thresh_mask=np.zeros((height, width), np.uint8),
     )
+    # 3.
     _fill(maps.shrink_map, _snap(list(chain.from_iterable(kernels))), 1)
     _fill(maps.shrink_mask, masked, 0)
     np.maximum(maps.shrink_mask, maps.shrink_map, out=maps.shrink_mask)
+    # 4.
     _draw_closeness(maps.thresh_map, learnable, reach[has_kernel])
     np.copyto(maps.thresh_mask, maps.thresh_map > 0)
     _fill(maps.thresh_mask, learnable, 1)
+    # 5.
     maps.thresh_map[:] *= thresh_max - thresh_min
     maps.thresh_map[:] += thresh_min
     return maps
@@ -95,19 +121,21 @@ def _short_side(polygon: np.ndarray) -> float:
 
 
 def _fill(canvas: np.ndarray, polygons: list[np.ndarray], value: float) -> None:
-    """Set the pixels inside and on the outline of any of the polygons."""
+    """Set the pixels inside and on the outline of each polygon. Corners are rounded to pixels."""
     ragged = RaggedPolygons.pack(polygons)
     corners = ragged.with_points(np.round(ragged.points).astype(np.int32))
     for polygon in filter(len, corners.split()):
-        # One call per polygon: within a call, overlaps cancel out.
+        # One call per polygon: cv2 leaves pixels empty where two polygons of a call overlap.
         cv2.fillPoly(canvas, [polygon], value)
 
 
 def _snap(polygons: list[np.ndarray]) -> list[np.ndarray]:
-    """Move upright kernels to whole pixels; the others stay as they are.
+    """Scale and move upright kernels to whole pixels; other kernels are returned unchanged.
 
-    A kernel is upright if it fills its bounding box. The box is scaled to the nearest whole size,
-    then moved to the nearest whole place.
+    A kernel is upright if it fills its bounding box. The box gets the nearest whole size first, and
+    then the nearest whole position. Rounding its corners one by one would change the size by up to
+    a pixel, and post-processing multiplies an error of the size, by up to 1 / r^2 for long texts.
+    An error of the position is not multiplied.
     """
     if not polygons:
         return []
@@ -129,14 +157,16 @@ def _shrink(
     """Kernels of n polygons, each a list of pieces, and their D, float64 (n,).
 
     1. D = A (1 - r^2) / L (DBNet, section 3.4) of all polygons at once.
-    2. Moving an edge inwards by D moves a corner along its bisector: by D (after - before) / sin,
-       with the unit vectors of the edges before and after it and the sine of the angle between
-       them. That is the kernel where the polygon is convex, goes around once, and no edge has
-       shrunk to nothing: all such polygons are done at once.
-    3. Every other polygon goes through the clipper, one by one.
+    2. Where both edges of a corner move inwards by D, the corner moves along its bisector, by
+       D (after - before) / sin t. `before` and `after` are the unit vectors of its two edges, and t
+       is the angle between them. The moved corners are the kernel if three conditions hold: the
+       polygon is convex, it turns by 2 pi in all, and every moved edge still runs in its earlier
+       direction, so that none has shrunk to nothing. Such polygons are computed all at once.
+    3. Every other polygon goes through the clipper (Vatti clipping, as in MhLiao/DB), one by one.
 
-    The clipper works in thousandths of a pixel and returns polygons wound in one direction. Step 2
-    rounds and winds them alike: a corner halfway between two pixels may be drawn at either.
+    The clipper rounds to thousandths of a pixel and returns all polygons wound in one direction.
+    Step 2 rounds and winds in the same way: a corner halfway between two pixels would otherwise be
+    drawn at one pixel or the other, depending on the path taken.
     """
     if not polygons:
         return [], np.zeros(0)
@@ -154,12 +184,12 @@ def _shrink(
     winding = np.where(areas < 0, -1, 1)
     sines = cross(before.T, after.T) * ragged.repeat(winding)  # above 0 at convex corners
     angles = np.arctan2(sines, (before * after).sum(axis=1))
-    is_convex = sines > 1e-6
+    is_convex = sines > 1e-6  # of a straight corner, the step below would divide by 0
     steps = (after - before) / np.where(is_convex, sines, 1.0)[:, None]
     moved = np.round(ragged.points, 3) + steps * ragged.repeat(distances)[:, None]
     moved = ragged.with_points(np.round(moved, 3).astype(np.float32))
-    is_left = (moved.edges * after).sum(axis=1) > 0
-    is_direct = ragged.reduce(np.logical_and, is_convex & is_left)
+    keeps_direction = (moved.edges * after).sum(axis=1) > 0  # (M,), per edge
+    is_direct = ragged.reduce(np.logical_and, is_convex & keeps_direction)
     is_direct &= ragged.reduce(np.add, angles) < _ONE_TURN
 
     # 3.
@@ -179,32 +209,36 @@ def _clip(polygon: np.ndarray, distance: float) -> list[np.ndarray]:
 class _Columns(NamedTuple):
     """G groups of neighbouring columns that an edge visits, float64 (G,) each.
 
-    An edge runs along u, the axis it is more parallel to (x or y); v is the other axis. Its line is
-    v = v_middle + slope (u - u_middle). A column holds the pixels at one whole u.
+    u is the axis (x or y) that the edge is more parallel to, v is the other one. The edge lies on
+    the line v = v_middle + slope (u - u_middle). A column is the visited pixels at one whole u.
     """
 
-    kind: np.ndarray  # 2 where v is x and u is y, plus 1 where the columns are beside an end
+    kind: np.ndarray  # 2 if u is y, 0 if u is x; plus 1 if the columns are near an end point
     rows: np.ndarray  # pixels per column
     width: np.ndarray  # number of columns
     first_u: np.ndarray  # u of the first column
     u_middle: np.ndarray  # of the edge
     v_middle: np.ndarray
     slope: np.ndarray  # dv / du, -1..1
-    low: np.ndarray  # v at u = 0 of the line's parallel at D, on the side of smaller v
-    rise: np.ndarray  # distance to the line gained per pixel along v, in D
-    half: np.ndarray  # half the edge's length, in D
+    low: np.ndarray  # v at u = 0 of the parallel to the line at distance D, towards smaller v
+    rise: np.ndarray  # distance to the line per pixel along v, in units of D
+    half: np.ndarray  # half the edge's length, in units of D
 
 
 def _draw_closeness(canvas: np.ndarray, polygons: list[np.ndarray], reach: np.ndarray) -> None:
     """Raise `canvas`, float32 (H, W), to 1 - d / D around the outlines of n polygons.
 
-    `reach` holds their D. For each column of each edge:
+    `reach` is the D of each polygon, (n,). All distances below are in units of D. For each column
+    of each edge:
 
-    1. The first pixel is the one above the lower parallel, moved into the image.
-    2. The distance to the line, in D, is -1 at that parallel and grows by `rise` per pixel.
-    3. Beside an end, the nearest point is the end itself: what a pixel lies beyond it, along the
-       edge, is the other side of a right triangle.
-    4. Pixels farther than D get closeness below 0, which changes nothing.
+    1. The first pixel is the first one behind the parallel at smaller v. It is moved so that all
+       `rows` pixels of the column lie in the image.
+    2. `across`, the signed distance to the line, is -1 at that parallel and grows by `rise` per
+       pixel.
+    3. Near an end point, that point may be nearer than the line. `beyond` is how far a pixel lies
+       beyond the end, along the edge. The distance to the end point is the hypotenuse.
+    4. Pixels farther than D have a closeness below 0. They change nothing, as `canvas` is never
+       below 0. Several edges may visit the same pixel: np.maximum.at applies all of them.
     """
     if not polygons:
         return
@@ -250,18 +284,20 @@ def _column_blocks(
 ) -> list[_Columns]:
     """The columns that each edge has to visit, in blocks of one kind and about _BLOCK pixels.
 
-    1. Each edge is taken to its own frame, u and v.
+    1. Each edge gets its own axes, u and v.
     2. At every whole u near it, an edge visits the pixels between its two parallels at distance D.
-       They are 2 / rise apart along v.
-    3. Its columns form three groups: beside one end, between the ends, beside the other. Between
-       the ends, every pixel of the column is nearest to a point inside the edge. The end's own
-       perpendicular leans away from the column by |slope| * cosine * D. Beyond D no pixel counts.
+       These parallels are 2 / rise apart along v.
+    3. The columns of an edge form three groups: near one end, between the ends, near the other end.
+       A pixel at distance D from the line has its nearest point on the line at another u: the two
+       differ by |slope| * cosine * D. Between the ends are the columns that are farther than this
+       from both ends: there, the nearest point of every pixel lies on the edge itself. The outer
+       groups end at D beyond the ends. Edges that cannot reach the image get no columns.
     4. Groups are sorted by kind and size, and cut into blocks.
     """
     # 1.
     ragged = RaggedPolygons.pack(polygons)
     ragged = ragged.with_points(ragged.points.astype(np.float64))
-    reach = ragged.repeat(reach)  # (M,), of each edge
+    reach = ragged.repeat(reach)  # (M,), D of each edge
     starts, ends = ragged.points, ragged.points[ragged.next]
     middle, extent = (starts + ends).T / 2, (ends - starts).T  # (2, M)
     steep = np.abs(extent[1]) > np.abs(extent[0])
@@ -272,21 +308,21 @@ def _column_blocks(
     # 2.
     half = np.abs(du) / 2
     slope = dv / np.where(du == 0, 1, du)
-    cosine = 1 / np.sqrt(1 + slope * slope)
+    cosine = 1 / np.sqrt(1 + slope * slope)  # of the angle between the edge and u
     rise = cosine / reach
     rows = np.minimum(np.floor(2 / rise) + 1, v_size)
 
     # 3.
     between = half - np.abs(slope) * cosine * reach
     outer = half + reach
-    in_sight = np.abs(v - (v_size - 1) / 2) <= (v_size - 1 + np.abs(dv)) / 2 + reach
+    is_near = np.abs(v - (v_size - 1) / 2) <= (v_size - 1 + np.abs(dv)) / 2 + reach
     borders = np.ceil([u - outer, u - between, u + between, u + outer])
-    borders = np.minimum(np.maximum(borders, 0), u_size * in_sight)  # (4, M)
+    borders = np.minimum(np.maximum(borders, 0), u_size * is_near)  # (4, M)
     table = np.empty((len(_Columns._fields), 3, len(u)))
     columns = _Columns(*table)  # views
     columns.kind[:] = 2 * steep + np.array([[1], [0], [1]])
     columns.rows[:] = rows
-    columns.width[:] = np.diff(borders, axis=0)  # below 0 between the ends of a short edge: dropped
+    columns.width[:] = np.diff(borders, axis=0)  # below 0 between the ends of a short edge
     columns.first_u[:] = borders[:-1]
     columns.u_middle[:] = u
     columns.v_middle[:] = v
@@ -295,7 +331,7 @@ def _column_blocks(
     columns.rise[:] = rise
     columns.half[:] = half / (cosine * reach)
 
-    # 4.
+    # 4. Of a short edge, the outer groups overlap; to visit a pixel twice is harmless.
     return _blocks(table[:, columns.width > 0])
 
 
@@ -304,7 +340,8 @@ def _blocks(table: np.ndarray) -> list[_Columns]:
     kind, rows, _ = table[:3]
     table = table[:, np.lexsort([rows, kind])]
     columns = _Columns(*table)
-    # A block's columns are all made as long as its longest. 1..3 pixels go together, 4..15, 16..63.
+    # All columns of a block are made as long as its longest one. Columns of similar length are
+    # therefore put together: 1..3 pixels, 4..15, 16..63 and so on.
     length_class = (np.frexp(columns.rows)[1] + 1) // 2
     number = np.cumsum(columns.rows * columns.width) // _BLOCK
     labels = np.stack([columns.kind, length_class, number])

@@ -1,4 +1,4 @@
-"""How polygons overlap, many pairs at once: the geometry the metrics share."""
+"""Overlaps of many pairs of polygons at once: the geometry that the metrics share."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -18,18 +18,22 @@ def points_inside(
 ) -> tuple[np.ndarray, np.ndarray]:
     """All pairs (polygon, point) with the point inside by the even-odd rule, two (K,) indices.
 
-    A ray from the point to the right crosses the outline an odd number of times (Shimrat, 1962).
+    A point is inside if a ray from it to the right crosses the outline an odd number of times
+    (Shimrat, "Algorithm 112: Position of point relative to polygon", 1962).
 
-    1. A ray can cross the edges at its height alone. The points are sorted by y: those at the
-       height of an edge are a range, found by a search for its two ends.
-    2. Of these, the edge is crossed by the rays of the points on its left.
-    3. Pairs of polygon and point that come up an odd number of times are inside.
+    1. A ray crosses only edges that span its height. The points of an image are sorted by y, so the
+       points whose rays an edge may cross form a range. Two binary searches, for the heights of its
+       ends, find this range. The height of its upper end belongs to an edge, that of its lower end
+       does not: a ray through the corner between two edges counts for exactly one of them, or, at
+       the top or bottom of an outline, for both or none.
+    2. The ray of such a point crosses the edge if the point lies left of it.
+    3. A pair of polygon and point that occurs an odd number of times is inside.
 
     Args:
-        points: float64 (2, C), those of each image sorted by y. Borders on the left and on top
-            belong to a polygon.
-        polygon_offsets, point_offsets: N + 1, where in the rows those of each of N images
-            start; only pairs of one image are looked for. None: there is one image.
+        points: float64 (2, C), those of each image sorted by y. A point on the left or upper border
+            of a polygon is inside, a point on its right or lower border is not.
+        polygon_offsets, point_offsets: N + 1, the index at which the polygons and the points of
+            each of N images start. Pairs of different images are not formed. None: one image.
     """
     polygon_offsets = polygon_offsets or [0, len(polygons.convex)]
     point_offsets = point_offsets or [0, points.shape[1]]
@@ -37,7 +41,7 @@ def points_inside(
     # 1.
     x, y = points
     heights = polygons.corners[1]
-    above = np.zeros(len(heights), np.intp)  # points above each corner, those of other images too
+    above = np.zeros(len(heights), np.intp)  # (M,), points above each corner
     images = zip(pairwise(polygons.offsets[polygon_offsets]), pairwise(point_offsets), strict=True)
     for (first, last), (start, end) in images:
         above[first:last] = start + np.searchsorted(y[start:end], heights[first:last])
@@ -58,10 +62,12 @@ def points_inside(
 def boxes_meet(
     a: Polygons, a_offsets: Sequence[int], b: Polygons, b_offsets: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of one image whose bounding boxes share more than an edge, two (K,) indices.
+    """Pairs of the same image whose bounding boxes share an area, two (K,) indices.
 
-    a_offsets, b_offsets: N + 1, where the polygons of each of N images start. Pairs come in the
-    order of `a`, then of `b`.
+    Pairs are ordered by the index in `a`, then by the index in `b`.
+
+    Args:
+        a_offsets, b_offsets: N + 1, the index at which the polygons of each of N images start.
     """
     a_index, b_index = [np.zeros(0, np.intp)], [np.zeros(0, np.intp)]
     for (first, last), (b_first, b_last) in zip(
@@ -82,8 +88,12 @@ def boxes_meet(
 def overlap_areas(a: Polygons, a_index: np.ndarray, b: Polygons, b_index: np.ndarray) -> np.ndarray:
     """Area shared by polygon a_index[k] of `a` and b_index[k] of `b`, float64 (K,).
 
-    Outlines that do not cross themselves take closed formulas, the rest Shapely with the even-odd
-    rule. All are exact up to the rounding of the last digits.
+    - 0 where one of them has no area.
+    - `_convex_quad_overlaps` for two convex quads with whole coordinates (CLEval).
+    - `_outline_overlaps` for other outlines that do not cross themselves.
+    - Shapely, with the even-odd rule, where one of them crosses itself.
+
+    All are exact up to rounding.
     """
     areas = np.zeros(len(a_index))
     solid = ~(a.flat[a_index] | b.flat[b_index])
@@ -107,30 +117,33 @@ def _outline_overlaps(
 ) -> np.ndarray:
     """Shared area of outlines that do not cross themselves, convex or not, (K,).
 
-    An outline's region is the signed sum of what lies between each edge and a line below all of
-    it, positive where the edge runs to the right. The shared region of two outlines is therefore
-    the signed sum over all pairs of edges of what lies under both: an integral of the lower of
-    two straight lines.
+    Choose a horizontal base line below both outlines. The region of an outline is the signed sum of
+    the trapezoids between its edges and the base, positive for edges that run to the right. The
+    shared region of two outlines is therefore the signed sum, over all pairs of an edge of `a` and
+    an edge of `b`, of the region that lies below both edges. The area below both is the integral of
+    the lower one of two straight lines, over the x that the edges share.
 
-    1. Pairs of edges that lie above each other, `pair` being the pair of outlines that they
-       belong to: first the edges of a over b's width, then for each of them the edges of b.
-    2. Both lines over the x that they share, from a common base below both outlines.
-    3. The mean height of the lower line is the mean of both less half their mean distance. The
-       distance d runs linearly from `first` to `last`. Where it changes sign the lines cross, and
-       the mean of |d| is (first^2 + last^2) / (2 (|first| + |last|)), else (|first| + |last|) / 2.
-    4. Areas under both lines, summed with the signs of both edges and of both outlines.
+    1. All pairs of edges that share some x. `pair` is the pair of outlines that they belong to.
+       First the edges of a that share x with the bounding box of b, then all edges of b for each.
+    2. Heights of both lines above the base, at the left end of the shared x, and their rise from
+       there to the right end.
+    3. Mean height of the lower line: min(y, z) = (y + z - |y - z|) / 2. The difference d = y - z
+       runs linearly from `first` to `last`. The mean of |d| is (|first| + |last|) / 2 if d keeps
+       its sign, and (first^2 + last^2) / (2 (|first| + |last|)) if the lines cross. `crossing` is
+       twice this mean, so `lower` is twice the mean height.
+    4. Areas below both lines, summed with the signs of both edges and of both outlines.
     """
     # 1.
     pair, edge = spans(a.lines.offsets, a_index)
     other = b_index[pair]
     near = a.lines.left[edge] < b.high[0, other]
     near &= a.lines.right[edge] > b.low[0, other]
-    pair, edge, other = pair[near], edge[near], other[near]  # edges of a above or below b
+    pair, edge, other = pair[near], edge[near], other[near]
     owner, b_edge = spans(b.lines.offsets, other)
     edge = edge[owner]
     left = np.maximum(a.lines.left[edge], b.lines.left[b_edge])
     width = np.minimum(a.lines.right[edge], b.lines.right[b_edge]) - left
-    meet = width > 0  # edges above each other
+    meet = width > 0
     pair, edge, b_edge, left, width = (
         pair[owner[meet]],
         edge[meet],
@@ -164,20 +177,23 @@ def _counter_clockwise(polygons: Polygons, index: np.ndarray) -> np.ndarray:
 
 
 def _convex_quad_overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Shared area of convex counter-clockwise quads with whole-number corners, (2, 4, K) -> (K,).
+    """Shared area of convex counter-clockwise quads with whole coordinates, (2, 4, K) -> (K,).
 
-    The outline of the shared region is made of the edges of each quad where they run inside the
-    other; each contributes its term of the shoelace formula. Where two edges lie on one line, the
-    shared part must count once, or not at all if they run in opposite directions: it is taken
-    from `a`. Whole numbers make the test for one line exact.
+    The outline of the shared region consists of the parts of the edges of each quad that lie inside
+    the other quad. Each part contributes its share of the edge's term in the shoelace formula.
+    Where an edge of `a` and an edge of `b` lie on the same line, their common part must count once
+    if they run in the same direction, and not at all otherwise: it is counted for `a` only. Whole
+    coordinates make this test exact.
 
-    1. All quads of both sides are subjects once, each in the window of its partner. Corners are
-       taken from a corner of `a`, so that products stay small and exact.
-    2. A subject edge is inside a window edge's half plane from `enter` to `leave`, fractions of
-       its length (Cyrus and Beck, 1978); inside the window over what all four leave of it.
-    3. Edges on the line of a window edge count where both run the same way, for `a` alone.
-       Repeated corners bound nothing.
-    4. Each inside stretch adds its share of its edge's shoelace term.
+    1. Every quad is a subject once, and its partner is the window that clips it. Coordinates are
+       relative to a corner of `a`, so that products stay small and exact.
+    2. Clipping after Cyrus and Beck (1978). A subject edge lies inside the half plane of a window
+       edge between two fractions of its length. It lies inside the window between the largest
+       `enter` and the smallest `leave` of all four window edges.
+    3. An edge outside a half plane over its whole length does not count. An edge on the line of a
+       window edge counts for `a` if both run in the same direction. Repeated corners, which are
+       window edges of length 0, do not clip.
+    4. Each inside part adds its share of the shoelace term of its edge.
     """
     # 1.
     count = a.shape[2]

@@ -1,6 +1,7 @@
-"""Polygons of one image or of several, all in a row and measured: what the metrics start from.
+"""Polygons of one or several images in flat arrays, with the measurements that metrics need.
 
-Coordinates are (2, ...), x and y first, so that numpy works on long rows.
+Coordinates have the shape (2, ...), x and y first, so that numpy works on long rows. Areas and
+tests are exact for whole coordinates, and exact up to rounding for others.
 """
 
 from collections.abc import Sequence
@@ -14,22 +15,22 @@ import shapely
 
 from dbnet.ragged import RaggedPolygons, cross, ranges
 
-NEXT = [1, 2, 3, 0]  # corner after each of a quad
-_ROUNDING = 1e-9  # relative to widths, in pixels for heights: nothing is decided by last digits
+NEXT = [1, 2, 3, 0]  # the corner after each corner of a quad
+_ROUNDING = 1e-9  # tolerance of comparisons: relative for widths, in pixels for heights
 
 
 @dataclass(frozen=True, eq=False)
 class Polygons:
-    """n outlines, all their M corners in a row. Corner m is where edge m starts."""
+    """n outlines with M corners in all, stored one after another. Edge m starts at corner m."""
 
     corners: np.ndarray  # float64 (2, M)
     next: np.ndarray  # (M,), the corner at which edge m ends
     ends: np.ndarray  # (2, M), where the edges end
-    offsets: np.ndarray  # (n + 1,), where in the row each outline starts, and M
+    offsets: np.ndarray  # (n + 1,), the corner at which each outline starts, and M
     low: np.ndarray  # (2, n), smallest x and y
     high: np.ndarray  # (2, n)
-    signed_areas: np.ndarray  # (n,), shoelace: lobes wound the other way count negative
-    convex: np.ndarray  # bool (n,), at most four corners, none reflex; may have no area
+    signed_areas: np.ndarray  # (n,), shoelace formula: parts wound the other way count negative
+    convex: np.ndarray  # bool (n,), at most four corners, all convex; the area may be 0
     whole: bool  # all coordinates are whole numbers
 
     @property
@@ -38,19 +39,19 @@ class Polygons:
 
     @property
     def flat(self) -> np.ndarray:
-        """Which are short outlines without any area, bool (n,)."""
+        """Which convex outlines have no area, bool (n,)."""
         return self.convex & (self.signed_areas == 0)
 
     @cached_property
     def simple(self) -> np.ndarray:
-        """Which outlines have an area and wind around no point twice, bool (n,).
+        """Which outlines have an area and do not cross themselves, bool (n,).
 
-        From the cheap test to the dear one: short convex outlines are simple, most others run
-        across once (`_once_across`), and Shapely decides the rest one by one.
+        The cheap tests come first: convex outlines are simple. Most others are x-monotone
+        (`_is_x_monotone`). Shapely tests the rest one by one.
         """
         simple = self.convex & ~self.flat
         if not simple.all():
-            simple |= self._once_across()
+            simple |= self._is_x_monotone()
             others = np.flatnonzero(~simple)
             simple[others] = shapely.is_valid(self._outlines(others))
         return simple
@@ -59,8 +60,9 @@ class Polygons:
     def regions(self) -> np.ndarray:
         """The outlines as valid Shapely geometries, object (n,).
 
-        A self-crossing outline becomes the points it winds around an odd number of times
-        (shapely.make_valid); what has no area becomes an empty polygon.
+        An outline that crosses itself becomes the region of the even-odd rule: the points that it
+        winds around an odd number of times (shapely.make_valid). An outline without area becomes an
+        empty polygon.
         """
         geometries = self._outlines(np.arange(len(self.convex)))
         for index in np.flatnonzero(~shapely.is_valid(geometries)):
@@ -80,7 +82,7 @@ class Polygons:
 
     @cached_property
     def lines(self) -> "_Lines":
-        """The edges as functions y of x; upright ones, below which nothing lies, are left out."""
+        """The edges as functions y(x). Vertical edges are left out: the area below them is 0."""
         way = self.ends - self.corners
         sloped = way[0] != 0
         start, end, way = self.corners[:, sloped], self.ends[:, sloped], way[:, sloped]
@@ -93,19 +95,20 @@ class Polygons:
             sign=np.sign(way[0]),
         )
 
-    def _once_across(self) -> np.ndarray:
-        """Which outlines run over each x once to the right, and on one side of it back, (n,).
+    def _is_x_monotone(self) -> np.ndarray:
+        """Which outlines are x-monotone and do not cross themselves, bool (n,).
 
-        Such an outline cannot cross itself. A text's outline is of this kind if its upper side has
-        one height at each x and so has its lower side.
+        An x-monotone outline has two chains of edges: one runs to the right all the way, one to the
+        left. It does not cross itself if one chain stays above the other. Most outlines of
+        horizontal texts are of this kind.
 
-        1. The edges to the right cover the outline's width once: their widths add up to it.
-           The outline is closed, hence the edges to the left cover it once too.
-        2. Every pair of an edge to the right and one to the left over the same x: a search among
-           the left ends finds them for all outlines at once, because each outline is moved to a
-           place of its own along x.
-        3. The distance between two lines is largest or smallest at an end of the x they share. It
-           must have the sign of the area at both: the way back stays on one side.
+        1. The edges that run to the right cover each x of the outline once: their widths add up to
+           its width. The outline is closed, so the edges that run to the left cover it once too.
+        2. All pairs of an edge to the right and an edge to the left that share some x. Each outline
+           is moved to a range of x of its own (`apart`): one binary search among the left ends then
+           finds the pairs of all outlines.
+        3. The distance between two straight lines has its extremes at the ends of the x that they
+           share. At both ends it must have the sign of the outline's area, or be 0.
         """
         # 1.
         lines = self.lines
@@ -133,29 +136,35 @@ class Polygons:
         return once & (self.signed_areas != 0)
 
     def _outlines(self, index: np.ndarray) -> np.ndarray:
-        """Some of them as Shapely polygons, valid or not, object (len(index),)."""
+        """The outlines at the given indices as Shapely polygons, valid or not, object (k,)."""
         owner, corner = spans(self.offsets, index)
         return shapely.polygons(shapely.linearrings(self.corners[:, corner].T, indices=owner))
 
 
 class _Lines(NamedTuple):
-    """L edges that are not upright, those of each of n outlines in a row."""
+    """The L edges of n outlines that are not vertical, outline by outline."""
 
     offsets: np.ndarray  # (n + 1,)
     left: np.ndarray  # (L,), smallest x
     right: np.ndarray  # (L,)
-    y: np.ndarray  # (L,), at the left
+    y: np.ndarray  # (L,), y at the left end
     slope: np.ndarray  # (L,)
-    sign: np.ndarray  # (L,), 1 to the right, -1 to the left
+    sign: np.ndarray  # (L,), 1 for an edge that runs to the right, -1 for one to the left
 
     def at(self, line: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """y of the lines with these indices, each at its x."""
         return self.y[line] + self.slope[line] * (x - self.left[line])
 
 
 def checked(images: Sequence[Sequence[np.ndarray]], name: str) -> tuple[RaggedPolygons, list[int]]:
-    """The polygons of N images in a row, float32, and where those of each image start, N + 1.
+    """The polygons of N images, float32, and the index at which those of each image start, N + 1.
 
-    Raises ValueError that says which `name` polygon is none.
+    Args:
+        name: of the polygons, for the error message.
+
+    Raises:
+        ValueError: a polygon has another shape than (P >= 3, 2), or a coordinate that is not
+            finite. The message gives its index within its image.
     """
     arrays = [[np.asarray(polygon, np.float32) for polygon in image] for image in images]
     offsets = list(accumulate(map(len, arrays), initial=0))
@@ -168,7 +177,7 @@ def checked(images: Sequence[Sequence[np.ndarray]], name: str) -> tuple[RaggedPo
 
 
 def _fault(polygons: Sequence[np.ndarray], name: str) -> str | None:
-    """What is wrong with the first polygon that is none."""
+    """What is wrong with the first invalid polygon; None where all are valid."""
     for index, array in enumerate(polygons):
         if array.ndim != 2 or array.shape[1] != 2 or len(array) < 3:
             return f"{name} polygon {index} has shape {array.shape}: need (P >= 3, 2)"
@@ -179,17 +188,20 @@ def _fault(polygons: Sequence[np.ndarray], name: str) -> str | None:
 
 
 def pack(polygons: Sequence[np.ndarray], *, truncated: bool) -> Polygons:
-    """n (P, 2) arrays in a row and measured, see `measure`."""
+    """`measure` for n (P, 2) arrays."""
     return measure(RaggedPolygons.pack(polygons), truncated=truncated)
 
 
 def measure(ragged: RaggedPolygons, *, truncated: bool) -> Polygons:
-    """n polygons measured, with corners `truncated` to whole pixels or as they are.
+    """The measurements of n polygons.
 
-    1. Corners as (2, M), float64: whole pixels and their products are exact in it.
+    1. Corners as float64 (2, M): whole numbers of pixels and their products are exact in float64.
     2. Areas by the shoelace formula.
-    3. Short outlines are convex if no corner lies outside any edge's side; a triangle's last
-       corner is taken twice.
+    3. An outline of at most four corners is convex if every corner lies on the inner side of every
+       edge, or on its line. A triangle becomes a quad by repeating its last corner.
+
+    Args:
+        truncated: truncate the corners to whole pixels, as the authors' CLEval package does.
     """
     # 1.
     offsets, counts = ragged.offsets, ragged.counts
@@ -221,17 +233,20 @@ def measure(ragged: RaggedPolygons, *, truncated: bool) -> Polygons:
 
 
 def spans(offsets: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where in a row the parts of some outlines lie, after the outline's place in `index`."""
+    """For the outlines at `index`: the place in `index`, and the corner, of all their corners."""
     return ranges(offsets[index], offsets[index + 1])
 
 
 def four_corners(offsets: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Where in a row the corners of some short outlines lie, (4, K); triangles repeat the last."""
+    """Indices of the corners of K short outlines, (4, K). A triangle repeats its last corner."""
     return np.minimum(offsets[index] + np.arange(4)[:, None], offsets[index + 1] - 1)
 
 
 def sides(points: np.ndarray, windows: np.ndarray) -> np.ndarray:
-    """Which side of window edge e point p lies on: positive inside, 0 on its line.
+    """On which side of window edge e point p lies: positive inside, 0 on the line of the edge.
+
+    The value is the cross product of the edge and the vector from its start to the point: twice the
+    area of their triangle. Windows are counter-clockwise (x to the right, y up).
 
     points (2, P, K), windows (2, 4, K) -> (4, P, K).
     """

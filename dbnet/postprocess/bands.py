@@ -1,8 +1,11 @@
-"""Texts as bands: a direction, a length and a thickness, from the moments of their pixels.
+"""Straight texts as bands: direction, length and thickness from the image moments of their pixels.
 
-The outline of a region follows the network's noise. Its moments do not: a tooth or a spike has few
-pixels, and adds little to the mass, the centre and the variances of hundreds. A region is
-described by the rectangle that has the same moments.
+The outline of a region follows the noise of the network. Its moments are robust: a spike on the
+outline has few pixels, and changes the mass, the centre and the variances of hundreds of pixels
+very little. A region is described by the rectangle that has the same moments.
+
+Moments are those of weighted pixels (`Regions.weights`): mass is the sum of the weights, the centre
+is their mean, and the variances are those of x and y around it.
 """
 
 from typing import NamedTuple
@@ -11,13 +14,14 @@ import numpy as np
 
 from dbnet.postprocess.regions import Regions
 
-_PIXEL = 1 / 12  # variance of a pixel's own square, side 1, along any direction
-_NOISE = 0.5  # share of the variance across a region that is taken for noise
-_LONG = 4.1  # length over thickness: longer regions tell the directions of the page
-_AGREED = 0.9  # length of the mean direction of long regions, 0..1: below, the page has none
-_CURVE_ASPECT = 4.0  # length over thickness: a shorter kernel is not taken for a curve
-_CURVE_LENGTH = 16.0  # pixels: nor is a shorter one
-_SLANTED = 0.3  # pixels that the outermost pixel of a slanted end lies outside the kernel
+# All but the first were chosen on SROIE training receipts and on drawn ones.
+_PIXEL = 1 / 12  # variance of the square of a pixel, side 1, along any direction
+_NOISE = 0.5  # share of the variance across a region that counts as noise
+_LONG = 4.1  # length over thickness: longer regions determine the directions of the page
+_AGREED = 0.9  # length of the mean direction of long regions, 0..1: below, they do not agree
+_CURVE_ASPECT = 4.0  # length over thickness: a shorter kernel never counts as curved
+_CURVE_LENGTH = 16.0  # pixels: a shorter kernel never counts as curved
+_SLANTED = 0.3  # pixels by which the outermost pixel of a slanted end lies outside the kernel
 
 
 class Bands(NamedTuple):
@@ -30,27 +34,32 @@ class Bands(NamedTuple):
     overshoots: np.ndarray  # (n,), how far the outermost pixels lie outside the kernel
     thicknesses: np.ndarray  # (n,), above 0
     pixel_thicknesses: np.ndarray  # (n,), with all pixels above bin_thresh taken as kernel
-    bends: np.ndarray  # (n,), sagitta of the arc with the same variance across; short ones have 0
+    bends: np.ndarray  # (n,), sagitta of the arc with the same variance across; 0 for short bands
 
     @property
     def lengths(self) -> np.ndarray:
-        """Of the kernels, (n,)."""
+        """Lengths of the kernels, (n,)."""
         return np.maximum(self.lasts - self.firsts - 2 * self.overshoots, 0)
 
 
 def fit_bands(regions: Regions) -> Bands:
     """The straight bands that have the moments of n regions.
 
-    1. Mass, centre of mass and variances of each region; pixels count by their weights.
-    2. The direction is that of the largest variance. Regions almost as long as wide have none of
-       their own: they take one of the page's two.
-    3. A rectangle of length l has the variance l^2 / 12 along it. That gives the length, and mass
-       over length gives the thickness. Kernels are drawn with their outline (cv2.fillPoly), which
-       adds one pixel to a side along x or y, and less to a slanted one.
-    4. The ends are where the outermost pixels are, for a text's last letter weighs little in the
-       variance. Those pixels overshoot by the mean depth of the region's soft edge.
-    5. What the variance across the band has more than that of its thickness and of its soft edge
-       is due to a bend. An arc of sagitta s has the variance 4 s^2 / 45 around its mean.
+    1. Mass, centre and variances of each region. _PIXEL is added because the mass of a pixel is
+       spread over its square.
+    2. The direction is the one with the largest variance. Regions that are almost as long as wide
+       have no clear direction: they take one of the page's two directions.
+    3. A rectangle of length l has the variance l^2 / 12 along its length (uniform distribution).
+       This gives the length. Mass over length gives the thickness. Target kernels include their
+       outline pixels (cv2.fillPoly), which makes a side along x or y one pixel thicker, and a
+       slanted side less: `outline` is subtracted.
+    4. Each end lies at the outermost pixel. The variance would place it less well, because the last
+       letter of a text has little weight in it. The outermost pixel overshoots the kernel, by the
+       mean depth of the soft edge (missing mass over perimeter), or by _SLANTED at slanted ends.
+    5. The variance across the band is that of its thickness, plus that of its soft edges, plus that
+       of a bend. An arc of sagitta s, approximately a parabola, has the variance 4 s^2 / 45 around
+       its mean. This gives the sagitta. A kernel counts as curved only if it is long enough: length
+       over thickness is length^2 over mass.
     """
     # 1.
     mass = regions.sums(regions.masses)
@@ -91,7 +100,7 @@ def fit_bands(regions: Regions) -> Bands:
         firsts=firsts,
         lasts=lasts,
         overshoots=np.maximum(soft, slanted),
-        # At least half stays: a faint kernel may weigh less than its drawn outline alone.
+        # At least half is left: a faint kernel may have less mass than its drawn outline alone.
         thicknesses=np.maximum(thicknesses - outline, thicknesses / 2),
         pixel_thicknesses=pixels / lengths - outline,
         bends=np.sqrt(45 / 4 * np.maximum(excess, 0)) * may_bend,
@@ -101,22 +110,30 @@ def fit_bands(regions: Regions) -> Bands:
 def _directions(xx: np.ndarray, yy: np.ndarray, xy: np.ndarray, mass: np.ndarray) -> np.ndarray:
     """Radians from the x axis to the longer side of n regions.
 
-    Noise in the variances turns a region by about the noise over their difference. A region that
-    is off the directions of the page by less than that takes the nearest of them. Where the long
-    regions do not agree on directions, the page counts as upright, and only a region that noise
-    could turn by 45 degrees takes the nearest direction.
+    1. The principal axis of the covariance matrix [[xx, xy], [xy, yy]], at
+       atan2(2 xy, xx - yy) / 2. The variances along and across it are mean +- difference.
+    2. The directions of the page, from its long regions. Texts run along the page or at right
+       angles to it. exp(4 i angle) is the same for both: the weighted mean of these numbers has
+       four times the angle of the page. Where the regions do not agree, the page is upright.
+    3. Noise in the variances turns the axis by about noise / (large - small). A region that differs
+       from the nearest direction of the page by less than that takes this direction. On a page
+       without agreed directions, only a region that noise could turn by 45 degrees does so.
     """
+    # 1.
     # A square gets exactly 0, not 1e-15 or -0.0.
     flatness, skew = np.round((xx - yy) / 2, 9) + 0.0, np.round(xy, 9) + 0.0
     mean, difference = (xx + yy) / 2, np.hypot(flatness, skew)
     small, large = mean - difference, mean + difference  # variances across and along
     angles = np.arctan2(skew, flatness) / 2
-    # Texts run along the page or at right angles to it: four times the angle is the same.
+
+    # 2.
     long = large > _LONG**2 * small
     weights = (mass * difference)[long]
     total = (weights * np.exp(4j * angles[long])).sum()
     agree = abs(total) > _AGREED * weights.sum()
     page = np.angle(total) / 4 if agree else 0.0
+
+    # 3.
     nearest = page + np.round((angles - page) / (np.pi / 2)) * (np.pi / 2)
     turn = np.abs(angles - nearest) if agree else np.pi / 4
     return np.where(turn * (large - small) < _NOISE * small, nearest, angles)

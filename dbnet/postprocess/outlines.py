@@ -1,4 +1,4 @@
-"""Outlines of the texts that no rectangle describes: curved ones, and those that ran together."""
+"""Outlines of texts that are not rectangles: curved texts, and several texts in one region."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -12,21 +12,24 @@ from dbnet.postprocess.regions import Pixels, region_mask
 from dbnet.postprocess.unclip import grow
 
 MAX_BEND = 0.2
-"""Of a text's height: a text that bends less than this is a rectangle."""
+"""Share of a text's height: a text that bends less than this becomes a rectangle."""
 
-_MAX_SPREAD = 2.0  # thickness by variance over thickness by area: above, a region is no band
-_DEGREE = 4  # of the centre line, a polynomial
+_MAX_SPREAD = 2.0  # thickness by variance over thickness by area; above, a region is not a band
+_DEGREE = 4  # of the polynomial that is the centre line
 _SAMPLES = 65  # points of the centre line
 _NODES = 8  # corners along either side of a curved outline
-_STEP = 0.75  # pixels: steps between pixels are not corners
-_TOOTH = 1 / 3  # of a kernel's thickness: teeth up to this are left out
+_STEP = 0.75  # pixels: tolerance that removes the steps between pixels from a contour
+_TOOTH = 1 / 3  # share of a kernel's thickness: smaller teeth of a contour are removed
 
-# Area and perimeter of a kernel -> how far its outline moves outwards, all in pixels.
+# From area and perimeter of a kernel to the distance that its outline moves outwards, in pixels.
 Distance = Callable[[float, float], float]
 
 
 def _spline_fit() -> np.ndarray:
-    """(_NODES, _SAMPLES): from even samples to the nodes of the polyline closest to them."""
+    """Matrix (_NODES, _SAMPLES) from points at even distances to the nodes of a polyline.
+
+    The polyline is the least-squares fit to the points; its nodes are at even distances too.
+    """
     position = np.linspace(0, _NODES - 1, _SAMPLES)
     hats = np.maximum(1 - np.abs(position[:, None] - np.arange(_NODES)), 0)
     return np.linalg.pinv(hats)
@@ -44,7 +47,7 @@ class _Curves(NamedTuple):
     masses: np.ndarray  # (k,), sums of the pixels' weights
     lines: np.ndarray  # (k, _DEGREE + 1), coefficients of Legendre's polynomials of u from -1 to 1
     is_band: np.ndarray  # bool (k,)
-    bends: np.ndarray  # (k,), how far the line leaves a straight one
+    bends: np.ndarray  # (k,), range of v after subtracting the straight part of the line
 
 
 def bent_outlines(
@@ -55,10 +58,10 @@ def bent_outlines(
     heights: np.ndarray,
     distance: Distance,
 ) -> list[np.ndarray | None]:
-    """Outline of each of k texts whose kernels these are, float32 (Q, 2); None: a rectangle.
+    """Outline of the text of each of k kernels, float32 (Q, 2); None: a rectangle describes it.
 
     A curved text becomes a band of constant thickness around a curved centre line. A region that
-    is no band, such as two lines that ran together, keeps its own shape.
+    is not a band, such as two text lines in one region, keeps its own contour.
 
     Args:
         angles, overshoots, heights: (k,), those of the rectangles; radians, pixels, pixels.
@@ -77,11 +80,17 @@ def bent_outlines(
 
 
 def _fit_curves(pixels: Pixels, angles: np.ndarray) -> _Curves:
-    """In the frame of each rectangle, the polynomial that is closest to the pixels.
+    """Centre lines: for each region, the polynomial v(u) that fits its pixels by least squares.
 
-    Legendre's polynomials separate its straight part, the first two, from its bend. They are found
-    for all regions at once by their recurrence, (n + 1) P_(n+1) = (2n + 1) t P_n - n P_(n-1).
+    1. Pixels in the axes of the region's rectangle, u along it and v across.
+    2. Legendre polynomials of t, which is u scaled to -1..1, for all pixels at once. Recurrence:
+       (n + 1) P_(n+1) = (2n + 1) t P_n - n P_(n-1). The first two make up the straight part of the
+       line, the others its bend.
+    3. Normal equations of the weighted fit, region by region; `across` gets the residuals.
+    4. The residuals of a band are those of its thickness: uniform, with variance thickness^2 / 12.
+       If this thickness is far above mass over length, the region is not a band.
     """
+    # 1.
     starts, counts = pixels.offsets[:-1], np.diff(pixels.offsets)
     cos, sin = np.cos(angles), np.sin(angles)
     pixel_cos, pixel_sin = np.repeat(cos, counts), np.repeat(sin, counts)
@@ -90,11 +99,14 @@ def _fit_curves(pixels: Pixels, angles: np.ndarray) -> _Curves:
     firsts, lasts = np.minimum.reduceat(u, starts), np.maximum.reduceat(u, starts)
     masses = np.add.reduceat(pixels.weights, starts)
 
+    # 2.
     t = (u - np.repeat((firsts + lasts) / 2, counts)) * np.repeat(2 / (lasts - firsts), counts)
     basis = np.ones((_DEGREE + 1, len(t)))
     basis[1] = t
     for n in range(1, _DEGREE):
         basis[n + 1] = ((2 * n + 1) * t * basis[n] - n * basis[n - 1]) / (n + 1)
+
+    # 3.
     weighted = basis * pixels.weights
     lines = np.empty((len(angles), _DEGREE + 1))
     across = np.empty_like(t)
@@ -104,8 +116,9 @@ def _fit_curves(pixels: Pixels, angles: np.ndarray) -> _Curves:
         lines[index] = np.linalg.lstsq(normal, weighted[own] @ v[start:end], rcond=None)[0]
         across[start:end] = v[start:end] - lines[index] @ basis[own]
 
+    # 4.
     spreads = np.sqrt(12 * np.add.reduceat(pixels.weights * across * across, starts) / masses)
-    outline = np.maximum(np.abs(cos), np.abs(sin))  # kernels are drawn with it, see `fit_bands`
+    outline = np.maximum(np.abs(cos), np.abs(sin))  # as in `fit_bands`, step 3
     return _Curves(
         firsts=firsts,
         lasts=lasts,
@@ -119,11 +132,12 @@ def _fit_curves(pixels: Pixels, angles: np.ndarray) -> _Curves:
 def _curved_outline(
     curve: _Curves, angle: float, overshoot: float, distance: Distance
 ) -> np.ndarray | None:
-    """Outline of one text, float32 (Q, 2); None: it bends more sharply than it is high.
+    """Outline of one curved text, float32 (Q, 2); None: its sides would cross in a sharp bend.
 
-    1. Mass over length of the centre line is the thickness. Both together give the distance.
-    2. The centre line grows at its ends, from which the `overshoot` is taken back. The sides of
-       the outline run at half a height from it.
+    1. Mass over the length of the centre line is the thickness, as in `fit_bands`, step 3. Length
+       and thickness give area and perimeter of the kernel, and these the distance to grow by.
+    2. The centre line is extended at both ends, by the distance less the `overshoot`. The two sides
+       of the outline run parallel to it, at half the height of the grown text.
     """
     # 1.
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
@@ -154,7 +168,12 @@ def _polyline(points: np.ndarray) -> np.ndarray:
 
 
 def _sides(line: np.ndarray, distance: float) -> np.ndarray | None:
-    """Both sides of a polyline (K, 2) at `distance`, one outline (2 K, 2); None: they cross."""
+    """The outline (2 K, 2) made of both parallels of a polyline (K, 2) at `distance`.
+
+    A node moves along (n1 + n2) / (1 + n1 . n2), n1 and n2 being the normals of its two segments:
+    both segments then move by 1 (miter joint). None: a parallel would run backwards, because the
+    line bends too sharply for this distance.
+    """
     steps = np.diff(line, axis=0)
     directions = steps / np.hypot(*steps.T)[:, None]  # (K - 1, 2)
     normals = directions[:, ::-1] * [-1, 1]
@@ -163,22 +182,34 @@ def _sides(line: np.ndarray, distance: float) -> np.ndarray | None:
     offsets = distance * np.concatenate([normals[:1], joints, normals[-1:]])  # (K, 2)
     sides = np.stack([line - offsets, line + offsets])  # (2, K, 2)
     if not ((np.diff(sides, axis=1) * directions).sum(axis=2) > 0).all():
-        return None  # the line bends more sharply than the text is high
+        return None
     return np.concatenate([sides[0], sides[1, ::-1]])
 
 
 def contour_outline(
     x: np.ndarray, y: np.ndarray, weights: np.ndarray, *, distance: Distance
 ) -> np.ndarray | None:
-    """The region's own outline, simplified and grown, float32 (Q, 2); None: it has no area."""
+    """The contour of a region, simplified and grown, float32 (Q, 2); None: it has no area.
+
+    1. Area and perimeter of the contour, without the steps between pixels.
+    2. The contour without teeth below a third of the mean thickness, 2 area / perimeter.
+    3. It is grown by the distance for the kernel. The contour includes the whole soft edge, which
+       belongs to the kernel only in part. `missing` is the area that does not belong to it, and
+       missing / perimeter the depth by which the contour lies outside the kernel.
+    """
+    # 1.
     mask = region_mask(x, y)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     (contour,) = contours
     perimeter = cv2.arcLength(cv2.approxPolyDP(contour, _STEP, True), True)
     area = cv2.contourArea(contour)
-    missing = len(weights) - weights.sum()  # pixels at the soft edge that are not kernel
+    missing = len(weights) - weights.sum()
+
+    # 2.
     thickness = 2 * area / perimeter
     outline = cv2.approxPolyDP(contour, max(_STEP, _TOOTH * thickness), True)[:, 0]
+
+    # 3.
     reach = distance(max(area - missing, area / 2), perimeter)
     grown = grow(outline + np.array([x.min(), y.min()]), max(reach - missing / perimeter, 0))
     return grown if len(grown) else None
