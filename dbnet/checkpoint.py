@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without running code from the file."""
+"""Checkpoints: written atomically, and read without executing code from the file."""
 
 import os
 import pickle
@@ -18,7 +18,7 @@ FORMAT = 1
 
 
 class Checkpoint(TypedDict, total=False):
-    """What a checkpoint holds. The first five are in every one of them."""
+    """The content of a checkpoint. The first five keys are in every checkpoint."""
 
     format: int  # of this file
     model_args: dict[str, Any]  # of DBNet
@@ -27,7 +27,7 @@ class Checkpoint(TypedDict, total=False):
     config: dict[str, Any]  # settings, as `to_dict` gives them; some sections only, if released
     epoch: int  # epochs done
     best: float  # best CLEval hmean on the validation images so far
-    # Of last.pt, to go on with the training; see `TrainState` and `RunLogger.running`.
+    # Only in last.pt, to resume the training; see `TrainState` and `RunLogger.running`.
     step: int
     seen: int
     running: dict[str, Any]
@@ -41,10 +41,10 @@ class Checkpoint(TypedDict, total=False):
 
 
 def save_checkpoint(path: Path, payload: Checkpoint) -> None:
-    """Write a draft beside `path`, flush it to disk, then rename it to `path`.
+    """Write a temporary file beside `path`, flush it to disk, then rename it to `path`.
 
     Raises:
-        InputError: it could not be written; an earlier file is as it was.
+        InputError: the file could not be written. An earlier file at `path` is unchanged.
     """
     header = None
     if "config" in payload:
@@ -58,28 +58,27 @@ def save_checkpoint(path: Path, payload: Checkpoint) -> None:
             file.flush()
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
-        cause: BaseException = error  # torch's archive writer hides it behind its own
+        cause: BaseException = error  # torch's archive writer raises its own error instead
         while not isinstance(cause, OSError) and cause.__context__:
             cause = cause.__context__
         if not isinstance(cause, OSError):
-            raise cause from None  # such as that of a loader's worker, killed meanwhile
+            raise cause from None  # such as the error about a killed loader worker
         raise InputError(f"{path}: cannot be written ({cause.strerror or cause})") from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Tensors and plain values only; nothing in the file is executed.
+    """Read a checkpoint. Only tensors and plain values are accepted; no code is executed.
 
     Raises:
-        InputError: the file is missing, damaged, or not one of ours; says which.
+        InputError: the file is missing, damaged, or not a checkpoint of this project.
     """
-    read_header(path)  # refuses what is no checkpoint at all
+    read_header(path)  # refuses files that are not checkpoints
     try:
         with zipfile.ZipFile(path) as archive:
             _refuse_packed(archive, path)
             if damaged := archive.testzip():
-                raise InputError(
-                    f"{damaged} does not agree with its checksum"
-                )  # torch does not look
+                # torch.load does not verify checksums.
+                raise InputError(f"{damaged} does not agree with its checksum")
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(
@@ -96,8 +95,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _refuse_packed(archive: zipfile.ZipFile, path: Path) -> None:
-    """A small file must not fill the memory: members are stored as torch.save() does it, neither
-    compressed nor laid over each other."""
+    """Refuse archives whose members are compressed or overlap: a small file could fill the memory.
+
+    torch.save() writes neither.
+    """
     members = archive.infolist()
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise InputError("its members are compressed")
@@ -106,14 +107,14 @@ def _refuse_packed(archive: zipfile.ZipFile, path: Path) -> None:
 
 
 def build_model(payload: Checkpoint) -> DBNet:
-    """The detector a checkpoint describes, with its averaged weights where it holds some."""
+    """The detector of a checkpoint, with the averaged weights if there are any."""
     model = DBNet(**payload["model_args"])
     load_weights(model, payload)
     return model
 
 
 def load_weights(model: nn.Module, payload: Checkpoint) -> None:
-    """Copy a checkpoint's (averaged, where there) weights into `model`.
+    """Copy the weights of a checkpoint into `model`, the averaged ones if there are any.
 
     Raises:
         InputError: the checkpoint has another architecture; the message names what differs.

@@ -1,11 +1,11 @@
-"""Errors that users can mend, and the line each of them is told in.
+"""Errors that users can fix, and the line that programs print for each.
 
-Standard library only: torch's and NCCL's errors are known by their names and texts.
+Standard library only: errors of torch and NCCL are recognised by their names and texts.
 """
 
 
 class InputError(ValueError):
-    """A file or a setting that cannot be used; the scripts print it as one line and exit."""
+    """A file or a setting that cannot be used. Programs print it as one line and exit."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -13,7 +13,7 @@ class Stopped(KeyboardInterrupt):
 
     Args:
         number: of the signal.
-        message: one line that says where the run stands, and how to go on.
+        message: one line with the progress of the run and the command that resumes it.
     """
 
     def __init__(self, number: int, message: str) -> None:
@@ -26,11 +26,11 @@ class NonFiniteError(RuntimeError):
 
 
 class OtherRankError(RuntimeError):
-    """Another rank is about to end, and prints the reason itself."""
+    """Another rank has failed and prints the reason itself."""
 
 
-# What the texts of errors hold: gloo's name its source files, NCCL's are those of its versions 2.18
-# to 2.27 and of torch's watchdog.
+# Parts of error messages. gloo's messages name its source files. NCCL's are those of its versions
+# 2.18 to 2.27 and of torch's watchdog.
 _LOST_RANK = (
     "gloo/",
     "ncclRemoteError",
@@ -61,17 +61,17 @@ def is_lost_rank(error: BaseException | None) -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was too little, of the GPU or of the machine."""
+    """Whether the GPU or the machine has run out of memory."""
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and _holds(error, _GPU_MEMORY + _HOST_MEMORY)
 
 
 def one_line(error: Exception) -> str | None:
-    """What happened and what to do, where the user can mend it; else None.
+    """What happened and what to do, for errors that the user can fix; None for all others.
 
-    The cases: bad input, files, lost loader workers and ranks, memory, a compiler or a library of
-    OpenCV that is missing.
+    These are: bad input, file errors, lost loader workers and ranks, too little memory, a missing
+    compiler, and missing libraries of OpenCV.
     """
     if isinstance(error, (InputError, NonFiniteError)):
         return _message(error)
@@ -135,7 +135,7 @@ def _holds(error: BaseException, parts: tuple[str, ...]) -> bool:
 
 
 def _message(error: Exception) -> str:
-    """One line of it: the first, or the last where a loader worker has sent a traceback above."""
+    """One line of the message: the first, or the last after a traceback of a loader worker."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if "Original Traceback" not in str(error):
         return lines[0]

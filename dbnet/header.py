@@ -1,7 +1,8 @@
-"""What a checkpoint says of itself, readable without PyTorch.
+"""The header of a checkpoint: its settings, readable without PyTorch.
 
-A checkpoint is a zip archive of tensors and a pickle. One member more holds, as JSON, all that is
-no tensor: programs take their settings from it, and answer `--help`, before they import PyTorch.
+A checkpoint is a zip archive of tensors and a pickle. The header is a further member of the archive
+and holds the values that are not tensors, as JSON. Programs read their settings from it, and answer
+`--help`, before they import PyTorch.
 """
 
 import json
@@ -26,7 +27,7 @@ class Header(NamedTuple):
 
 
 def read_header(path: Path) -> Header | None:
-    """None where an earlier version has written the file, or where it lacks its settings.
+    """The header; None for a file of an earlier version, or without settings.
 
     Raises:
         InputError: the file is missing or not a checkpoint.
@@ -37,7 +38,7 @@ def read_header(path: Path) -> Header | None:
                 return None
             member = archive.getinfo(_MEMBER)
             if member.compress_type != zipfile.ZIP_STORED or member.file_size > _LARGEST:
-                raise InputError(f"{path}: its header is not one of this project; use another")
+                raise InputError(f"{path}: its header was not written by this project; use another")
             return Header(**json.loads(archive.read(member)))
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint") from None

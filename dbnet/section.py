@@ -1,6 +1,6 @@
-"""What sections of settings have in common: ranges of numbers, and the way to JSON and back.
+"""The base of all sections of settings: ranges of numbers, conversion to JSON and back.
 
-Standard library only: `--help` answers before anything slow is imported.
+Standard library only, so that `--help` answers before slow imports.
 """
 
 import dataclasses
@@ -24,9 +24,10 @@ def require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that a field may hold, declared with it: `Annotated[float, Range(ge=0, lt=1)]`.
+    """The numbers that a field may have, declared with it: `Annotated[float, Range(ge=0, lt=1)]`.
 
-    Of a tuple, each number. NaN and infinities are never in a range; None always is.
+    A tuple is in the range if each of its numbers is. NaN and infinities are in no range. None is
+    in every range.
     """
 
     ge: float | None = None  # at least
@@ -51,7 +52,7 @@ class Range:
         )
 
     def __str__(self) -> str:
-        """The end of "must ..."."""
+        """The rest of a message that begins with "must"."""
         if self.multiple_of is not None:
             return f"be a multiple of {self.multiple_of}, at least {self.ge}"
         if self.gt is not None:
@@ -66,8 +67,11 @@ class Range:
 class Section:
     """Base of the frozen dataclasses of settings; checks the ranges declared with the fields.
 
-    `class DataConfig(Section, prefix="data")`: its fields are the flags --data.NAME. Relations
-    between fields are checked in the section's own `__post_init__`, after this one.
+    The fields of `class DataConfig(Section, prefix="data")` are the flags --data.NAME. A section
+    checks relations between its fields in its own `__post_init__`, after calling this one.
+
+    Raises:
+        InputError: a number is out of its range; names the flag.
     """
 
     prefix: ClassVar[str] = ""
@@ -77,7 +81,7 @@ class Section:
             cls.prefix = prefix
 
     def __post_init__(self) -> None:
-        """Raises InputError, naming the flag, for a number out of its range."""
+        """Check the ranges."""
         for name, allowed in _ranges(type(self)).items():  # type: ignore[arg-type]
             value = getattr(self, name)
             if value not in allowed:
@@ -136,7 +140,7 @@ def from_dict(cls: type[S], values: dict[str, Any]) -> S:
 
 
 def from_stored(cls: type[S], values: Any, path: Path) -> S:
-    """`from_dict` for what was read from `path`.
+    """`from_dict` for values that were read from `path`, which error messages name.
 
     Raises:
         InputError: the settings in that file do not fit this version.

@@ -1,4 +1,4 @@
-"""Encoders from timm. Only dbnet/model imports timm, so that loader workers never do."""
+"""Encoders from timm. Only dbnet/model imports timm: loader workers need not load it."""
 
 import difflib
 import urllib.error
@@ -26,8 +26,9 @@ _HUB_TIMEOUT_S = 4.0
 class Encoder(nn.Module):
     """Feature maps of a timm model at strides 4, 8, 16 and 32.
 
-    With `recompute` on, training keeps the images only and runs the encoder again in the backward
-    pass: less memory, more time, the same weights.
+    With `recompute` on, training does not store the encoder's activations: the backward pass runs
+    the encoder again (gradient checkpointing). This takes less memory and more time. The weights
+    come out the same.
 
     Args:
         name: timm model name, such as "resnet18" or "mobilenetv3_small_050".
@@ -46,7 +47,7 @@ class Encoder(nn.Module):
         """4 x (N, C_i, H / stride, W / stride)."""
         if not (self.recompute and self.training and torch.is_grad_enabled()):
             return self.body(x)
-        if torch.compiler.is_compiling():  # torch.compile updates running statistics once itself
+        if torch.compiler.is_compiling():  # it updates running statistics only once
             return checkpoint(self.body, x, use_reentrant=False)
         contexts = partial(_first_and_second_run, self.body)
         return checkpoint(self.body, x, use_reentrant=False, context_fn=contexts)
@@ -64,10 +65,10 @@ def stages_of(name: str) -> tuple[int, ...]:
         meant = f"; did you mean {', '.join(near)}?" if near else ""
         raise InputError(f"--model.encoder {name}: timm has no such model{meant}")
     try:
-        with torch.device("meta"):  # only to ask for its strides and to try a free size
+        with torch.device("meta"):  # no weights: only strides and output sizes are needed
             probe = _feature_extractor(name)
             sizes = [x.shape for x in probe(torch.empty(1, 3, 96, 160))]
-    except Exception as error:  # each model has its own way to refuse
+    except Exception as error:  # the exception type differs between models
         raise InputError(f"--model.encoder {name}: gives no feature maps ({error})") from None
     info = _feature_info(probe)
     reductions = info.reduction()
@@ -88,7 +89,7 @@ def stages_of(name: str) -> tuple[int, ...]:
 
 
 def _feature_extractor(name: str, **options: Any) -> nn.Module:
-    """timm's model that gives its stages' feature maps; `feature_info` describes them."""
+    """timm's model that returns the feature maps of its stages; `feature_info` describes them."""
     return timm.create_model(name, features_only=True, **options)
 
 
@@ -104,7 +105,7 @@ def _first_and_second_run(
 
 @contextmanager
 def _frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Batch norms compute as in training, but their running statistics stay as they are."""
+    """Within the block, batch norms compute as in training and do not change running statistics."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
     earlier = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm, (_, tracked) in zip(norms, earlier, strict=True):
@@ -118,7 +119,7 @@ def _frozen_statistics(module: nn.Module) -> Iterator[None]:
 
 
 def sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
-    """`model` with batch norms that take their statistics over all ranks; its state stays.
+    """`model` with batch norms whose statistics are those of all ranks; the weights do not change.
 
     Raises:
         InputError: the device is not a GPU; torch synchronises batch norms on GPUs only.
@@ -131,8 +132,8 @@ def sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
 def load_imagenet(encoder: Encoder, name: str) -> str | None:
     """Load timm's ImageNet weights into `encoder`.
 
-    The hub must answer within a few seconds where the weights are not cached. Returns None on
-    success, else the reason why the encoder's weights stay as they are.
+    Weights that are not cached are downloaded; the hub must answer within a few seconds. Returns
+    None on success, else the reason why the encoder was not changed.
     """
     config = timm.get_pretrained_cfg(name)
     if config is None or not (config.hf_hub_id or config.url):
@@ -152,7 +153,7 @@ def load_imagenet(encoder: Encoder, name: str) -> str | None:
     try:
         indices = _feature_info(encoder.body).out_indices
         source = _feature_extractor(name, pretrained=True, out_indices=indices)
-    except Exception as error:  # the hub's client raises a dozen kinds of its own
+    except Exception as error:  # the hub's client raises many types of its own
         return f"download of {name} failed ({error})"
     encoder.body.load_state_dict(source.state_dict())
     return None

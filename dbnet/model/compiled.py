@@ -1,4 +1,4 @@
-"""The network compiled for one size of batch."""
+"""torch.compile for one batch size."""
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +9,8 @@ from dbnet.structures import DBOutputs
 class FullBatchesCompiled(nn.Module):
     """Compiles `model` for batches of `batch_size`; others, such as an epoch's last, run eagerly.
 
-    There is one shape to compile for, and nothing is compiled again. The weights are those of
-    `model`: save and evaluate that.
+    Only one shape is compiled. This module shares its weights with `model`: save and evaluate
+    `model`.
     """
 
     def __init__(self, *, model: nn.Module, batch_size: int) -> None:

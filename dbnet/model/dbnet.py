@@ -14,7 +14,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class DBNet(nn.Module):
-    """Text detector on raw images; normalisation happens inside, on the model's device.
+    """Text detector for raw images. It normalises them itself, on its own device.
 
     Args:
         encoder: timm model name.
@@ -32,8 +32,8 @@ class DBNet(nn.Module):
         for module in (self.fpn, self.head):
             module.apply(_initialise)
         for branch in (self.head.prob, self.head.thresh):
-            # Start with logits near zero: the loss mines its hardest pixels, and those of random
-            # maps with large values carry no information.
+            # Logits start near zero: the loss selects its hardest pixels, and the hardest pixels of
+            # a random map with large values carry no information.
             nn.init.normal_(branch.logits.weight, std=0.01)
         mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255
         std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1) * 255

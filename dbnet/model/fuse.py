@@ -1,4 +1,4 @@
-"""Batch norms folded into the convolutions before them, for inference."""
+"""Folds batch norms into the convolutions before them, for inference."""
 
 import copy
 from collections import Counter
@@ -12,10 +12,11 @@ from dbnet.model.dbnet import DBNet
 
 
 def fuse_batch_norms(model: DBNet) -> DBNet:
-    """A copy in eval mode that computes the same with fewer steps; it cannot be trained.
+    """A copy in eval mode with fewer operations and the same results; it cannot be trained.
 
-    A batch norm is folded where it is the only reader of a plain convolution, directly or through
-    a PixelShuffle. All other batch norms stay, and all of an encoder that cannot be traced.
+    A batch norm is folded if nothing else reads the output of the convolution before it. A
+    PixelShuffle may lie between the two. Other batch norms are left as they are, and so are all
+    batch norms of an encoder that torch.fx cannot trace.
     """
     fused = copy.deepcopy(model).eval().requires_grad_(False)
     for part in (fused.encoder, fused.head):
@@ -25,15 +26,15 @@ def fuse_batch_norms(model: DBNet) -> DBNet:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        kept_whole = isinstance(module, (nn.Conv2d, nn.BatchNorm2d))
-        return kept_whole or super().is_leaf_module(module, name)
+        is_leaf = isinstance(module, (nn.Conv2d, nn.BatchNorm2d))
+        return is_leaf or super().is_leaf_module(module, name)
 
 
 def _fold(part: nn.Module) -> None:
-    """Change `part` in place. The trace tells which module reads which; it is never run."""
+    """Change `part` in place. The trace shows which module reads which; it is not executed."""
     try:
         nodes = _Tracer().trace(part).nodes
-    except Exception:  # models whose path depends on values fail with errors of many types
+    except Exception:  # models with control flow that depends on values; many types
         return
     modules = dict(part.named_modules())
     uses = Counter(node.target for node in nodes if node.op == "call_module")
@@ -63,12 +64,12 @@ def _fold(part: nn.Module) -> None:
 
 
 def _kind(node: fx.Node, modules: dict[str, nn.Module]) -> type | None:
-    """Exact type of the module that is called: subclasses may compute something else."""
+    """Exact type of the called module: a subclass may compute something else."""
     return type(modules[str(node.target)]) if node.op == "call_module" else None
 
 
 def _absorb(conv: nn.Conv2d, norm: nn.BatchNorm2d, *, copies: int) -> None:
-    """Each channel of `norm` is `copies` neighbouring channels of `conv`."""
+    """Fold `norm` into `conv`. Each channel of `norm` is `copies` successive channels of `conv`."""
     assert norm.running_mean is not None and norm.running_var is not None
     conv.weight, conv.bias = fuse_conv_bn_weights(
         conv.weight,

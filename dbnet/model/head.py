@@ -4,12 +4,11 @@ from torch import Tensor, nn
 
 
 class MapBranch(nn.Module):
-    """Stride-4 features to one full-resolution map of logits.
+    """Stride-4 features to one full-resolution map of logits: (N, C, H / 4, W / 4) -> (N, 1, H, W).
 
-    (N, C, H / 4, W / 4) -> (N, 1, H, W). The paper's branch: a 3x3 convolution, then two
-    transposed convolutions that double the size. Those are written as 1x1 convolutions whose
-    channels are spread over 2x2 pixels: with kernel 2 and stride 2 that is the same, and its
-    backward pass is three times as fast on a CPU in bf16.
+    The paper's branch is a 3x3 convolution and two transposed convolutions with kernel 2 and
+    stride 2. Each transposed convolution is written here as a 1x1 convolution and a PixelShuffle.
+    The function is the same, and the backward pass is three times as fast on a CPU in bf16.
     """
 
     def __init__(self, *, in_channels: int) -> None:
@@ -34,7 +33,7 @@ class MapBranch(nn.Module):
 
 
 class DBHead(nn.Module):
-    """Probability and threshold branch. k and the binarization belong to the loss."""
+    """Probability and threshold branch. The binarization and its steepness k are in the loss."""
 
     def __init__(self, *, in_channels: int) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Command lines: flags from dataclasses of settings, one clear line for what cannot work.
+"""Command lines: flags from dataclasses of settings, and one-line error messages.
 
-PyTorch is not imported: scripts parse first, and import it after.
+This module does not import PyTorch: programs parse their flags first and import it afterwards.
 """
 
 import argparse
@@ -23,9 +23,9 @@ T = TypeVar("T")
 
 @contextmanager
 def errors_as_lines() -> Iterator[None]:
-    """What the user can mend becomes one line on stderr, and exit status 1.
+    """Errors that the user can fix become one line on stderr and exit status 1.
 
-    A signal gives 128 and its number.
+    After a signal, the exit status is 128 plus its number.
     """
     name = program()
     sys.excepthook = _while_importing
@@ -45,7 +45,7 @@ def errors_as_lines() -> Iterator[None]:
 
 
 def _while_importing(kind: type[BaseException], error: BaseException, trace: TracebackType | None):
-    """Tell Ctrl-C and missing libraries of OpenCV in one line."""
+    """Print one line for Ctrl-C and for missing libraries of OpenCV."""
     if issubclass(kind, KeyboardInterrupt):
         print(f"\n{program()}: stopped", file=sys.stderr)
     elif isinstance(error, ImportError) and (line := one_line(error)):
@@ -55,7 +55,7 @@ def _while_importing(kind: type[BaseException], error: BaseException, trace: Tra
 
 
 def program() -> str:
-    """As the user has called it: "train.py" or "python -m dbnet.release"."""
+    """The program as the user called it: "train.py" or "python -m dbnet.release"."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return f"python -m {spec.name}" if spec else Path(sys.argv[0]).name
 
@@ -68,20 +68,20 @@ def parse(
     folder_flag: str | None = None,
     config: tuple[Any, ...] = (),
 ) -> T:
-    """Flags over defaults.
+    """Parse the command line.
 
     Args:
         cls: dataclass whose fields become flags.
-        description: for `--help`; the script's own docstring: a line, then examples, indented.
-        default: gives what the flags are laid over; None: the defaults of `cls`. Where it fails,
-            `--help` shows those too.
-        folder_flag: what a folder without a flag was probably meant for.
-        config: of tyro.
+        description: for `--help`; the docstring of the program: a line, then indented examples.
+        default: returns the settings that flags override; None: the defaults of `cls`. If it
+            fails, `--help` shows the defaults of `cls`.
+        folder_flag: the flag to suggest for a folder that was given without one.
+        config: passed to tyro.
 
     Raises:
-        InputError: by `default`, for a folder without its flag, for a value out of its range or
-            for settings that contradict each other. What is no flag or no value of its type, tyro
-            explains itself, and exits with status 2.
+        InputError: from `default`; a folder was given without its flag; a value is out of its
+            range; settings contradict each other. For unknown flags and values of a wrong type,
+            tyro prints an explanation and exits with status 2.
     """
     start: Any = tyro.MISSING
     try:
@@ -100,10 +100,10 @@ def parse(
 
 
 def _tyro(cls: type, **options: Any) -> Any:
-    """`tyro.cli`, but settings that are refused raise their InputError, one line."""
-    told = io.StringIO()
+    """`tyro.cli`, except that an InputError of the settings is raised again as it was."""
+    printed = io.StringIO()
     try:
-        with redirect_stderr(told):
+        with redirect_stderr(printed):
             return tyro.cli(cls, **options)
     except SystemExit as stop:
         error: BaseException | None = stop
@@ -111,12 +111,12 @@ def _tyro(cls: type, **options: Any) -> Any:
             error = error.__context__
         if error is not None:
             raise error from None
-        sys.stderr.write(told.getvalue())
+        sys.stderr.write(printed.getvalue())
         raise
 
 
 def _suggest_folder_flag(unknown: list[str], flag: str) -> None:
-    """`train.py DIR` and `train.py --data DIR` are told of --data.root."""
+    """Raise InputError that suggests --data.root for `train.py DIR` and `train.py --data DIR`."""
     section = flag.split(".")[0]
     for word, following in pairwise([*unknown, ""]):
         folder = following if word == section else word.removeprefix(f"{section}=")
@@ -125,7 +125,7 @@ def _suggest_folder_flag(unknown: list[str], flag: str) -> None:
 
 
 def value_of(flag: str) -> str | None:
-    """The last value of one flag, for what the defaults of the others depend on."""
+    """The last value of one flag, read before the others because their defaults depend on it."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(
         flag, flag.replace("-", "_").replace("__", "--", 1), dest="value", nargs="?"
@@ -135,10 +135,10 @@ def value_of(flag: str) -> str | None:
 
 
 def rename_flag(old: str, new: str) -> None:
-    """Let a flag of an earlier version stand for its present one, and say so."""
+    """Replace a flag of an earlier version by its present name, and print a line about it."""
     for index, word in enumerate(sys.argv):
         if word == old:
-            print(f"{old} is now {new}; the old name will go", file=sys.stderr)
+            print(f"{old} is now {new}; a later version will refuse the old name", file=sys.stderr)
             sys.argv[index] = new
 
 

@@ -1,4 +1,4 @@
-"""The device: which one, how precise, how reproducible, how full."""
+"""The device: selection, precision, seeds, memory."""
 
 import os
 import resource
@@ -15,9 +15,9 @@ from dbnet.runtime import distributed
 
 
 def resolve_device(name: str) -> torch.device:
-    """ "auto" is the first GPU, else Apple's, else the processor. Each rank has a GPU of its own.
+    """The device of this rank. "auto" is the first GPU, else Apple's GPU, else the CPU.
 
-    Several ranks do not use Apple's GPU: torch has no collectives for it.
+    Each rank has its own GPU. Several ranks cannot use Apple's: torch has no collectives for it.
 
     Raises:
         InputError: the device does not exist here, or cannot be shared by ranks.
@@ -46,55 +46,57 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda":
         set_float32_precision()
     if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)  # events and synchronisation mean the current one
+        torch.cuda.set_device(device)  # events and synchronisation refer to the current device
     return device
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """ "auto" is bf16 where `device` computes in it natively, else fp32."""
+    """The precision: "auto" is bf16 where `device` computes in bf16 natively, else fp32."""
     if name != "auto":
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    # Not public yet; elsewhere bf16 is emulated and slower than fp32.
+    # This function is not public yet. Without AVX512-BF16, bf16 is emulated and slower than fp32.
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return "bf16" if device.type == "cpu" and native() else "fp32"
 
 
 def set_float32_precision() -> None:
-    """Convolutions and products of float32 on a GPU may use TF32 (10 bits of mantissa): three to
-    eight times as fast on Ampere and later. Earlier GPUs and the CPU have no TF32."""
+    """Allow TF32 (10 bits of mantissa) for float32 convolutions and matrix products on a GPU.
+
+    They are three to eight times as fast on Ampere and later. Earlier GPUs and CPUs have no TF32.
+    """
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cuda.matmul.allow_tf32 = True
 
 
 def describe_precision(precision: str, device: torch.device) -> str:
-    """The precision in words: "fp32" hides TF32 on GPUs that have it."""
+    """The precision in words. "fp32" mentions TF32 on GPUs that use it."""
     has_tf32 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     return "fp32 (TF32 convolutions)" if precision == "fp32" and has_tf32 else precision
 
 
 def wait_for(device: torch.device) -> Callable[[], None] | None:
-    """What waits until the device has done all that was asked of it; None for the CPU."""
+    """A function that waits until the device has finished its queued work; None for the CPU."""
     if device.type == "cuda":
         return lambda: torch.cuda.synchronize(device)
     return torch.mps.synchronize if device.type == "mps" else None
 
 
 def autocast_dtype(precision: str) -> torch.dtype | None:
-    """The type for torch.autocast; None where it stays off (fp32)."""
+    """The dtype for torch.autocast; None for fp32, without autocast."""
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
-    """Half-precision arithmetic where `dtype` says so; None leaves it off."""
+    """torch.autocast with `dtype`; disabled for None."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 
 def seed_everything(seed: int, *, deterministic: bool) -> None:
-    """Seeds torch and, where asked, allows only reproducible kernels.
+    """Seed torch and, with `deterministic`, allow only reproducible kernels.
 
-    Data order and augmentation carry their own seeds and need none of this.
+    Data order and augmentation have their own seeds and do not depend on this.
     """
     torch.manual_seed(seed)
     if deterministic:
@@ -104,9 +106,9 @@ def seed_everything(seed: int, *, deterministic: bool) -> None:
 
 
 def seed_other_ranks(seed: int, step: int) -> None:
-    """Ranks other than 0 draw from streams of their own, by (seed, rank, step done).
+    """Give ranks other than 0 random streams of their own, by (seed, rank, step done).
 
-    Rank 0's is the one of a single process, and the one that checkpoints keep.
+    Rank 0 has the stream of a single process. Checkpoints store this one.
     """
     if not distributed.is_main():
         stream = np.random.SeedSequence((seed, distributed.rank(), step))
@@ -120,7 +122,7 @@ def rng_state() -> dict[str, list[torch.Tensor]]:
 
 
 def set_rng_state(state: dict[str, list[torch.Tensor]]) -> None:
-    """Restore what `rng_state` gave, as far as the same GPUs are there."""
+    """Restore what `rng_state` returned; the GPUs' states only if their number is the same."""
     torch.set_rng_state(state["cpu"][0])
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
@@ -138,7 +140,7 @@ def memory_figures(device: torch.device) -> dict[str, float]:
         figures["gpu_allocated_gb"] = torch.cuda.memory_allocated(device) / 2**30
         figures["gpu_reserved_gb"] = torch.cuda.memory_reserved(device) / 2**30
         figures["gpu_peak_gb"] = torch.cuda.max_memory_allocated(device) / 2**30
-    if device.type == "mps":  # it keeps no peak
+    if device.type == "mps":  # it records no peak
         figures["gpu_allocated_gb"] = torch.mps.current_allocated_memory() / 2**30
         figures["gpu_reserved_gb"] = torch.mps.driver_allocated_memory() / 2**30
         figures["gpu_peak_gb"] = figures["gpu_reserved_gb"]

@@ -32,8 +32,8 @@ from dbnet.errors import OtherRankError, Stopped, is_lost_rank
 
 T = TypeVar("T")
 
-# For ranks that hang: a rank that has died is noticed at once. Rank 0 may need long before the
-# others are asked, to draw receipts or to read a large data set.
+# For ranks that hang; a rank that has died is noticed at once. The other ranks wait while rank 0
+# draws receipts or reads a large data set, which may take long.
 _TIMEOUT = timedelta(hours=1)
 
 
@@ -78,15 +78,16 @@ def process_group() -> Iterator[None]:
 
 
 def store_of_this_start(store: dist.Store, rank: int, world: int) -> dist.Store:
-    """A part of `store` with a name that only the ranks of this start know; all ranks must call.
+    """A prefix of `store` that only the ranks of this start use; all ranks must call this.
 
-    torchrun keeps one store over all its restarts. Torch names its part of the store by the count
-    of restarts, but each machine counts only its own: where one machine has lost a rank, the counts
-    differ, and ranks look for each other at addresses of the start before.
+    torchrun uses the same store for all its restarts. Torch separates restarts by their count, but
+    each machine counts only its own. After one machine has lost a rank, the counts differ, and
+    ranks look for each other at addresses of the previous start.
 
-    Rank r writes a random name at "rank r". Rank 0 chooses the name of the part, answers to every
-    name it sees, and asks again until all ranks have answered: a name may be left from the start
-    before.
+    1. Rank r writes a random name at the key "rank r".
+    2. Rank 0 chooses the prefix. It answers to every name that it finds, because a name may be
+       left over from the previous start.
+    3. Each rank confirms the answer to its own name. Rank 0 repeats step 2 until all have done so.
 
     Raises:
         TimeoutError: a rank has not called within an hour.
@@ -137,7 +138,7 @@ def local_world() -> int:
 def shard(items: Sequence[Any]) -> Sequence[Any]:
     """This rank's part of `items`: contiguous and disjoint; lengths differ by one at most.
 
-    The first ranks have the longer parts: rank 0 has none only where `items` is empty.
+    The first ranks have the longer parts, so rank 0 has an item unless `items` is empty.
     """
     first, end = (-(-len(items) * number // world()) for number in (rank(), rank() + 1))
     return items[first:end]
@@ -185,7 +186,7 @@ def barrier() -> None:
 
 
 def on_main(work: Callable[[], T]) -> T:
-    """Rank 0 calls `work`, the others wait; all return its result, which is pickled."""
+    """Rank 0 calls `work` and the others wait. All return the result, which is pickled."""
     results = [work() if is_main() else None]
     if dist.is_initialized():
         dist.broadcast_object_list(results, src=0, device=torch.device("cpu"))
@@ -207,8 +208,7 @@ def main_only(work: Callable[..., object]) -> Callable[..., None]:
 def main_first() -> Iterator[None]:
     """Rank 0 runs the block before the others do.
 
-    An error of the user is then printed once, and the files that rank 0 makes are there for the
-    others.
+    An error of the user is then printed only once, and the others find the files that rank 0 made.
     """
     if not is_main():
         barrier()
@@ -218,9 +218,9 @@ def main_first() -> Iterator[None]:
 
 
 def parallel(model: nn.Module, device: torch.device) -> nn.Module:
-    """`model` with gradients that are means over ranks; weights and buffers become rank 0's.
+    """`model` whose gradients are averaged over ranks. Weights and buffers become those of rank 0.
 
-    Batch-norm statistics stay each rank's own while it trains; see `broadcast_buffers`.
+    Each rank has its own batch-norm statistics in training; see `broadcast_buffers`.
     """
     if not dist.is_initialized():
         return model
@@ -232,7 +232,7 @@ def parallel(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def gradient_sync(model: nn.Module, *, enabled: bool) -> AbstractContextManager[Any]:
-    """Around forward and backward pass: gradients become means over ranks only where `enabled`."""
+    """For the forward and backward pass: gradients are averaged over ranks only if `enabled`."""
     if enabled or not isinstance(model, DistributedDataParallel):
         return nullcontext()
     return model.no_sync()

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and folders of one program alone."""
+"""Atomic writes of files and folders, and checks of output folders."""
 
 import shutil
 import time
@@ -9,21 +9,21 @@ from pathlib import Path
 
 from dbnet.errors import InputError
 
-_STALE = 60.0  # seconds since a draft was last written to
+_STALE = 60.0  # seconds since a temporary file was last written to
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A draft beside `path`: write it as a file, or make it a folder. At the end of the block it is
-    renamed to `path`.
+    """Yield the path of a temporary file beside `path`, and rename it to `path` after the block.
 
-    After an error the draft is removed, and `path` is as it was. Any number of processes on any
-    number of hosts may write the same file: no two drafts have the same name.
+    The block writes the file, or makes it a folder. After an error the temporary file is removed
+    and `path` is unchanged. Processes on several hosts may write the same `path`: the names of
+    temporary files never collide.
 
     Raises:
-        OSError: of the block, or of the renaming; it names `path` and not the draft.
+        OSError: from the block or from the renaming; it names `path`, not the temporary file.
     """
-    draft = path.with_name(f".{uuid.uuid4().hex}.tmp")  # short: `path` may have the longest name
+    draft = path.with_name(f".{uuid.uuid4().hex}.tmp")  # `path` may have the longest name allowed
     try:
         yield draft
         draft.replace(path)
@@ -32,14 +32,14 @@ def replacing(path: Path) -> Iterator[Path]:
             error.filename = str(path)
         raise
     finally:  # also after KeyboardInterrupt
-        with suppress(OSError):  # it was renamed, or never made
+        with suppress(OSError):  # it was renamed, or not made
             shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the drafts that killed programs have left in a folder and its sub-folders.
+    """Remove temporary files that killed programs have left in a folder and its sub-folders.
 
-    Drafts younger than a minute stay: another program may be writing them.
+    Files younger than a minute are not removed: another program may be writing them.
     """
     for draft in folder.rglob("*.tmp"):
         with suppress(FileNotFoundError):
@@ -48,10 +48,10 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def new_folder(parent: Path, kind: str) -> Path:
-    """Make KIND-DATE-TIME in `parent`; where that exists, KIND-DATE-TIME-2, -3 and so on.
+    """Make the folder KIND-DATE-TIME in `parent`; if it exists, KIND-DATE-TIME-2, -3 and so on.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be made.
     """
     parent.mkdir(parents=True, exist_ok=True)
     name = time.strftime(f"{kind}-%Y%m%d-%H%M%S")
@@ -67,11 +67,11 @@ def new_folder(parent: Path, kind: str) -> Path:
 
 
 def check_output(folder: Path, names: Iterable[str]) -> None:
-    """See that a program can write its results to --out; call it before any slow work.
+    """Check that a program can write its results to --out; call it before any slow work.
 
     Args:
-        folder: made or not.
-        names: of the files and folders that the program writes there.
+        folder: may not exist yet.
+        names: files and folders that the program writes there.
 
     Raises:
         InputError: one of them exists already, or the folder cannot be written.
@@ -83,13 +83,13 @@ def check_output(folder: Path, names: Iterable[str]) -> None:
 
 
 def check_writable(folder: Path, advice: str) -> None:
-    """See that `folder` can be written, or be made in the nearest folder above it that exists.
+    """Check that `folder` can be written, or made in the nearest folder above it that exists.
 
     Args:
-        advice: what the user can do; it ends the error's line.
+        advice: what the user can do; the end of the error message.
 
     Raises:
-        InputError: it cannot.
+        InputError: it cannot be written.
     """
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     probe = there / f".{uuid.uuid4().hex}.tmp"

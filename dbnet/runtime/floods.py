@@ -1,9 +1,9 @@
-"""Many lines of a few kinds, shortened for a screen."""
+"""Shortens a long list of messages of a few kinds for a terminal."""
 
 import re
 
-FIRST = 3  # lines of a kind that are shown
-_KINDS = 30  # that are shown
+FIRST = 3  # lines that are shown of each kind
+_KINDS = 30  # kinds that are shown
 
 # Values in a message: JSON, quoted names, what was found.
 _VALUES = re.compile(r"\{.*|\[.*?\]|\"[^\"]*\"|'[^']*'|\bfound .*")
@@ -11,9 +11,9 @@ _WORD = re.compile(r"[^\W\d_]+(?:[-'][^\W\d_]+)*")
 
 
 def shortened(lines: list[str]) -> list[str]:
-    """The first lines of each kind, and how many more there are of it, in the order of the kinds.
+    """The first lines of each kind, with the number of further ones, kind by kind.
 
-    Lines are of a kind where they have the same words, apart from names, places and numbers.
+    Two lines are of the same kind if they have the same words, apart from names, paths and numbers.
     """
     kinds: dict[str, list[str]] = {}
     for line in lines:
@@ -31,10 +31,10 @@ def shortened(lines: list[str]) -> list[str]:
 
 
 def kind_of(line: str) -> str:
-    """The words of a message that are no name, place or number.
+    """The words of a message without names, paths and numbers.
 
-    A line begins with the places it is about, "folder/my file.png: a/b: ...". Their words are
-    left out; names may hold blanks.
+    A line begins with the paths that it is about, "folder/my file.png: a/b: ...". They are
+    left out; names may contain blanks.
     """
     while "/" in line.partition(": ")[0] and ": " in line:
         line = line.partition(": ")[2]

@@ -1,4 +1,4 @@
-"""How the process allocates memory."""
+"""Settings of the memory allocator."""
 
 import ctypes
 import sys
@@ -7,14 +7,14 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to reuse the memory of freed arrays instead of handing it back to the kernel.
+    """Make glibc reuse the memory of freed arrays instead of returning it to the kernel.
 
-    By default every large array is mapped afresh, and its pages are faulted in one by one: on a
-    CPU that doubles the time of a forward pass. Resident memory then stays at its peak. Loader
-    workers inherit the setting. Does nothing where there is no glibc.
+    By default glibc maps new memory for every large array, and each of its pages causes a page
+    fault: this doubles the time of a forward pass on a CPU. With this setting, resident memory
+    stays at its peak. Loader workers inherit the setting. Without glibc, nothing is done.
 
-    Handing back is turned off altogether: the largest threshold that can be named, 2 GB, is less
-    than what a batch frees at once.
+    Memory is never returned: the largest threshold that glibc accepts, 2 GB, is less than what a
+    batch frees at once.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc is not None and hasattr(libc, "mallopt"):

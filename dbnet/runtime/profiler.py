@@ -1,4 +1,4 @@
-"""Wall time per stage: measured, summarised, compared with an earlier profile."""
+"""Times of stages: measurement, statistics, comparison with an earlier profile."""
 
 import math
 import time
@@ -17,10 +17,10 @@ class StageTimer:
     """Collects the durations of named stages: `with timer("forward"): ...`.
 
     Args:
-        synchronize: called at both borders of a stage, such as `torch.cuda.synchronize`, so
-            that queued device work is charged to the stage that queued it; None where stages
-            run on the host or where queues may run on.
-        clock: seconds; `time.process_time` measures the processor time of this process.
+        synchronize: called at the start and the end of each stage, such as
+            `torch.cuda.synchronize`: queued device work then counts for the stage that queued it.
+            None: stages on the host, or without waiting for the device.
+        clock: returns seconds; `time.process_time` measures the CPU time of this process.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ def waiting_seconds() -> float:
 
 @dataclass(frozen=True)
 class StageStats:
-    """Durations of one stage in seconds; all but total and count are per batch."""
+    """Statistics of one stage in seconds; all but count and total are per batch."""
 
     count: int
     total: float
@@ -88,7 +88,7 @@ def summarize(durations: list[float]) -> StageStats:
     )
 
 
-# What two profiles must share beside the settings. Profiles of earlier versions do not tell it.
+# Values that two profiles must share besides the settings. Profiles of earlier versions lack them.
 MACHINE = ("device_name", "cpu", "threads", "torch")
 
 
@@ -118,17 +118,17 @@ class Change(NamedTuple):
     stage: str
     before: float  # median
     after: float  # median
-    noise: float  # what two medians of such spread may differ by
+    noise: float  # difference that may be due to chance alone
     regressed: bool
 
 
 def compare_profiles(
     before: dict[str, Any], after: dict[str, Any], tolerance: float
 ) -> list[Change]:
-    """Stage by stage, over the medians per batch.
+    """Compare the medians per batch of each stage.
 
-    A stage has regressed where it is slower by more than `tolerance` (0.1 is 10 %) and by more
-    than the noise: 2.5 standard errors of the two medians.
+    A stage has regressed if it is slower by more than `tolerance` (0.1 is 10 %) and by more than
+    the noise, 2.5 standard errors of the difference of the two medians.
 
     Args:
         before, after: as profile.json holds them.

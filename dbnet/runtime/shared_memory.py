@@ -1,4 +1,4 @@
-"""Memory that several processes share, for arrays too large for pipes."""
+"""Memory shared by several processes, for arrays that are too large for pipes."""
 
 import os
 import tempfile
@@ -14,11 +14,11 @@ from torch import Tensor
 
 
 class SharedMemory:
-    """Bytes that several processes see. `shared_memory` makes it.
+    """Bytes that several processes map. `shared_memory` creates one.
 
-    It is a file without a name in RAM (memfd), so that the size of /dev/shm does not matter;
-    where the system has none, a temporary file. It grows to the largest array asked for and is
-    used again and again: the first use of a page costs the kernel ten times as long as a write.
+    The memory is an unnamed file in RAM (memfd), so the size of /dev/shm does not limit it. On
+    systems without memfd it is a temporary file. It grows to the largest array and is then reused,
+    because the first access to a page takes the kernel ten times as long as a write.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -30,29 +30,29 @@ class SharedMemory:
         return _received, (DupFd(self._file.fileno()),)  # to a spawned process
 
     def array(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-        """Its first values.
+        """An array at the start of the memory.
 
         Raises:
-            OSError: there is no room, or too few file descriptors.
+            OSError: too little memory or too few file descriptors.
         """
         memory = self._mapped(prod(shape) * np.dtype(dtype).itemsize)
         return np.frombuffer(memory, dtype, prod(shape)).reshape(shape)
 
     def tensor(self, shape: tuple[int, ...], *, pinned: bool) -> Tensor:
-        """Its first values, float32; `pinned` makes CUDA's copies to it asynchronous."""
+        """A float32 tensor at its start. `pinned`: CUDA copies to it asynchronously."""
         size = 4 * prod(shape)
         if pinned and (self._memory is None or len(self._memory) < size):
             self._unpin()
         memory = self._mapped(size)
         tensor = torch.frombuffer(memory, dtype=torch.float32, count=prod(shape)).reshape(shape)
         if pinned and self._pinned is None:
-            # A failure costs speed only: the copy is then synchronous.
+            # If this fails, copies are only slower: they are then synchronous.
             torch.cuda.cudart().cudaHostRegister(tensor.data_ptr(), len(memory), 0)
             self._pinned = tensor.data_ptr()
         return tensor
 
     def close(self) -> None:
-        """Its memory is freed once no array or tensor and no other process uses it."""
+        """The memory is freed as soon as no array, tensor or other process uses it."""
         self._unpin()
         self._memory = None
         self._file.close()
@@ -72,7 +72,7 @@ class SharedMemory:
 
 
 def shared_memory() -> SharedMemory:
-    """An empty one. Give it to the other processes when they are started."""
+    """New shared memory, empty. Pass it to other processes when they are started."""
     if hasattr(os, "memfd_create"):
         return SharedMemory(os.fdopen(os.memfd_create("dbnet"), "r+b", buffering=0))
     return SharedMemory(tempfile.TemporaryFile(buffering=0))

@@ -1,4 +1,4 @@
-"""What torchrun says in the environment of the processes that it starts."""
+"""Environment variables that torchrun sets for the processes that it starts."""
 
 import os
 import socket
@@ -9,18 +9,18 @@ def is_started_by_torchrun() -> bool:
 
 
 def launch() -> str | None:
-    """One call of torchrun, the same over its restarts; None where torchrun was not called."""
+    """A name of this call of torchrun, the same for all its restarts; None without torchrun."""
     name = os.environ.get("TORCHELASTIC_RUN_ID")
     return f"{socket.gethostname()}:{os.getppid()}" if name == "none" else name
 
 
 def restarts() -> int:
-    """How often torchrun has started ranks again because one of this machine was lost."""
+    """How often torchrun has restarted the ranks because a rank of this machine was lost."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
 
 
 def launcher() -> str:
-    """The words before the script on the command line of this program."""
+    """The command that starts a program in the way this one was started: python or torchrun."""
     if not is_started_by_torchrun():
         return "python"
     machines = int(os.environ["GROUP_WORLD_SIZE"])

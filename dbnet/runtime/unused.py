@@ -1,6 +1,6 @@
-"""Flags that would change nothing beside the others are refused.
+"""Refuses flags that have no effect together with the other settings.
 
-Only flags on the command line count: the settings of a checkpoint or run may hold any value.
+Only flags on the command line are checked: settings of a checkpoint or a run may have any value.
 """
 
 import sys
@@ -12,11 +12,11 @@ from dbnet.settings import LossConfig
 
 
 class Unused(NamedTuple):
-    """Flags, when they change nothing, and what the user is told."""
+    """Flags, the condition under which they have no effect, and the message."""
 
     flags: tuple[str, ...]
     when: Callable[[Any], bool]  # of the program's settings
-    why: str  # the end of the line behind the flag
+    why: str  # the message after the flag
 
 
 def _draws(cfg: Any) -> bool:
@@ -139,12 +139,12 @@ RULES = {
 
 
 def refuse_unused(cfg: Any, program: str, words: Iterable[str] | None = None) -> None:
-    """Raise InputError for the first flag that would change nothing.
+    """Raise InputError for the first flag that has no effect.
 
     Args:
         cfg: settings of the program.
         program: a key of RULES.
-        words: of the command line; None: sys.argv.
+        words: the command line; None: sys.argv.
     """
     given = {_plain(word) for word in (sys.argv[1:] if words is None else words)}
     for rule in (*RULES["data"], *RULES[program]):
@@ -154,7 +154,7 @@ def refuse_unused(cfg: Any, program: str, words: Iterable[str] | None = None) ->
 
 
 def _plain(word: str) -> str:
-    """The flag of a word, with dashes, without its value and without "no-"."""
+    """The flag in a word of the command line: with dashes, without its value and "no-"."""
     name = word.split("=")[0].replace("_", "-")
     section, _, last = name.rpartition(".")
     return f"{section}.{last.removeprefix('no-')}" if section else name

@@ -1,4 +1,4 @@
-"""Worker processes and the signals that a whole run receives."""
+"""Worker processes, and how they handle signals that are sent to the whole run."""
 
 import multiprocessing
 import os
@@ -28,7 +28,7 @@ def usable_cores() -> int:
 @contextmanager
 def sigterm_blocked() -> Iterator[None]:
     """Processes started within the block have SIGTERM blocked from their first instruction."""
-    resource_tracker.ensure_running()  # for spawned ones; started later, it would unblock SIGTERM
+    resource_tracker.ensure_running()  # of spawned processes; if started later, it unblocks SIGTERM
     earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         yield
@@ -65,7 +65,7 @@ def _end_with_parent() -> None:
 
 
 def _end_at_second_sigterm() -> None:
-    """Where the sender is not known, the first SIGTERM may be one for all processes of the run."""
+    """For systems that do not name the sender: the first SIGTERM may be for the whole run."""
     signal.sigwait({signal.SIGTERM})
     signal.sigwait({signal.SIGTERM})
     os._exit(0)
