@@ -19,10 +19,10 @@ def area(polygon: np.ndarray) -> float:
 
 
 def offset(polygon: np.ndarray, distance: float) -> list[np.ndarray]:
-    """Move the outline outwards by `distance` pixels (inwards where negative), corners rounded.
+    """Move the outline outwards by `distance` pixels, inwards if negative, with round corners.
 
-    Returns the pieces, largest first: none where a shrunk polygon vanishes, several where it
-    falls apart. Vatti clipping as in the DB reference implementation (pyclipper, JT_ROUND).
+    Returns the pieces, the largest first: none if a shrunk polygon vanishes, several if it falls
+    apart. Vatti clipping as in MhLiao/DB, the paper's code (pyclipper, JT_ROUND).
     """
     clipper = pyclipper.PyclipperOffset()
     path = np.round(np.asarray(polygon, np.float64) * _CLIPPER_SCALE).astype(np.int64)
@@ -38,7 +38,7 @@ def min_area_quad(polygon: np.ndarray) -> np.ndarray:
 
 
 def min_area_quads(polygons: Sequence[np.ndarray]) -> np.ndarray:
-    """The same of n polygons, float32 (n, 4, 2)."""
+    """`min_area_quad` for n polygons, float32 (n, 4, 2)."""
     boxes = [cv2.boxPoints(cv2.minAreaRect(np.asarray(p, np.float32))) for p in polygons]
     corners = np.array(boxes, np.float32).reshape(-1, 4, 2)
     x, y = (corners - corners.mean(axis=1, keepdims=True)).T  # (4, n)
@@ -55,7 +55,7 @@ def transform(polygons: list[np.ndarray], matrix: np.ndarray) -> list[np.ndarray
 
 
 def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """The same for (M, 2) points in a row, float32."""
+    """Apply a (3, 3) matrix to (M, 2) points; float32 (M, 2)."""
     x, y = points.T.astype(np.float64)
     moved = matrix[:, :1] * x + matrix[:, 1:2] * y + matrix[:, 2:]  # (3, M)
     return (moved[:2] / moved[2]).T.astype(np.float32, order="C")

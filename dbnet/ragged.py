@@ -1,7 +1,7 @@
-"""Polygons with different numbers of corners, end to end in one array.
+"""Polygons with different numbers of corners in one array.
 
-An image has a hundred texts of four corners each: numpy on one array of 400 rows takes no longer
-than on one of four. Everything that works on the polygons of an image at once starts from here.
+An image has about a hundred texts with four corners each. A numpy operation on an array of 400 rows
+takes hardly longer than one on four rows, so all polygons of an image are processed at once.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class RaggedPolygons:
-    """n polygons with M corners in all.
+    """n polygons with M corners in all, stored one after another.
 
     Attributes:
         points: (M, 2), xy of all corners, polygon by polygon; of any number type.
@@ -26,7 +26,7 @@ class RaggedPolygons:
 
     @classmethod
     def pack(cls, polygons: Sequence[np.ndarray]) -> "RaggedPolygons":
-        """n (P, 2) arrays, end to end."""
+        """From n (P, 2) arrays."""
         counts = np.fromiter(map(len, polygons), np.intp, len(polygons))
         points = np.concatenate(polygons) if len(polygons) else np.zeros((0, 2), np.float32)
         return cls(points, np.append(0, np.cumsum(counts)))
@@ -59,13 +59,13 @@ class RaggedPolygons:
         return self.repeat(np.arange(len(self)))
 
     def repeat(self, values: np.ndarray) -> np.ndarray:
-        """The value of its polygon for each corner: (n, ...) to (M, ...)."""
+        """Repeat the value of each polygon for all its corners: (n, ...) to (M, ...)."""
         return np.repeat(values, self.counts, axis=0)
 
     def reduce(self, ufunc: np.ufunc, values: np.ndarray, axis: int = 0) -> np.ndarray:
-        """What the ufunc makes of the values of each polygon's corners: (M, ...) to (n, ...).
+        """Reduce the values of the corners of each polygon with a ufunc: (M, ...) to (n, ...).
 
-        Every polygon must have a corner. `np.add` gives sums, `np.logical_and` "all", and so on.
+        `np.add` gives sums, `np.logical_and` "all", and so on. Every polygon must have a corner.
         """
         return ufunc.reduceat(values, self.offsets[:-1], axis=axis)
 
@@ -129,7 +129,10 @@ def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def ranges(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The whole numbers from first[i] up to last[i], for all i in a row, after their i."""
+    """The whole numbers first[i] .. last[i] - 1 of all i, one after another.
+
+    Returns two arrays of the same length: the i of each number, and the numbers.
+    """
     sizes = last - first
     owner = np.repeat(np.arange(len(sizes)), sizes)
     return owner, np.arange(len(owner)) + (first - np.cumsum(sizes) + sizes)[owner]

@@ -1,4 +1,4 @@
-"""The metrics that the programs report, and what they have in common."""
+"""The metrics that the programs report, and their common interface."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,7 +11,7 @@ from dbnet.settings import MetricConfig
 
 
 class Metric(Protocol):
-    """Figures over a set of images; polygons in original pixels. Arguments as in `CLEval`."""
+    """A metric over a set of images. Polygons are in original pixels; arguments as in `CLEval`."""
 
     def update_batch(
         self,
@@ -32,5 +32,5 @@ class Metric(Protocol):
 
 
 def build_metrics(cfg: MetricConfig) -> dict[str, Metric]:
-    """By the name that their figures carry in reports."""
+    """The metrics by the name that reports use for their figures."""
     return {"cleval": CLEval(cfg.cleval), "iou": IoUMetric(cfg.iou)}

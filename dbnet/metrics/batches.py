@@ -1,4 +1,4 @@
-"""One image as a batch: what metrics that take several at a time have in common."""
+"""Base of metrics that process a batch of images at once."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -7,7 +7,10 @@ import numpy as np
 
 
 class BatchMetric(ABC):
-    """Measures the outlines of a batch in one go, for an image has few."""
+    """A metric with `update_batch`; adds `update` for a single image.
+
+    A batch at once is faster: one image has too few outlines for long numpy operations.
+    """
 
     @abstractmethod
     def update_batch(
@@ -27,6 +30,6 @@ class BatchMetric(ABC):
         texts: Sequence[str] | None = None,
         image_size: tuple[int, int] | None = None,
     ) -> dict[str, float]:
-        """`update_batch` for one image: one of each argument, one result."""
+        """`update_batch` for one image. Arguments and result are those of this image."""
         images = ([det_polygons], [gt_polygons], [ignored], [texts], [image_size])
         return self.update_batch(*images)[0]

@@ -1,8 +1,8 @@
-"""Pseudo-characters: what CLEval knows of the texts of an image before it sees a detection.
+"""Pseudo-characters: what CLEval computes from the annotation alone.
 
-Annotations rarely say where the characters are. CLEval (Baek et al., 2020, section 3.1) spreads
-as many centres as the text has characters evenly along the text's axis. Every number follows
-the authors' package (cleval 0.1.1) in value and rounding.
+Annotations rarely contain the positions of characters. CLEval (Baek et al., 2020, section 3.1)
+places as many centres as the text has characters, evenly spaced, along the axis of the text. Every
+number equals that of the authors' package (cleval 0.1.1), rounding included.
 """
 
 from collections.abc import Sequence
@@ -19,16 +19,18 @@ from dbnet.metrics.overlap import boxes_meet, overlap_areas
 from dbnet.metrics.polygons import Polygons, measure, pack
 from dbnet.ragged import RaggedPolygons
 
-_MAX_GUESSED = 10  # longest text that is guessed from an aspect ratio
+_MAX_GUESSED = 10  # upper limit of a length that is estimated from an aspect ratio
 
 
 class SizeView(NamedTuple):
-    """The texts of some images as one range of text sizes sees them."""
+    """Values of the texts that depend on a range of text sizes."""
 
     dc: np.ndarray  # bool (G,), don't care: ignored or outside the range
-    dc_order: np.ndarray  # their indices, in the order the package adds them up, by image
-    cut: np.ndarray  # those that overlap texts, which are cut out of them
-    cut_regions: np.ndarray  # Shapely geometries, what is left of `cut`
+    dc_order: (
+        np.ndarray
+    )  # don't-care regions, by image, in the order in which the package sums them
+    cut: np.ndarray  # indices of the don't-care regions that overlap texts
+    cut_regions: np.ndarray  # Shapely geometries: the regions `cut` without those texts
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +38,12 @@ class GroundTruth:
     """G texts of N images with C pseudo-characters, computed from the annotation alone."""
 
     polygons: Polygons  # G
-    offsets: list[int]  # N + 1, where the texts of each image start
+    offsets: list[int]  # N + 1, the index at which the texts of each image start
     lengths: np.ndarray  # (G,), characters per text
     owners: np.ndarray  # (C,), text of each character
     centres: np.ndarray  # float64 (2, C), x and y, those of each image sorted by y
-    centre_offsets: list[int]  # N + 1, where the characters of each image start
-    views: list[SizeView]  # all sizes first, then one per range
+    centre_offsets: list[int]  # N + 1, the index at which the characters of each image start
+    views: list[SizeView]  # the first for all sizes, then one per range
 
 
 def ground_truth(
@@ -83,7 +85,7 @@ def ground_truth(
 
 
 def joined(truths: Sequence[GroundTruth], polygons: RaggedPolygons) -> GroundTruth:
-    """Ground truths of one image each, at least one, as one; with the polygons of all of them."""
+    """The ground truth of N >= 1 images from that of each; `polygons` are those of all images."""
     offsets = list(accumulate((len(truth.lengths) for truth in truths), initial=0))
     columns = zip(*(truth.views for truth in truths), strict=True)
     return GroundTruth(
@@ -106,14 +108,14 @@ def joined(truths: Sequence[GroundTruth], polygons: RaggedPolygons) -> GroundTru
 
 
 def _shifted(indices: list[np.ndarray], offsets: list[int]) -> np.ndarray:
-    """Indices into the texts of each image as indices into those of all."""
+    """Turn indices into the texts of each image into indices into the texts of all images."""
     return np.concatenate([index + first for index, first in zip(indices, offsets, strict=False)])
 
 
 def false_characters(polygons: Sequence[np.ndarray]) -> np.ndarray:
-    """Characters that each of n detections claims if it matches no text, (n,).
+    """Number of false characters of each of n detections that match no text, (n,).
 
-    One, and more for an upright one.
+    It is about 1 / aspect ratio, rounded up: 1 for horizontal detections, more for upright ones.
     """
     return _rounded_length(1 / (1e-5 + _aspect_ratios(_axis_quads(polygons))))
 
@@ -123,7 +125,7 @@ def _rounded_length(ratios: np.ndarray) -> np.ndarray:
 
 
 def _axis_quads(polygons: Sequence[np.ndarray]) -> np.ndarray:
-    """Quads that run along the texts, float32 (n, 4, 2): quads as they are, boxes of the rest."""
+    """Quads along the texts, float32 (n, 4, 2): quads as they are, smallest rectangles of others."""
     boxes = iter(min_area_quads([p for p in polygons if len(p) != 4]))
     quads = [p if len(p) == 4 else next(boxes) for p in polygons]
     return np.array(quads, np.float32).reshape(-1, 4, 2)
@@ -137,8 +139,8 @@ def _aspect_ratios(quads: np.ndarray) -> np.ndarray:
 
 
 def _centres(quads: np.ndarray, lengths: np.ndarray, vertical: np.ndarray) -> np.ndarray:
-    """Characters on the line between the middles of the first and last side, float64 (2, C)."""
-    # Vertical texts are laid out from their last side to their first, bottom to top.
+    """Centres on the line between the middles of the first and the last side, float64 (2, C)."""
+    # As in the package, the characters of vertical texts are placed from bottom to top.
     corners = np.where(vertical, np.roll(quads, 1, axis=1).T, quads.T)  # (2, 4, n)
     first = (corners[:, 0] + corners[:, 3]) / np.float32(2)
     last = (corners[:, 1] + corners[:, 2]) / np.float32(2)
@@ -158,7 +160,7 @@ def _text_height(quad: np.ndarray) -> np.float32:
 
 
 def _size_view(polygons: Polygons, dc: np.ndarray) -> SizeView:
-    """Texts inside don't-care regions are texts: their area is cut out of the regions."""
+    """Cut the texts that lie on don't-care regions out of these regions."""
     dc_index, text_index = boxes_meet(polygons, [0, len(dc)], polygons, [0, len(dc)])
     cuts = dc[dc_index] & ~dc[text_index]
     dc_index, text_index = dc_index[cuts], text_index[cuts]
@@ -174,7 +176,7 @@ def _size_view(polygons: Polygons, dc: np.ndarray) -> SizeView:
     ]
     return SizeView(
         dc=dc,
-        # The package keeps them in a Python set; rounding depends on the order of adding up.
+        # The package iterates over a Python set. The order of a float32 sum changes its rounding.
         dc_order=np.array(list(set(np.flatnonzero(dc).tolist())), np.intp),
         cut=cut,
         cut_regions=np.array(regions, object),

@@ -2,7 +2,8 @@
 
 Baek et al., "CLEval: Character-Level Evaluation for Text Detection and Recognition Tasks", 2020.
 Every count equals that of the authors' package (cleval 0.1.1: quads, detection only), rounding
-included: areas and insides are those of corners truncated to whole pixels, centres are float32.
+included. As there, corners are truncated to whole pixels before areas are computed and points are
+tested, and centres are float32.
 """
 
 from collections.abc import Sequence
@@ -23,21 +24,21 @@ from dbnet.settings import CLEvalConfig
 
 
 class Counts(NamedTuple):
-    """What is counted, summed over images. The names are the package's where it has one."""
+    """Counts, summed over images. Names are those of the authors' package where it has one."""
 
     num_images: float
-    num_gt: float  # texts, don't-care regions among them
+    num_gt: float  # texts, don't-care regions included
     num_gt_dc: float  # don't-care regions
-    num_det: float  # detections looked at
+    num_det: float  # detections evaluated
     num_det_dc: float  # detections left out because they lie on don't-care regions
-    num_det_capped: float  # detections beyond max_polygons, not looked at
+    num_det_capped: float  # detections beyond max_polygons, not evaluated
     num_splitted: float  # texts found in several pieces
-    num_merged: float  # detections that find several texts
-    num_char_overlapped: float  # characters found again by another detection
+    num_merged: float  # detections that match several texts
+    num_char_overlapped: float  # further finds of characters that were found already
     num_char_gt: float  # characters to find
-    num_char_det: float  # characters claimed: found, found again, false
+    num_char_det: float  # characters of detections: num_char_tp + num_char_overlapped + num_char_fp
     num_char_tp: float  # characters found
-    num_char_fp: float  # characters claimed by detections that match nothing
+    num_char_fp: float  # false characters, of detections that match no text
     gran_score_recall: float  # pieces of split texts beyond the first, unweighted
     gran_score_precision: float  # texts in merged detections beyond the first, unweighted
 
@@ -45,23 +46,29 @@ class Counts(NamedTuple):
 class CLEval(BatchMetric):
     """CLEval precision, recall and hmean of text detection, accumulated over images.
 
-    A text is a row of pseudo-characters. A detection finds those whose centres lie inside it,
-    if it matches the text: one to one, as one of several pieces (split), or together with other
-    texts (merge). Each piece or merged text beyond the first costs one character.
+    A text is a row of pseudo-characters. A detection that matches the text finds the characters
+    whose centres lie inside it. Matches are one to one, or a detection is one of several pieces of
+    a text (split), or it matches several texts (merge). Each piece or merged text beyond the first
+    costs one character.
 
-    ap_constraint: least share of a detection's area on a text that it may match, 0..1.
-    recall_granularity_penalty, precision_granularity_penalty: weights of splits and of merges.
-    vertical_aspect_ratio_thresh: texts with width / height below this run from top to bottom.
-    max_polygons: detections looked at per image, the first ones; the rest are only counted.
-    scale_wise: report by text size too. scale_bins: rising borders of text height over the
-        longest image side; a size on a border belongs to both bins, as in the package.
+    A polygon with other than four corners is used as it is for areas and for characters inside. Its
+    axis and aspect ratio are those of `min_area_quad`. Results do not depend on the order of
+    detections or texts, with one exception: if three or more don't-care regions overlap a
+    detection, their float32 shares are summed in the order of a Python set, as in the package.
 
-    Polygons with other than four corners keep their outline for areas and insides; their axis
-    and aspect ratio are those of `min_area_quad`. Nothing depends on the order of detections or
-    texts, but for one rounding: where three or more don't-care regions share a detection, the
-    package adds their float32 shares in the order of a Python set, and so does this.
+    Values that depend on the ground truth alone are cached by its content, also across `reset`.
 
-    What depends on the ground truth alone is cached by its content and survives `reset`.
+    Args:
+        cfg: the next seven entries are its fields.
+        ap_constraint: least share of a detection's area that must lie on a text to match it, 0..1.
+        recall_granularity_penalty: weight of splits.
+        precision_granularity_penalty: weight of merges.
+        vertical_aspect_ratio_thresh: texts with width / height below this run from top to bottom.
+        max_polygons: only the first detections of an image are evaluated, at most this many; the
+            others are counted.
+        scale_wise: report figures by text size too.
+        scale_bins: rising borders of text height over the longest image side. A size on a border
+            belongs to both bins, as in the package.
     """
 
     def __init__(self, cfg: CLEvalConfig) -> None:
@@ -71,8 +78,8 @@ class CLEval(BatchMetric):
         self.reset()
 
     def reset(self) -> None:
-        """Forget all images, but not what is known about ground truths."""
-        # One row for all sizes, one per bin: the counts, then the sums of the images' own rates.
+        """Forget all images; cached values of ground truths are not removed."""
+        # One row for all sizes, one per bin: counts, then the sums of the rates of single images.
         self._totals = np.zeros((1 + len(self._bins), len(Counts._fields) + len(RATES)))
 
     def update_batch(
@@ -85,14 +92,19 @@ class CLEval(BatchMetric):
     ) -> list[dict[str, float]]:
         """Add N images; returns the precision, recall, hmean (0..1) and `Counts` of each.
 
-        Each argument has one entry per image. det_polygons: D (P, 2) arrays in pixels, best first.
-        gt_polygons: G (P, 2) arrays in the same frame. ignored: bool (G,), don't-care regions.
-        texts: G transcriptions, of which only the lengths matter; without (None or ""), and for
-        don't-care regions, the length is guessed from the aspect ratio. image_sizes: height, width;
-        for `scale_wise` only.
+        If there are no characters to find and none of detections, all rates are 1 (0 in the
+        package).
 
-        With no character to find and none claimed, all rates are 1 (0 in the package).
-        Raises ValueError for shapes, lengths or numbers that cannot be; no image is added then.
+        Args:
+            det_polygons: per image, D (P, 2) arrays in pixels, best first.
+            gt_polygons: per image, G (P, 2) arrays in the same frame.
+            ignored: per image, bool (G,): which are don't-care regions.
+            texts: per image, G transcriptions or None. Only their lengths are used. For don't-care
+                regions and empty transcriptions, the length is estimated from the aspect ratio.
+            image_sizes: per image, height and width; needed for `scale_wise` only.
+
+        Raises:
+            ValueError: wrong shapes or lengths, or numbers that are not finite. No image is added.
         """
         considered = [found[: self.cfg.max_polygons] for found in det_polygons]
         detections, offsets = checked(considered, "detected")
@@ -110,7 +122,7 @@ class CLEval(BatchMetric):
         return results
 
     def compute(self) -> dict[str, float]:
-        """Rates over all images (official), `*_per_image` means of the images' own, `Counts`.
+        """Official rates over all images, their means per image (`*_per_image`), `Counts`.
 
         With `scale_wise`, also `precision_scale_LOW_HIGH` and so on for every bin.
         """
@@ -123,11 +135,15 @@ class CLEval(BatchMetric):
         return result
 
     def state(self) -> np.ndarray:
-        """The running sums, float64 (1 + bins, S); several processes' states may be added."""
+        """The running sums, float64 (1 + bins, S). States of several processes may be added."""
         return self._totals.copy()
 
     def load_state(self, state: np.ndarray) -> None:
-        """Continue from a `state`, or from a sum of some; ValueError if its bins are others."""
+        """Continue from a `state`, or from a sum of states.
+
+        Raises:
+            ValueError: the state has other bins.
+        """
         state = np.array(state, np.float64)
         if state.shape != self._totals.shape:
             raise ValueError(
@@ -143,7 +159,7 @@ class CLEval(BatchMetric):
         texts: Sequence[Sequence[str] | None],
         image_sizes: Sequence[tuple[int, int] | None],
     ) -> GroundTruth:
-        """The prepared annotations, from an earlier call with the same content if there was one."""
+        """The prepared annotations; from the cache after an earlier call with the same content."""
         ragged, offsets = checked(polygons, "ground truth")
         counts = np.diff(offsets)
         flags = [np.asarray(image, bool).reshape(-1) for image in ignored]
@@ -190,8 +206,11 @@ class CLEval(BatchMetric):
     ) -> np.ndarray:
         """`Counts` of N images: all sizes, then one per bin, (N, 1 + bins, len(Counts)).
 
-        G texts, D detections, C characters of all images in a row. offsets: N + 1, where the
-        detections of each image start.
+        There are G texts, D detections and C characters in all images together.
+
+        Args:
+            offsets: N + 1, the index at which the detections of each image start.
+            capped: (N,), detections beyond `max_polygons`.
         """
         packed = measure(detections, truncated=True)
         pairs = find_pairs(truth, packed, offsets)
@@ -205,7 +224,7 @@ class CLEval(BatchMetric):
             per_gt = np.bincount(pairs.gt[matched], minlength=len(gt_images))
             per_det = np.bincount(pairs.det[matched], minlength=len(images))
             claimed = pairs.characters[matched[pairs.hits]]
-            times = np.bincount(claimed, minlength=len(truth.owners))  # each character is found
+            times = np.bincount(claimed, minlength=len(truth.owners))  # (C,), finds
 
             by_text, by_det, by_character = (
                 partial(_sums, image_of, count=len(offsets) - 1)
@@ -250,10 +269,10 @@ class CLEval(BatchMetric):
 
 
 def _images(offsets: list[int]) -> np.ndarray:
-    """The image of each text, or detection, of N images in a row."""
+    """The image of each text (or detection), from the offsets of N images."""
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
 def _sums(images: np.ndarray, values: np.ndarray, *, count: int) -> np.ndarray:
-    """Sums over each of `count` images of the values of its texts, detections or characters."""
+    """Sums of values per image, (count,). `images` is the image of each value."""
     return np.bincount(images, values, count)

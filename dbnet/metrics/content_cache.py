@@ -1,4 +1,4 @@
-"""Cache of what the metrics compute from a ground truth, for the next validation."""
+"""Cache of values that metrics compute from the ground truth, for the next validation."""
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
@@ -8,14 +8,15 @@ import numpy as np
 
 Value = TypeVar("Value")
 
-_MAX_IMAGES = 2048  # some 20 kB each
+_MAX_IMAGES = 2048  # about 20 kB each
 
 
 class ContentCache(Generic[Value]):
-    """Values under the content of the arrays that they were made of, never stale.
+    """Values by a digest of the arrays that they were computed from; an entry is never stale.
 
-    A value belongs to a batch: every validation makes the same batches in the same order. A full
-    cache keeps what it has: to drop the oldest would always drop what is needed next.
+    A value belongs to a batch, because every validation has the same batches in the same order. A
+    full cache stores nothing more. If it removed the oldest value instead, it would always remove
+    the one that is needed next.
     """
 
     def __init__(self) -> None:
@@ -23,9 +24,11 @@ class ContentCache(Generic[Value]):
         self._images = 0
 
     def get(self, content: Sequence[np.ndarray], make: Callable[[], Value], images: int) -> Value:
-        """What was made of the same content before, else what `make()` gives of so many images.
+        """The value stored for the same content, else the result of `make()`, which is stored.
 
-        The first arrays must tell the shapes of those that follow.
+        Args:
+            content: arrays. The first of them must determine the shapes of the others.
+            images: number of images in the batch.
         """
         key = blake2b(b"".join(part.tobytes() for part in content)).digest()
         value = self._values.get(key)

@@ -1,7 +1,7 @@
-"""Intersection over union, matched one to one: the ICDAR 2015 protocol for text localisation.
+"""Intersection over union with one-to-one matches: the ICDAR 2015 protocol for text localisation.
 
-Karatzas et al., "ICDAR 2015 Competition on Robust Reading", and the competition's evaluation
-script, which truncates corners to whole pixels; here they keep their fractions.
+Karatzas et al., "ICDAR 2015 Competition on Robust Reading". The competition's evaluation script
+truncates corners to whole pixels; here corners are not rounded.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _DC_SHARE = 0.5  # a detection with more of its own area on a don't-care region 
 
 
 class IoUCounts(NamedTuple):
-    """What is counted, summed over images."""
+    """Counts, summed over images."""
 
     num_images: float
     num_gt: float  # texts to find
@@ -36,20 +36,21 @@ class _GroundTruth(NamedTuple):
     """G annotated polygons of N images."""
 
     polygons: Polygons
-    offsets: list[int]  # N + 1, where the polygons of each image start
+    offsets: list[int]  # N + 1, the index at which the polygons of each image start
 
 
 class IoUMetric(BatchMetric):
     """Precision, recall and hmean of detections whose IoU with a text is above `iou_thresh`.
 
-    A detection with more than half of its area on one don't-care region is left out, and so are
-    the regions. Then, text by text in the given order, the first detection in the given order
-    that is still free and whose IoU is above the threshold (not equal to it) is matched.
+    1. Detections with more than half of their area on one don't-care region are left out. So are
+       the don't-care regions.
+    2. For each text, in the given order: the first detection, in the given order, that is not
+       matched yet and whose IoU is above the threshold (not equal to it) is matched.
 
-    Polygons are taken as they are; one that crosses itself stands for the points that it winds
-    around an odd number of times (shapely.make_valid).
+    A polygon that crosses itself stands for the points that it winds around an odd number of times
+    (shapely.make_valid).
 
-    What depends on the ground truth alone is cached by its content and survives `reset`.
+    Values that depend on the ground truth alone are cached by its content, also across `reset`.
     """
 
     def __init__(self, cfg: IoUConfig) -> None:
@@ -58,8 +59,8 @@ class IoUMetric(BatchMetric):
         self.reset()
 
     def reset(self) -> None:
-        """Forget all images, but not what is known about ground truths."""
-        # The counts, then the sums of the images' own rates.
+        """Forget all images; cached values of ground truths are not removed."""
+        # The counts, then the sums of the rates of single images.
         self._totals = np.zeros(len(IoUCounts._fields) + len(RATES))
 
     def update_batch(
@@ -72,12 +73,16 @@ class IoUMetric(BatchMetric):
     ) -> list[dict[str, float]]:
         """Add N images; returns the precision, recall, hmean (0..1) and `IoUCounts` of each.
 
-        Each argument has one entry per image. det_polygons: D (P, 2) arrays in pixels, best first.
-        gt_polygons: G (P, 2) arrays in the same frame. ignored: bool (G,), don't-care regions.
-        `texts` and `image_sizes` play no part.
+        Without a text to find, recall is 1. Precision is then 1 if nothing was detected, else 0.
 
-        With no text to find, recall is 1, and so is precision if nothing was detected.
-        Raises ValueError for shapes, lengths or numbers that cannot be; no image is added then.
+        Args:
+            det_polygons: per image, D (P, 2) arrays in pixels, best first.
+            gt_polygons: per image, G (P, 2) arrays in the same frame.
+            ignored: per image, bool (G,): which are don't-care regions.
+            texts, image_sizes: not used.
+
+        Raises:
+            ValueError: wrong shapes or lengths, or numbers that are not finite. No image is added.
         """
         detections, offsets = checked(det_polygons, "detected")
         truth = self._ground_truth(gt_polygons, ignored)
@@ -91,17 +96,21 @@ class IoUMetric(BatchMetric):
         return results
 
     def compute(self) -> dict[str, float]:
-        """Rates over all images (official), `*_per_image` means of the images' own, `IoUCounts`."""
+        """Official rates over all images, their means per image (`*_per_image`), `IoUCounts`."""
         counts = IoUCounts(*self._totals[: -len(RATES)])
         means = self._totals[-len(RATES) :] / counts.num_images if counts.num_images else [1.0] * 3
         return named(_rates(counts)) | named(means, "_per_image") | counted(counts)
 
     def state(self) -> np.ndarray:
-        """The running sums, a float64 vector; the sum of several processes' is their total."""
+        """The running sums, a float64 vector. States of several processes may be added."""
         return self._totals.copy()
 
     def load_state(self, state: np.ndarray) -> None:
-        """Continue from a `state`, or from a sum of some."""
+        """Continue from a `state`, or from a sum of states.
+
+        Raises:
+            ValueError: the shape is wrong.
+        """
         state = np.array(state, np.float64)
         if state.shape != self._totals.shape:
             raise ValueError(f"IoU state has shape {state.shape}, not {self._totals.shape}")
@@ -112,7 +121,7 @@ class IoUMetric(BatchMetric):
         polygons: Sequence[Sequence[np.ndarray]],
         ignored: Sequence[Sequence[bool] | np.ndarray],
     ) -> _GroundTruth:
-        """The measured annotations, from an earlier call with the same content if there was one."""
+        """The measured annotations; from the cache after an earlier call with the same content."""
         ragged, offsets = checked(polygons, "ground truth")
         for image, flags in zip(polygons, ignored, strict=True):
             if len(flags) != len(image):
@@ -167,17 +176,17 @@ def _sums(flags: np.ndarray, offsets: list[int]) -> np.ndarray:
 def _overlaps(
     a: Polygons, a_index: np.ndarray, b: Polygons, b_index: np.ndarray, least: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of (K,) pairs, those whose boxes share at least `least` (K,), and how much they share."""
+    """Those of K pairs whose bounding boxes share at least `least` (K,), and their shared areas."""
     low = np.maximum(a.low[:, a_index], b.low[:, b_index])
     width, height = np.minimum(a.high[:, a_index], b.high[:, b_index]) - low
-    box = width * height  # not below 0: these boxes meet
-    near = (box > 0) & (box >= least * (1 - 1e-9))  # nothing lost to rounding
+    box = width * height  # 0 or more, because these boxes overlap
+    near = (box > 0) & (box >= least * (1 - 1e-9))  # tolerance for rounding
     i, j = a_index[near], b_index[near]
     return i, j, overlap_areas(a, i, b, j)
 
 
 def _greedy(gt_index: np.ndarray, det_index: np.ndarray) -> list[int]:
-    """Texts matched when every pair, in the order given, is taken if both sides are free."""
+    """The matched texts. Each pair, in the given order, is matched if both are not matched yet."""
     gt_used: set[int] = set()
     det_used: set[int] = set()
     for gt, det in zip(gt_index.tolist(), det_index.tolist(), strict=True):

@@ -1,8 +1,8 @@
-"""Which texts match which detections by CLEval's rules, for several images at once.
+"""Matches of texts and detections by CLEval's rules, for several images at once.
 
-Most texts have nothing to do with most detections. What is known of a text and a detection stands
-in a list of pairs, those of all images in a row, so that a batch takes no more numpy calls than an
-image. G texts, D detections.
+Most texts do not overlap most detections. Values of a text and a detection are therefore stored for
+a list of pairs instead of a matrix. The list holds the pairs of all images, so that a batch takes
+no more numpy calls than an image. There are G texts and D detections.
 """
 
 from typing import NamedTuple
@@ -18,26 +18,27 @@ from dbnet.metrics.polygons import Polygons
 class Pairs(NamedTuple):
     """K pairs of a text and a detection of the same image, sorted by text, then by detection.
 
-    Those with a character of the text inside the detection, and those of a don't-care region and a
-    detection whose bounding boxes meet. H characters lie inside a detection, some in several.
+    A pair is listed if a character of the text lies inside the detection, or if the text is a
+    don't-care region whose bounding box overlaps that of the detection. H is the number of hits: a
+    hit is a character inside a detection, and a character may be inside several.
     """
 
     gt: np.ndarray  # (K,)
     det: np.ndarray  # (K,)
     found: np.ndarray  # bool (K,), a character of the text lies inside the detection
-    areas: np.ndarray  # float64 (K,), shared
-    hits: np.ndarray  # (H,), pair of each character inside a detection
-    characters: np.ndarray  # (H,)
+    areas: np.ndarray  # float64 (K,), shared by text and detection
+    hits: np.ndarray  # (H,), pair of each hit
+    characters: np.ndarray  # (H,), character of each hit
 
 
 def find_pairs(truth: GroundTruth, detections: Polygons, offsets: list[int]) -> Pairs:
-    """offsets: N + 1, where the detections of each of N images start."""
+    """The pairs of N images. offsets: N + 1, the first detection of each image, and their number."""
     count = max(len(detections.convex), 1)
     det, characters = points_inside(detections, truth.centres, offsets, truth.centre_offsets)
     keys = truth.owners[characters] * count + det
     needed = keys
     dc = np.any([view.dc for view in truth.views], axis=0)
-    if dc.any():  # areas on don't-care regions matter without a character too
+    if dc.any():  # areas on don't-care regions count without a character too
         gt, det = boxes_meet(truth.polygons, truth.offsets, detections, offsets)
         needed = np.append(keys, (gt * count + det)[dc[gt]])
     unique, place = np.unique(needed, return_inverse=True)
@@ -50,7 +51,7 @@ def find_pairs(truth: GroundTruth, detections: Polygons, offsets: list[int]) -> 
 
 
 def area_precision(pairs: Pairs, detections: Polygons, view: SizeView) -> np.ndarray:
-    """Share of each pair's detection that lies on the text, by area, float32 (K,)."""
+    """Share of the detection's area that lies on the text, for each pair, float32 (K,)."""
     areas = pairs.areas
     if len(view.cut):
         areas = areas.copy()
@@ -70,10 +71,10 @@ def is_dont_care(
     view: SizeView,
     least: float,
 ) -> np.ndarray:
-    """Detections that lie on one don't-care region by `least`, or on several together, bool (D,).
+    """Detections with a share of at least `least` on don't-care regions, bool (D,).
 
-    Together: on those of which it finds characters. The package adds these shares up in float32, in
-    an order of its own.
+    This is the share on a single region, or the sum over all regions of which the detection has a
+    character inside. The authors' package sums in float32 and in the order of `view.dc_order`.
 
     Args:
         images: (D,), image of each detection.
@@ -95,9 +96,13 @@ def match(
 ) -> np.ndarray:
     """Which pairs match, bool (K,).
 
-    1. A text and a detection that find each other alone.
-    2. A text and the pieces that it is found in.
-    3. Several texts and a detection that they cover by `least` together.
+    A text and a detection are close if the detection has a character of the text inside, and a
+    share of at least `least` of its area on the text.
+
+    1. One to one: a text and a detection that are close to each other, and to no others.
+    2. Split: a text and two or more detections that are close to it.
+    3. Merge: a detection and two or more texts with a character inside it, if the sum of its shares
+       on them is at least `least`.
 
     Args:
         precision: float32 (K,), see `area_precision`.

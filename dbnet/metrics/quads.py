@@ -1,4 +1,4 @@
-"""Detections scored as users of rectangles take them: each outline as its smallest rectangle."""
+"""Scores detections as rectangles: each outline is replaced by its smallest rectangle."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ from dbnet.metrics import Metric
 
 
 class AsQuads:
-    """A metric that is given the smallest enclosing rectangle of every detection.
+    """Passes the smallest enclosing rectangle of every detection to another metric.
 
-    Ground truth stays as it is annotated. Other arguments and results are those of `metric`.
+    Ground truth is not changed. Other arguments and results are those of `metric`.
     """
 
     def __init__(self, metric: Metric) -> None:

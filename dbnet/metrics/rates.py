@@ -1,4 +1,4 @@
-"""How results are named: what both metrics return."""
+"""Names of the figures that both metrics return."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,5 +14,5 @@ def named(rates: Sequence[float] | np.ndarray, suffix: str = "") -> dict[str, fl
 
 
 def counted(counts: Any) -> dict[str, int]:
-    """A NamedTuple of counts, by name. Its values are floats, to add up in one array."""
+    """A NamedTuple of counts as a dict. Its values are floats, because one array sums them."""
     return {name: int(count) for name, count in counts._asdict().items()}
