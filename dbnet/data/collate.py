@@ -1,4 +1,4 @@
-"""Samples to a batch, target maps included."""
+"""Collates samples to a batch, and adds the target maps."""
 
 from collections.abc import Callable
 
@@ -20,10 +20,10 @@ def drawn_maps(sample: Sample, *, targets: TargetsConfig) -> TargetMaps:
 
 
 def cached_maps(sample: Sample, *, cache: TargetCache) -> TargetMaps:
-    """Target maps of the sample, by way of the cache.
+    """Target maps of the sample from the cache.
 
-    A mirrored sample shares the entry of the same sample without mirroring: the key is made of its
-    polygons before they were mirrored.
+    A mirrored sample and the same sample without mirroring share one entry: the key is computed
+    from the polygons before mirroring.
     """
     before = sample.unmirrored
     polygons = sample.polygons if before is None else before

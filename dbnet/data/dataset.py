@@ -14,13 +14,13 @@ from dbnet.structures import Record, Sample
 class DetectionDataset(Dataset[Sample]):
     """Loads and transforms one record at a time.
 
-    Its keys are (epoch, index) pairs. Each sample draws from a random stream of its own, seeded by
-    (seed, epoch, index), so that augmentation does not depend on the number of workers.
+    Keys are (epoch, index) pairs. Each sample has its own random stream, seeded by
+    (seed, epoch, index). Augmentation therefore does not depend on the number of workers.
 
     Args:
         records: the annotated images.
-        load: `load_sample`, or a function whose samples are equal after `transform`.
-        transform: what is done to each sample, with random draws or without.
+        load: `load_sample`, or a function whose samples are the same after `transform`.
+        transform: applied to each sample.
         seed: of the random streams.
     """
 
@@ -45,7 +45,7 @@ class DetectionDataset(Dataset[Sample]):
 
         Raises:
             InputError: the image cannot be read; names the file.
-            RuntimeError: any other error, with the image's path in front.
+            RuntimeError: any other error; begins with the path of the image.
         """
         epoch, index = key
         rng = np.random.default_rng((self.seed, epoch, index))

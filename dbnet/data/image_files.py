@@ -20,7 +20,7 @@ MAX_PIXELS = 80_000_000
 # A JPEG of this many pixels has MAX_PIXELS once it is decoded at half its sides.
 MAX_JPEG_PIXELS = 4 * MAX_PIXELS
 
-# Only the header is read before that limit is checked, which then says what to do.
+# Pillow need not warn: the limit is checked after the header is read, with a clearer message.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 # HEIC and HEIF are read where pillow-heif is installed, and refused with a hint where it is not.
@@ -34,7 +34,7 @@ _SUBFILE_TYPE = 254  # a TIFF tag
 
 @contextmanager
 def naming(path: Path | str) -> Iterator[None]:
-    """Turn whatever goes wrong inside into one InputError that starts with the file."""
+    """Turn any exception of the block into an InputError that begins with the path."""
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -45,7 +45,7 @@ def naming(path: Path | str) -> Iterator[None]:
 
 
 def _why_unknown(start: bytes) -> str:
-    """Why Pillow does not know a file that begins with these 12 bytes."""
+    """Why Pillow cannot read a file that begins with these 12 bytes."""
     if not start:
         return "the file is empty (0 bytes)"
     if _is_heif(start):
@@ -61,7 +61,7 @@ def _is_heif(start: bytes) -> bool:
 
 
 def opened(file: BinaryIO) -> Image.Image:
-    """`Image.open`, with pillow-heif where a HEIC image asks for it, and for JPEGs of any size."""
+    """`Image.open`, also for HEIC images (with pillow-heif) and for JPEGs of any size."""
     start = file.read(12)
     file.seek(0)
     if _is_heif(start):
@@ -74,7 +74,7 @@ def opened(file: BinaryIO) -> Image.Image:
         if not start.startswith(b"\xff\xd8"):
             raise
         file.seek(0)
-        return JpegImagePlugin.JpegImageFile(file)  # `check_size` has the last word
+        return JpegImagePlugin.JpegImageFile(file)  # `check_size` checks the limit
 
 
 @functools.cache
@@ -86,17 +86,17 @@ def _register_heif() -> None:
 
 
 def too_large(limit: int) -> str:
-    """The end of a message."""
+    """The end of an error message."""
     return f"more than {limit:,} pixels: scale the image down"
 
 
 def is_reducible(image: Image.Image) -> bool:
-    """Whether OpenCV decodes it, at a part of its sides where that is enough."""
+    """Whether OpenCV decodes the image, possibly at a reduced size."""
     return image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
 
 
 def check_size(image: Image.Image) -> None:
-    """Raise InputError where it is too large to be decoded."""
+    """Raise InputError if the image is too large to be decoded."""
     width, height = image.size
     limit = MAX_JPEG_PIXELS if is_reducible(image) else MAX_PIXELS
     if width * height > limit:

@@ -1,7 +1,7 @@
 """Image files to upright RGB arrays, and their size without decoding.
 
-The EXIF orientation is read and applied here, by one rule for every file type, and nowhere else:
-annotations, sizes and pixels all live in the upright frame.
+The EXIF orientation is read and applied here only, by the same rule for every file type.
+Annotations, sizes and pixels are all in the upright frame.
 """
 
 import struct
@@ -25,8 +25,8 @@ from dbnet.data.image_files import (
 )
 from dbnet.errors import InputError
 
-# EXIF orientation: whether rows and columns are turned around. From 5 on the axes are swapped
-# afterwards.
+# EXIF orientation: whether the order of rows and of columns is reversed. From 5 on, the axes are
+# swapped afterwards.
 _FLIPS = {
     1: (False, False),
     2: (False, True),
@@ -40,7 +40,7 @@ _FLIPS = {
 _FLIP_CODES = {(True, False): 0, (False, True): 1, (True, True): -1}  # of cv2.flip
 
 
-# What a JPEG may be divided by while it is decoded, largest first.
+# Factors by which a JPEG may be reduced while it is decoded, largest first.
 _REDUCED = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
     4: cv2.IMREAD_REDUCED_COLOR_4,
@@ -49,7 +49,7 @@ _REDUCED = {
 
 
 class Header(NamedTuple):
-    """What an image file says about itself."""
+    """Values from the header of an image file."""
 
     size: tuple[int, int]  # height, width of the upright image, pixels
     orientation: int  # EXIF, 1..8; 1 where there is none
@@ -57,7 +57,7 @@ class Header(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """An image that may have been made smaller."""
+    """A decoded image, possibly at a reduced size."""
 
     pixels: np.ndarray  # uint8 (H, W, 3), RGB, upright, C-contiguous
     size: tuple[int, int]  # height, width of the upright original
@@ -89,12 +89,12 @@ def image_size(path: Path | str) -> tuple[int, int]:
 def decode_image(path: Path | str) -> np.ndarray:
     """Decode to uint8 (H, W, 3) RGB, upright, C-contiguous; the shape agrees with `image_size`.
 
-    Alpha is composited on white, animations give their first frame, TIFFs their first page. Of
-    16-bit channels the highest 8 bits that are in use are kept: see `eight_bits`.
+    Alpha is composited on white. Animations give their first frame, TIFFs their first page. 16-bit
+    channels are reduced to 8 bits, see `eight_bits`.
 
     Raises:
-        InputError: what `read_header` refuses, truncated or damaged pixels, 32-bit pixels, a JPEG
-            of more than MAX_PIXELS.
+        InputError: as `read_header`; also for truncated or damaged pixels, 32-bit pixels, and a
+            JPEG of more than MAX_PIXELS.
     """
     decoded = decode_reduced(path, lambda size: 1.0)
     if decoded.pixels.shape[:2] != decoded.size:
@@ -106,13 +106,13 @@ def decode_image(path: Path | str) -> np.ndarray:
 def decode_reduced(
     path: Path | str, scale_of: Callable[[tuple[int, int]], float], *, page: int = 0
 ) -> Decoded:
-    """Like `decode_image`, but a JPEG that will be scaled down may skip pixels nobody will see.
+    """Like `decode_image`, but a JPEG that will be scaled down is decoded at a reduced size.
 
-    It is decoded at 1/2, 1/4 or 1/8 of its sides, the smallest that is not below the scale; other
-    types come in full. A JPEG of more than MAX_PIXELS is decoded at half its sides at most.
+    The factor is 1/2, 1/4 or 1/8: the smallest that is not below the needed scale. Other types are
+    decoded in full. A JPEG of more than MAX_PIXELS is always decoded at half its sides or less.
 
     Args:
-        scale_of: from the upright height and width to the scale that is needed, 1.0 the original.
+        scale_of: from the upright height and width to the needed scale; 1.0 is the original size.
         page: of a TIFF with several, counted from 0.
     """
     with naming(path):
@@ -146,7 +146,7 @@ def decode_bytes(
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """The stored pixels turned as EXIF says; OpenCV does it four times as fast as slices."""
+    """Apply the EXIF orientation. OpenCV is four times as fast as numpy slices."""
     if (flips := _FLIPS[orientation]) in _FLIP_CODES:
         pixels = cv2.flip(pixels, _FLIP_CODES[flips])
     return np.ascontiguousarray(cv2.transpose(pixels) if orientation >= 5 else pixels)
@@ -157,8 +157,9 @@ def _reduction(
 ) -> np.ndarray:
     """Matrix (3, 3) from upright original pixels to upright reduced ones.
 
-    A stored pixel x lies at (x + 1/2) / factor - 1/2, for pixel centres are whole numbers. A
-    reduced side is rounded up: what it has beyond the image comes first once it is turned around.
+    A stored pixel x lies at (x + 1/2) / factor - 1/2, because pixel centres have whole coordinates.
+    A reduced side is rounded up, so its last pixel may extend beyond the image. If the order of the
+    pixels is reversed, this pixel comes first, and all others are shifted.
     """
     shift_y, shift_x = (
         (1 / factor - 1) / 2 + (reduced - side / factor if flipped else 0.0)
@@ -170,11 +171,12 @@ def _reduction(
 
 
 def _factor(stored: tuple[int, int], flips: tuple[bool, bool], scale: float) -> int:
-    """What a JPEG, (height, width) as stored, is divided by to reach a scale.
+    """The factor by which a JPEG, (height, width) as stored, is reduced for a needed scale.
 
-    Blocks of 8 x 8 pixels become blocks of 8 / factor: exactly a part, whatever the sides; the last
-    row and column, rounded up, may reach beyond the image. They should not come to be the first
-    ones, so a side that is turned around must be a multiple, unless the JPEG is above MAX_PIXELS.
+    Blocks of 8 x 8 pixels become blocks of 8 / factor pixels, which is exact for sides of any
+    length. The last row and column are rounded up and may extend beyond the image. They must not
+    become the first ones: a side whose order is reversed must be a multiple of the factor, unless
+    the JPEG has more than MAX_PIXELS.
     """
     for factor in _REDUCED:
         whole = all(
@@ -186,21 +188,21 @@ def _factor(stored: tuple[int, int], flips: tuple[bool, bool], scale: float) -> 
 
 
 def _orientation(image: Image.Image, file: BinaryIO) -> int:
-    """EXIF orientation 1..8 still to be applied; 1 where there is none or it makes no sense."""
+    """EXIF orientation 1..8 that must still be applied; 1 if it is missing or invalid."""
     if image.format == "TIFF":
-        return 1  # Pillow turns these itself
+        return 1  # Pillow applies it
     if image.format == "PNG" and (exif := _png_exif(file)):
         image.info["exif"] = exif
     try:
-        # The base method: the one of PNG images decodes all pixels in search of the EXIF block.
+        # The base class's method: that of PNG images decodes all pixels to find the EXIF block.
         orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
     except (SyntaxError, ValueError, OSError, struct.error):
-        return 1  # a damaged block says nothing, the pixels may be fine
+        return 1  # a damaged EXIF block; the pixels may be valid
     return orientation if orientation in _FLIPS else 1
 
 
 def _png_exif(file: BinaryIO) -> bytes:
-    """Contents of the eXIf chunk, which may stand before or after the pixels; b"" if none."""
+    """Contents of the eXIf chunk, which may lie before or after the pixels; b"" without one."""
     file.seek(8)
     while len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
@@ -211,9 +213,9 @@ def _png_exif(file: BinaryIO) -> bytes:
 
 
 def _decode_jpeg(data: bytes, factor: int) -> np.ndarray | None:
-    """OpenCV's decoder: 1.3 to 2.2 times as fast as Pillow's on receipts.
+    """Decode with OpenCV, which is 1.3 to 2.2 times as fast as Pillow on receipts.
 
-    Returns None where OpenCV gives up: Pillow then says why.
+    Returns None if OpenCV fails. Pillow then raises an error with the reason.
     """
     stored = np.frombuffer(data, np.uint8)
     if factor == 1:
@@ -223,13 +225,13 @@ def _decode_jpeg(data: bytes, factor: int) -> np.ndarray | None:
 
 
 def _to_rgb(image: Image.Image, data: bytes, page: int) -> np.ndarray:
-    """Pillow's decoder, and OpenCV's where Pillow would keep only the empty bits."""
+    """Decode with Pillow, or with OpenCV where Pillow would return only the empty high bits."""
     if image.mode.startswith("I;16"):
         gray = eight_bits(np.asarray(image))
         if isinstance(image, TiffImagePlugin.TiffImageFile) and not image.tag_v2.get(
             TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 1
         ):
-            gray = 255 - gray  # 0 is white
+            gray = 255 - gray  # in this file, 0 is white
         return np.repeat(gray[:, :, None], 3, axis=2)
     if image.mode in ("I", "F"):
         raise InputError("32-bit pixels have no fixed range: save the image with 8 bits")
@@ -243,10 +245,10 @@ def _to_rgb(image: Image.Image, data: bytes, page: int) -> np.ndarray:
 
 
 def eight_bits(values: np.ndarray) -> np.ndarray:
-    """The highest 8 of the bits in use, uint8, of 16-bit channels of any shape.
+    """The highest 8 of the used bits of 16-bit channels, uint8, any shape.
 
-    Scanners and cameras of 8 or 12 bits leave the high bits of a 16-bit channel empty, and nothing
-    in the file says so: where no value reaches 4096 or 256, the image has 12 or 8 bits.
+    Scanners and cameras of 8 or 12 bits leave the high bits of a 16-bit channel empty. The file
+    does not state this. If no value reaches 256, the image has 8 bits; if none reaches 4096, 12 bits.
     """
     peak = values.max(initial=0)
     shift = 0 if peak < 1 << 8 else 4 if peak < 1 << 12 else 8
@@ -254,9 +256,9 @@ def eight_bits(values: np.ndarray) -> np.ndarray:
 
 
 def _deep_colours(data: bytes, format: str, page: int, pixels: np.ndarray) -> np.ndarray:
-    """Of a nearly black image: OpenCV's pixels where the channels have 16 bits, else `pixels`.
+    """Pixels of a nearly black image: from OpenCV if its channels have 16 bits, else `pixels`.
 
-    Pillow keeps the high byte of a 16-bit colour channel.
+    Pillow returns only the high byte of a 16-bit colour channel.
     """
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR  # OpenCV 5.0 garbles a deep IMREAD_COLOR_RGB
     if format == "PNG":

@@ -9,15 +9,15 @@ from dbnet.runtime import distributed
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, index) pairs in an order that depends only on (seed, epoch).
+    """Yields (epoch, index) pairs, in an order that depends on (seed, epoch) only.
 
     Set `epoch` before each pass. To resume in the middle of an epoch, set `start`: that many images
     at the beginning are skipped, and the rest keeps its order.
 
-    To share the records among ranks, set `split` to the batch size of one rank. The next `split` x
-    world images of the epoch form one batch, and each rank takes its shard of it. `start` counts
-    the images of all ranks. Where the last batch has fewer images than there are ranks, the ranks
-    without an image take its first one, so that all ranks have the same number of batches.
+    To share the records among ranks, set `split` to the batch size of one rank. Every `split` x
+    world successive images of the epoch form a batch, and each rank takes its shard of it. `start`
+    counts the images of all ranks. If the last batch has fewer images than there are ranks, ranks
+    without an image take its first image: all ranks must have the same number of batches.
 
     Args:
         length: images in an epoch.

@@ -1,7 +1,7 @@
-"""How a loader's workers hand batches to the main process: in memory that is used again.
+"""Sends batches from loader workers to the main process in shared memory that is reused.
 
-By itself torch takes fresh shared memory for every tensor. Its pages are then made and thrown away
-for every batch, which takes a worker longer than everything else that it does for a cached image.
+By default torch allocates new shared memory for every tensor. The kernel then creates and frees its
+pages for every batch. This takes a worker longer than all other work on a cached image.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from dbnet.ragged import pack_images, unpack_images
 from dbnet.runtime.shared_memory import shared_memory
 from dbnet.structures import Batch
 
-_HELD = 3  # batches of one worker that the main process may hold at a time without a penalty
+_HELD = 3  # batches of one worker that the main process may hold before copies get slower
 _ALIGNED = 64  # bytes
 _POLYGONS = ("polygons", "orig_polygons")
 
@@ -28,21 +28,21 @@ _numbers: Iterator[int] = itertools.count()
 
 
 class SharedRing:
-    """Room for the batches of one worker. Made in the main process before the worker starts.
+    """Shared memory for the batches of one worker, created in the main process before it starts.
 
-    A place is taken by the worker for one batch, and is free again when the main process uses no
-    tensor of that batch any more. Each side writes one direction of that change only, a byte per
-    place, so that no lock is needed.
+    The worker takes a place for each batch. The main process frees it when it no longer uses any
+    tensor of that batch. Each place has a flag of one byte. Only the worker sets it and only the
+    main process clears it, so no lock is needed.
 
     Args:
-        prefetch_factor: batches that the worker makes ahead.
+        prefetch_factor: batches that the worker prepares ahead.
     """
 
     def __init__(self, prefetch_factor: int) -> None:
         self.number = next(_numbers)
         self._flags = shared_memory()  # 1: taken
         self._places = [shared_memory() for _ in range(prefetch_factor + _HELD)]
-        self.flags()  # nobody else makes it larger
+        self.flags()  # allocates it, before other processes map it
         _rings[self.number] = self
 
     def flags(self) -> np.ndarray:
@@ -54,7 +54,7 @@ class SharedRing:
 
 
 class _Layout(NamedTuple):
-    """Where a tensor lies. Its axes are those of memory put into another order."""
+    """Position and layout of a tensor. Its axes are those in memory, permuted."""
 
     start: int  # byte
     shape: tuple[int, ...]  # in the order of memory
@@ -63,10 +63,9 @@ class _Layout(NamedTuple):
 
 
 def reduce_batch(batch: Batch, ring: SharedRing) -> tuple[Any, ...]:
-    """How a worker's batch is pickled: its tensors go to a free place of the ring, and its outlines
-    into one array.
+    """Pickle a worker's batch: its tensors go to a free place of the ring, its polygons to one array.
 
-    Without a free place, or without room for it, they are pickled one by one.
+    Without a free place, or without memory for it, the tensors are pickled one by one.
     """
     free = np.flatnonzero(ring.flags() == 0)
     if not len(free):
@@ -76,7 +75,7 @@ def reduce_batch(batch: Batch, ring: SharedRing) -> tuple[Any, ...]:
     for name in names:
         tensor = getattr(batch, name)
         order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
-        array = tensor.permute(order).numpy()  # as it lies in memory
+        array = tensor.permute(order).numpy()  # in memory order
         axes = [order.index(axis) for axis in range(len(order))]
         layouts.append(_Layout(size, array.shape, array.dtype.str, axes))
         arrays.append(array)
@@ -103,7 +102,7 @@ def _in_memory(memory: np.ndarray, layout: _Layout) -> np.ndarray:
 def _rebuild(
     number: int, index: int, size: int, layouts: dict[str, _Layout], rest: dict[str, Any]
 ) -> Batch:
-    """In the main process: the batch, whose tensors all share one storage."""
+    """Rebuild the batch in the main process. All its tensors share one storage."""
     ring = _rings[number]
     memory = ring.place(index, size)
     weakref.finalize(memory, _set_free, ring.flags(), index, os.getpid()).atexit = False
@@ -119,5 +118,5 @@ def _rebuild(
 
 
 def _set_free(flags: np.ndarray, index: int, process: int) -> None:
-    if os.getpid() == process:  # not in a process that was forked meanwhile
+    if os.getpid() == process:  # not in a process that was forked in the meantime
         flags[index] = 0

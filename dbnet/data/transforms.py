@@ -1,7 +1,7 @@
-"""Sample -> Sample. Geometry composes into one exact 3x3 matrix, photometry keeps it.
+"""Transforms of samples. All geometry is one exact 3x3 matrix; photometry does not change it.
 
-Matrices map original pixels to pixels of the canvas, with pixel centres at whole numbers. Geometry
-is drawn first, so that an image need not be decoded larger than it takes.
+Matrices map pixels of the original to pixels of the canvas. Pixel centres have whole coordinates.
+The geometry is drawn before the image is decoded, so that a JPEG can be decoded at a reduced size.
 """
 
 from collections.abc import Callable
@@ -20,13 +20,13 @@ Geometry = Callable[[tuple[int, int]], np.ndarray]
 
 
 class EvalTransform:
-    """Longest side to `image_size`, padded with black at the right and the bottom."""
+    """Resizes the longest side to `image_size`; pads with black on the right and at the bottom."""
 
     def __init__(self, *, image_size: int) -> None:
         self.image_size = image_size
 
     def geometry(self, rng: np.random.Generator) -> Geometry:
-        """The letterbox; `rng` is not used."""
+        """The letterbox geometry; `rng` is not used."""
         return partial(letterbox, size=self.image_size)
 
     def __call__(self, sample: Sample, geometry: Geometry, rng: np.random.Generator) -> Sample:
@@ -52,7 +52,7 @@ class TrainTransform:
         return sample._replace(image=self._photometry(sample, rng))
 
     def _photometry(self, sample: Sample, rng: np.random.Generator) -> np.ndarray:
-        """In the order of the world: paper and print, light, lens, sensor, file."""
+        """Photometric changes, in the order of their causes: paper and print, light, lens, sensor."""
         augment, image = self.augment, sample.image
 
         def chance(probability: float) -> bool:
@@ -84,7 +84,7 @@ class TrainTransform:
         return image
 
     def geometry(self, rng: np.random.Generator) -> Geometry:
-        """Draw where the image goes, whatever its size."""
+        """Draw the random geometry. The result works for images of any size."""
         size = self.image_size
         if rng.random() < self.augment.crop:
             zoom = 1 / rng.uniform(0.3, 1.0)
@@ -104,9 +104,9 @@ class TrainTransform:
 
 
 def letterbox(shape: tuple[int, int], size: int) -> np.ndarray:
-    """Matrix of resizing (height, width) so that the longest side is `size`, top left anchored.
+    """Matrix that resizes (height, width) to a longest side of `size`, placed at the top left.
 
-    Sides are rounded to whole pixels, each with its own exact factor.
+    Sides are rounded to whole pixels. The matrix has the exact factor of each rounded side.
     """
     height, width = shape
     scale = size / max(height, width)
@@ -116,7 +116,7 @@ def letterbox(shape: tuple[int, int], size: int) -> np.ndarray:
 
 
 def _centred(matrix: np.ndarray) -> np.ndarray:
-    """From a frame whose origin is the image's corner to one with it at a pixel's centre."""
+    """Convert a matrix from coordinates with origin at the image's corner to pixel centres."""
     to_corner = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
     return np.linalg.inv(to_corner) @ matrix @ to_corner
 
@@ -128,9 +128,11 @@ def _scale_rotate(zoom: float, degrees: float) -> np.ndarray:
 
 
 def _place(matrix: np.ndarray, shape: tuple[int, int], size: int, where: np.ndarray) -> np.ndarray:
-    """Shift the content into the canvas: to the top left, or anywhere where it is larger.
+    """Shift the content into the canvas: to the top left, or, if it is larger, to a random place.
 
-    `where` (2,), 0..1, is how much of what is too wide and too high is left out before the canvas.
+    Args:
+        where: (2,), 0..1: share of the excess width and height that lies left of and above the
+            canvas.
     """
     height, width = shape
     corners = np.array([[-0.5, -0.5], [width - 0.5, -0.5], [-0.5, height - 0.5]])
@@ -145,18 +147,20 @@ def _place(matrix: np.ndarray, shape: tuple[int, int], size: int, where: np.ndar
 def warp(sample: Sample, matrix: np.ndarray, size: int) -> Sample:
     """Resample to (size, size, 3) with `matrix` (affine, (3, 3)), without aliasing.
 
-    Shrinking goes through cv2.INTER_AREA first; what is left (turn, shift) is bilinear.
+    1. A scale below 1 is applied with cv2.INTER_AREA.
+    2. The remaining geometry (rotation, shift, enlargement) is bilinear.
 
     Args:
-        sample: in its original size, or scaled and not turned.
-        matrix: from original pixels, however the sample is scaled.
+        sample: in its original size, or scaled without rotation.
+        matrix: from pixels of the original, even if the sample is scaled.
     """
     image = sample.image
     residual = matrix @ np.linalg.inv(sample.matrix)
     factors = np.minimum(np.linalg.norm(residual[:2, :2], axis=0), 1.0)
     columns, rows = size, size
     if (factors < 1 - 1e-9).any():
-        # The original's width and height here: the last pixels of a reduced image are not whole.
+        # Exact width and height of the original at this scale. A reduced image may be larger by a
+        # part of a pixel.
         extent = np.diag(sample.matrix)[:2] * sample.orig_size[::-1]
         columns, rows = (max(1, round(side)) for side in extent * factors)
         fx, fy = columns / extent[0], rows / extent[1]
@@ -176,7 +180,7 @@ def warp(sample: Sample, matrix: np.ndarray, size: int) -> Sample:
 
 
 def mirror(sample: Sample) -> Sample:
-    """Left becomes right, pixel by pixel."""
+    """Mirror left to right, exactly, pixel by pixel."""
     matrix = np.array([[-1.0, 0, sample.image.shape[1] - 1], [0, 1, 0], [0, 0, 1]])
     return sample._replace(
         image=np.ascontiguousarray(sample.image[:, ::-1]),
@@ -187,7 +191,7 @@ def mirror(sample: Sample) -> Sample:
 
 
 def visible(sample: Sample) -> list[np.ndarray]:
-    """Polygons of the texts whose middle lies in the image, float32 (P, 2)."""
+    """Polygons of the texts whose centre lies in the image, float32 (P, 2)."""
     size = np.array(sample.image.shape[1::-1])
     middles = [polygon.mean(axis=0) for polygon in sample.polygons]
     inside = [bool((middle >= 0).all() and (middle < size).all()) for middle in middles]
@@ -197,13 +201,13 @@ def visible(sample: Sample) -> list[np.ndarray]:
 
 
 def text_height(sample: Sample) -> float:
-    """Height in pixels that three quarters of the visible texts reach; 12 where there are none."""
+    """First quartile of the heights of visible texts, in pixels; 12 without visible texts."""
     heights = [min(cv2.minAreaRect(polygon)[1]) for polygon in visible(sample)]
     return max(1.0, float(np.percentile(heights, 25))) if heights else 12.0
 
 
 def content(sample: Sample) -> np.ndarray:
-    """Where the image shows the original and not padding: uint8 (H, W), 255 or 0."""
+    """Mask of the original's area, uint8 (H, W): 255 there, 0 on padding."""
     height, width = sample.orig_size
     right, bottom = width - 0.5, height - 0.5
     corners = [[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom]]

@@ -1,4 +1,4 @@
-"""The DataLoader and its worker processes: signals, shared memory, errors on the way back."""
+"""The DataLoader and its worker processes: signals, shared memory, errors when batches are sent."""
 
 import multiprocessing
 import os
@@ -37,12 +37,13 @@ def make_loader(
     persistent_workers: bool,
     pin_memory: bool,
 ) -> "Loader":
-    """A loader of batches; set its `sampler.epoch` before each pass. The last one may be smaller.
+    """A loader of batches. Set its `sampler.epoch` before each pass. The last batch may be smaller.
 
-    There are at most as many workers as cores: more are slower. Fewer than asked for are told.
+    There are at most as many workers as cores, because more are slower. A line is printed if this
+    reduces their number.
 
-    Torch's global random state is not used: a pass would draw a seed for its workers from it, and
-    a resumed run would differ.
+    The loader does not use torch's global random state. Otherwise each pass would draw a seed for
+    its workers from it, and a resumed run would give other results.
     """
     if num_workers > usable_cores():
         _tell_fewer(num_workers, usable_cores())
@@ -63,7 +64,7 @@ def make_loader(
 
 @cache
 def _tell_fewer(asked: int, cores: int) -> None:
-    """Once a process."""
+    """Print the line, once per process."""
     if distributed.is_main():
         print(f"loader processes: {cores} of {asked}, one a core (--data.num-workers)", flush=True)
 
@@ -72,8 +73,9 @@ class Loader(DataLoader[Sample]):
     """A DataLoader of Batch whose workers start with SIGTERM blocked.
 
     `timeout`, service managers and a shell's `kill` of a job send SIGTERM to all processes of a run
-    at once. The workers must survive it: the main process still needs them for the current step.
-    Torch installs a handler that ends a worker on SIGTERM before `_start_worker` is called.
+    at once. Workers must not end then: the main process needs them for the current step. They have
+    to be started with SIGTERM blocked, because torch installs a handler that ends a worker on
+    SIGTERM before `_start_worker` is called.
     """
 
     sampler: EpochSampler
@@ -96,7 +98,8 @@ class Loader(DataLoader[Sample]):
     def _prepare_workers(self) -> None:
         try:
             self._rings = [SharedRing(self.prefetch_factor or 0) for _ in range(self.num_workers)]
-            # As many as torch creates for its queues: a failure there would be a traceback.
+            # Test whether as many can be created as torch needs for its queues. If not, torch would
+            # print a traceback.
             _ = [multiprocessing.Semaphore() for _ in range(3 * self.num_workers + 8)]
         except OSError as error:
             raise InputError(
@@ -116,12 +119,14 @@ def _start_worker(number: int, rings: list[SharedRing]) -> None:
 
 
 def _reduce_shared_or_copied(tensor: Tensor) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
-    """Pickle a worker's tensor: as a reference to shared memory, or by value where shared memory or
-    file descriptors have run out."""
+    """Pickle a worker's tensor as a reference to shared memory.
+
+    If shared memory or file descriptors have run out, it is pickled by value.
+    """
     try:
         tensor.share_memory_()
     except RuntimeError:
-        order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)  # as it lies in memory
+        order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)  # in memory order
         return _from_array, (tensor.permute(order).numpy(), order)
     return reduce_tensor(tensor)
 
@@ -131,8 +136,10 @@ def _from_array(array: np.ndarray, order: list[int]) -> Tensor:
 
 
 def _send_error_instead(queue: "Queue[Any]", error: Exception, item: object) -> None:
-    """Called in a worker whose batch could not be sent. Sends the error in place of the batch, or
-    ends the worker; otherwise the main process would wait for ever."""
+    """Send the error in place of a batch that could not be sent, or end the worker.
+
+    Otherwise the main process would wait forever.
+    """
     match item:
         case (int() as index, data) if not isinstance(data, ExceptionWrapper):
             info = (type(error), error, error.__traceback__)
@@ -144,7 +151,10 @@ def _send_error_instead(queue: "Queue[Any]", error: Exception, item: object) -> 
 def _print_unless_main_has_left(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """The excepthook of a worker. The thread that sends tensors fails where the main process has
-    ended; the main process has printed the reason itself."""
+    """The excepthook of a worker.
+
+    If the main process has ended, the thread that sends tensors fails. This error is not printed,
+    because the main process has printed the reason.
+    """
     if not issubclass(kind, (ConnectionError, EOFError)):
         sys.__excepthook__(kind, error, trace)

@@ -125,7 +125,7 @@ def _rounded_length(ratios: np.ndarray) -> np.ndarray:
 
 
 def _axis_quads(polygons: Sequence[np.ndarray]) -> np.ndarray:
-    """Quads along the texts, float32 (n, 4, 2): quads as they are, smallest rectangles of others."""
+    """Quads along the texts, float32 (n, 4, 2): smallest rectangles of what is not a quad."""
     boxes = iter(min_area_quads([p for p in polygons if len(p) != 4]))
     quads = [p if len(p) == 4 else next(boxes) for p in polygons]
     return np.array(quads, np.float32).reshape(-1, 4, 2)

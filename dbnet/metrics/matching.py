@@ -32,7 +32,7 @@ class Pairs(NamedTuple):
 
 
 def find_pairs(truth: GroundTruth, detections: Polygons, offsets: list[int]) -> Pairs:
-    """The pairs of N images. offsets: N + 1, the first detection of each image, and their number."""
+    """The pairs of N images. offsets: N + 1, the first detection of each image, and D."""
     count = max(len(detections.convex), 1)
     det, characters = points_inside(detections, truth.centres, offsets, truth.centre_offsets)
     keys = truth.owners[characters] * count + det
