@@ -248,7 +248,8 @@ def eight_bits(values: np.ndarray) -> np.ndarray:
     """The highest 8 of the used bits of 16-bit channels, uint8, any shape.
 
     Scanners and cameras of 8 or 12 bits leave the high bits of a 16-bit channel empty. The file
-    does not state this. If no value reaches 256, the image has 8 bits; if none reaches 4096, 12 bits.
+    does not state this: an image without values from 256 on has 8 bits, without values from 4096
+    on 12 bits.
     """
     peak = values.max(initial=0)
     shift = 0 if peak < 1 << 8 else 4 if peak < 1 << 12 else 8

@@ -43,8 +43,8 @@ def train_loader(
 ) -> Loader:
     """Shuffled and augmented; set `loader.sampler.epoch` before each pass.
 
-    The ranks share the records; a rank's batch has data.batch_size images. The caches are not used
-    where the geometry is random, for an entry would hardly ever be read again.
+    The ranks share the records; a batch of a rank has data.batch_size images. With random geometry
+    the caches are not used, because an entry would hardly ever be read again.
     """
     transform = TrainTransform(augment, image_size=data.train_size or data.image_size)
     random = _random_geometry(augment)
@@ -62,7 +62,7 @@ def val_loader(
     *,
     caches: Caches | None = None,
 ) -> Loader:
-    """This rank's share of the records, in their order, resized and padded only.
+    """This rank's share of the records, in their order, only resized and padded.
 
     Without `caches` the loader opens its own.
     """
@@ -95,7 +95,7 @@ class _Share(Sequence[Record]):
 
 
 def _random_geometry(augment: AugmentConfig) -> list[str]:
-    """Settings that move a text in every epoch. A flip does not count: it has two positions."""
+    """Settings that change the geometry in every epoch. A flip does not: one entry serves both."""
     still = {"rotate": 0, "quarter_turns": 0, "scale": (1, 1), "crop": 0, "stretch": (1, 1)}
     return [name for name, value in still.items() if getattr(augment, name) != value]
 
@@ -104,9 +104,9 @@ def _print_cached(name: str, data: EvalDataConfig, random: list[str]) -> None:
     what = "images and targets" if data.cache == "all" else "targets"
     how = f"cached in {data.cache_dir}/"
     if data.cache == "none":
-        how = "made each time, --data.cache is none"
+        how = "computed each time, --data.cache is none"
     elif random:
-        how = f"made each time, the geometry is random ({', '.join(random)})"
+        how = f"computed each time, the geometry is random ({', '.join(random)})"
     print(f"{name} {what}: {how}", flush=True)
 
 
@@ -144,10 +144,10 @@ def fill_cache(
     augment: AugmentConfig,
     targets: TargetsConfig,
 ) -> int:
-    """Load all samples of "train" and "val" that can be cached once, and print the counts.
+    """Load every sample of "train" and "val" that can be cached once, and print the counts.
 
-    Every rank loads its share. Entries stay when the run is stopped, and the next call reads them
-    quickly. Returns the exit status: 1 where the cache cannot be written.
+    Every rank loads its share. If this is stopped, entries that exist are not lost, and the next
+    call reads them quickly. Returns the exit status: 1 if the cache cannot be written.
     """
     data = dataclasses.replace(data, persistent_workers=False)
     caches = open_caches(data, targets)

@@ -1,16 +1,16 @@
-"""Changes to the pixels of a training image. Text stays where it is.
+"""Photometric augmentation: changes to pixels that do not move text.
 
-All functions take uint8 (H, W, 3), RGB, return the same and leave their input alone; `rng` decides
-alone. `height` is the typical text height in pixels: blur and loss of resolution follow it, so
-that text stays readable to a person. `inside`, uint8 (H, W), is 255 on the image's content and 0 on
-the black padding, which stays black where paper, print or light change.
+All functions take and return uint8 (H, W, 3), RGB, and do not change their input. Randomness comes
+from `rng` only. `height` is the typical text height in pixels: blur and loss of resolution are in
+proportion to it, so that people can still read the text. `inside`, uint8 (H, W), is 255 on the
+content of the image and 0 on the black padding, which stays black.
 """
 
 import cv2
 import numpy as np
 
 _READABLE = 6.5  # pixels: no text is scaled below this height
-_FAINTEST = 34.0  # grey levels between print and paper that faint print keeps
+_FAINTEST = 34.0  # least difference between faint print and paper, in grey levels
 
 
 def jitter_color(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -61,7 +61,7 @@ def defocus(image: np.ndarray, height: float, rng: np.random.Generator) -> np.nd
 def low_resolution(image: np.ndarray, height: float, rng: np.random.Generator) -> np.ndarray:
     """Scaled down to 0.25-0.8 of the size, perhaps compressed there, enlarged, perhaps sharpened.
 
-    Text does not fall below about 6 pixels; images whose text is no larger are returned as given.
+    Text does not become smaller than about 6 pixels. Images with such small text are not changed.
     """
     smallest = max(0.25, _READABLE / height)
     if smallest >= 0.85:
@@ -102,8 +102,8 @@ def show_through(
 ) -> np.ndarray:
     """Print of the back: the image's own print, mirrored, shifted, blurred and faint.
 
-    What shines through is no text: polygons stay those of the front. It is paler than print that
-    `fade` has paled.
+    It is not annotated: the polygons are still those of the front. It is fainter than print that
+    `fade` has changed.
     """
     ink = cv2.flip(_paper(image, inside)[1], 1)
     rows, columns = ink.shape
@@ -116,9 +116,9 @@ def show_through(
 def fade(
     image: np.ndarray, inside: np.ndarray, height: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Thin, faint print: pulled towards the paper around it, not equally everywhere.
+    """Thin, faint print: blended with the colour of the paper around it, by varying amounts.
 
-    Print keeps at least about 34 grey levels; what is fainter already stays as it is.
+    Print still differs from paper by about 34 grey levels. Fainter images are not changed.
     """
     paper, print_depth = _paper(image, inside)
     least = _FAINTEST / max(float(np.percentile(print_depth, 99.5)), 1.0)
@@ -198,7 +198,7 @@ def invert(
 
 
 def _bar(text: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A rectangle behind a text, float32 (4, 2): a label, or where it is long, a longer bar."""
+    """A rectangle behind a text, float32 (4, 2). For a long text it may be longer than the text."""
     centre, sides, angle = cv2.minAreaRect(text)
     pad = rng.uniform(0.05, 0.25) * min(sides)
     longer = rng.uniform(1, 3) if max(sides) > 4 * min(sides) and rng.random() < 0.4 else 1.0
@@ -206,11 +206,11 @@ def _bar(text: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.boxPoints((centre, sides, angle))
 
 
-# Means
+# Helpers
 
 
 def _paper(image: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the image would be without print, and how much darker print is, both uint8 (H, W)."""
+    """Brightness of the image without print, and how much darker print is; both uint8 (H, W)."""
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(gray, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     small = cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((13, 13), np.uint8))
@@ -221,13 +221,13 @@ def _paper(image: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _times(image: np.ndarray, field: np.ndarray, one: int = 255) -> np.ndarray:
-    """Times a uint8 field (H, W) in which `one` changes nothing."""
+    """Multiply by a uint8 field (H, W) / `one`."""
     return cv2.multiply(image, cv2.merge([field] * 3), scale=1 / one)
 
 
 def _field(
     rng: np.random.Generator, shape: tuple[int, int], *, cells: int, low: float, high: float
 ) -> np.ndarray:
-    """Smooth random field, float32 (H, W), of low..high."""
+    """Smooth random field, float32 (H, W), with values low..high."""
     small = rng.uniform(low, high, (cells, cells)).astype(np.float32)
     return np.clip(cv2.resize(small, shape[::-1], interpolation=cv2.INTER_CUBIC), low, high)

@@ -52,7 +52,7 @@ class TrainTransform:
         return sample._replace(image=self._photometry(sample, rng))
 
     def _photometry(self, sample: Sample, rng: np.random.Generator) -> np.ndarray:
-        """Photometric changes, in the order of their causes: paper and print, light, lens, sensor."""
+        """Photometric changes, in the order of causes: paper and print, light, lens, sensor."""
         augment, image = self.augment, sample.image
 
         def chance(probability: float) -> bool:

@@ -249,7 +249,7 @@ def test_where_nothing_can_be_written_one_line_says_so(root, reads, write_protec
     write_protected.append(root.parent)
     load(root)
     (message,) = caplog.messages
-    assert message.startswith("No index of train can be kept") and "Permission denied" in message
+    assert message.startswith("No index of train can be stored") and "Permission denied" in message
     assert_as_read(root, load(root))
     assert reads == ["train"] * 3
 
@@ -293,7 +293,7 @@ def test_a_change_in_the_future_is_named(root, reads, monkeypatch, caplog):
     load(root)
     load(root)
     assert reads == ["train", "train"] and not file_of(root).exists()
-    assert caplog.messages[0].startswith(f"No index of train is kept: {path} was changed in the")
+    assert caplog.messages[0].startswith(f"No index of train is stored: {path} was changed in the")
 
 
 def test_a_change_while_reading_leaves_no_index(root, monkeypatch):

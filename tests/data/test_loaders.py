@@ -95,7 +95,7 @@ def test_random_geometry_bypasses_the_cache_and_says_so(records, root, tmp_path,
     one_pass(val_loader)
     assert hits_and_misses(caches) == {"targets": (0, VAL), "images": (0, VAL)}
     assert capsys.readouterr().out.splitlines() == [
-        "training images and targets: made each time, the geometry is random "
+        "training images and targets: computed each time, the geometry is random "
         f"({next(iter(changes))})",
         f"validation images and targets: cached in {tmp_path}/",
     ]
@@ -105,9 +105,9 @@ def test_each_use_of_the_cache_has_its_own_line(records, root, tmp_path, capsys)
     loaders_of(records, data_config(root, tmp_path, cache="none"))
     loaders_of(records, data_config(root, tmp_path), AugmentConfig(rotate=1.0, crop=0.5))
     assert capsys.readouterr().out.splitlines() == [
-        "training targets: made each time, --data.cache is none",
-        "validation targets: made each time, --data.cache is none",
-        "training targets: made each time, the geometry is random (rotate, crop)",
+        "training targets: computed each time, --data.cache is none",
+        "validation targets: computed each time, --data.cache is none",
+        "training targets: computed each time, the geometry is random (rotate, crop)",
         f"validation targets: cached in {tmp_path}/",
     ]
 

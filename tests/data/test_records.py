@@ -139,7 +139,7 @@ def test_a_file_made_anew_serves_whoever_has_it_and_nobody_else(tmp_path):
     data = pickle.dumps(records)
     mapped(tmp_path / "train.bin", UNUSUAL[:1], key="other")
     assert_same(records, UNUSUAL)
-    with pytest.raises(ValueError, match=r"train\.bin: was made anew"):
+    with pytest.raises(ValueError, match=r"train\.bin: was rewritten"):
         pickle.loads(data)
 
 

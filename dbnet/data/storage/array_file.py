@@ -1,4 +1,4 @@
-"""A file of several arrays with a checksum, which processes map into memory.
+"""A file of several arrays with a checksum, made to be mapped into memory.
 
 8 bytes   _MAGIC
 8 bytes   length of the header
@@ -28,7 +28,7 @@ def write_arrays(path: Path, key: str, info: Any, arrays: dict[str, np.ndarray])
     """Write the file whole or not at all.
 
     Args:
-        key: what the file must have when it is read.
+        key: stored in the file; `map_arrays` compares it.
         info: stored with the arrays; anything that JSON holds.
 
     Raises:
@@ -56,7 +56,7 @@ def write_arrays(path: Path, key: str, info: Any, arrays: dict[str, np.ndarray])
 
 
 def is_whole(path: Path) -> bool:
-    """Whether the checksum of the file is right. Reads all of it, in pieces."""
+    """Whether the checksum of the file is correct. Reads the whole file, in pieces."""
     try:
         with path.open("rb") as file:
             left = path.stat().st_size - _CHECKSUM.size
@@ -79,11 +79,13 @@ def map_arrays(path: Path, key: str) -> tuple[Any, dict[str, np.ndarray]]:
         with path.open("rb") as file:
             magic, length = _HEAD.unpack(file.read(_HEAD.size))
             header: dict[str, Any] = json.loads(file.read(length)) if magic == _MAGIC else {}
-            content = np.asarray(np.memmap(file, np.uint8, "r"))  # of this file, not a newer one
+            content = np.asarray(
+                np.memmap(file, np.uint8, "r")
+            )  # of this file: `path` may be replaced
     except (OSError, ValueError, struct.error) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
     if header.get("key") != key:
-        raise InputError(f"{path}: was made anew by another program; start again")
+        raise InputError(f"{path}: was rewritten by another program; start again")
     arrays = {}
     for name, (dtype, shape, offset) in header["arrays"].items():
         start = _HEAD.size + length + offset

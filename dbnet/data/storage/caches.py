@@ -1,8 +1,8 @@
 """Disk caches of target maps and of images resized to the network's size.
 
-Neither changes between epochs. The key of an entry is a digest of everything that the entry depends
-on, so a stale entry is never read. Results are bit for bit the same on a hit, on a miss, and with a
-cache that cannot be written.
+Both are the same in every epoch. The key of an entry is a digest of everything that the entry
+depends on, so a stale entry is never read. Results are identical bit by bit on a hit, on a miss,
+and with a cache that cannot be written.
 """
 
 import hashlib
@@ -206,7 +206,7 @@ def _encode_image(sample: Sample) -> bytes:
     canvas = sample.image  # (S, S, 3)
     height, width = sample.orig_size
     rows, columns = round(height * sample.matrix[1, 1]), round(width * sample.matrix[0, 0])
-    if canvas[rows:].any() or canvas[:, columns:].any():  # an enlarged image fades out there
+    if canvas[rows:].any() or canvas[:, columns:].any():  # interpolation of an enlarged image
         rows, columns = canvas.shape[:2]
     return _SIZES.pack(height, width, rows, columns) + canvas[:rows, :columns].tobytes()
 

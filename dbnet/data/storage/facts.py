@@ -1,4 +1,4 @@
-"""What an index or a cached entry depends on beside its settings: files and library versions."""
+"""Values that an index or a cache entry depends on: states of files, versions of libraries."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from dbnet.errors import InputError
 
 
 class FileFacts(NamedTuple):
-    """What changes when the content of a file does.
+    """Attributes of a file that change with its content.
 
     A program can set mtime_ns to any value; only the kernel sets ctime_ns, at every change.
     """
@@ -25,7 +25,11 @@ class FileFacts(NamedTuple):
 
 
 def file_facts(file: Path | os.DirEntry[str]) -> FileFacts:
-    """The facts of a file, links followed, without opening it. Raises InputError if unreadable."""
+    """The attributes of a file, without opening it. Links are followed.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     try:
         stat = file.stat()
     except OSError as error:
@@ -36,7 +40,7 @@ def file_facts(file: Path | os.DirEntry[str]) -> FileFacts:
 def library_versions() -> tuple[str, ...]:
     """Versions of the libraries that decode images, draw targets and check polygons.
 
-    Another version may give other bits, so it must not find what an earlier one stored.
+    Another version may give other results, so it must not read entries of this one.
     """
     return (
         f"cv2 {cv2.__version__}",

@@ -1,4 +1,4 @@
-"""The index of a split: its records in one file, so that the next start takes seconds.
+"""The index of a split: its records in one file, so that later starts take seconds.
 
     ROOT/.dbnet-index/SPLIT.bin, or, where ROOT cannot be written, CACHE_DIR/records/...-SPLIT.bin
 
@@ -54,8 +54,8 @@ def load_records(
     Args:
         cache_dir: where the index goes if `root` cannot be written.
 
-    Where neither can be written, or where the key would not show a change of an image, the split
-    is read anew each time, and a warning says so.
+    If neither place can be written, or if the key would not show a change of an image, the split is
+    read again at each start, and a warning is printed.
     """
     root = Path(root)
     started = time.time_ns()
@@ -76,10 +76,10 @@ def load_records(
         ignore_marks=ignore_marks,
     )
     if reason := _unsafe(source, state, records, started):
-        logger.warning("No index of %s is kept: %s", split, reason)
+        logger.warning("No index of %s is stored: %s", split, reason)
         return records, report
     if started - state.changed < _SETTLED or _look(source, settings).key != state.key:
-        return records, report  # somebody is still writing
+        return records, report  # another program is still writing the data
     reasons = []
     for path in places:
         try:
@@ -88,7 +88,7 @@ def load_records(
             reasons.append(f"{path}: {error.strerror}")
         else:
             return _read(path, source, state.key) or (records, report)
-    logger.warning("No index of %s can be kept (%s)", split, "; ".join(reasons))
+    logger.warning("No index of %s can be stored (%s)", split, "; ".join(reasons))
     return records, report
 
 
@@ -99,10 +99,10 @@ class _State(NamedTuple):
 
 
 def _look(source: Source, chosen: tuple) -> _State:
-    """The state of the split's files. Opens none of them; takes a few microseconds per file.
+    """The state of the files of a split, without opening them; a few microseconds per file.
 
-    Files come in no order, so the digests of a place are summed. Sorting a list of a million names
-    would fragment the heap, and every forked worker would copy the fragments as it fills them.
+    Files are listed in any order, so the digests of a folder are summed. Sorting a million names
+    would fragment the heap, and every forked worker would get copies of the fragments.
     """
     settings = (source.format, *_named(source), not source.bounds, *chosen)
     changed, latest, places = 0, "", []
@@ -111,10 +111,10 @@ def _look(source: Source, chosen: tuple) -> _State:
         count = total = 0
         for name, file in files:
             facts = file_facts(file)
-            # mtime_ns is no guard: tools set it, often into the future.
+            # Not mtime_ns: programs can set it, often to a time in the future.
             if facts.ctime_ns > changed:
                 changed, latest = facts.ctime_ns, os.fspath(file)
-            # A link may come to lead to another file of the same size and age.
+            # A link may be changed to another file of the same size and age.
             target = () if source.bounds else (file.stat().st_ino,)
             count, total = count + 1, total + int(_digest((name, *facts, *target)), 16)
         places.append((count, total))
@@ -122,9 +122,10 @@ def _look(source: Source, chosen: tuple) -> _State:
 
 
 def _unsafe(source: Source, state: _State, records: Records, started: int) -> str:
-    """Why a later change of the data might not show in the index's key; "" where it would.
+    """Why a later change of the data might not change the index's key; "" if it would.
 
-    `started` is when the split was looked at, in nanoseconds since 1970.
+    Args:
+        started: time before the files were listed, in nanoseconds since 1970.
     """
     seen = {name for name, _ in walk(source.images, links=not source.bounds)}
     if unseen := len(set(records.image_ids()) - seen):
@@ -151,7 +152,7 @@ def _places(root: Path, split: str, cache_dir: Path) -> list[Path]:
 
 
 def _named(source: Source) -> tuple[str, ...]:
-    """The places as the index keeps them: they may move together with the root they lie below."""
+    """The folders as the index stores them: relative if they lie below the root, which may move."""
     places = (source.images, source.annotations)
     if all(place.is_relative_to(source.root) for place in places):
         return tuple(str(place.relative_to(source.root)) for place in places)
@@ -180,7 +181,7 @@ def _read(path: Path, source: Source, key: str) -> tuple[Records, Report] | None
 
 
 def _prefix(source: Source) -> str:
-    """What each note begins with: the root as it was given; "" where not all lies below it."""
+    """The beginning of each note: the root as given; "" if not all folders lie below it."""
     moves = len(_named(source)) == 2
     return printable(str(source.root / "x")).removesuffix("x") if moves else ""
 

@@ -1,7 +1,8 @@
-"""The records of a split in a few flat arrays: small, and the same memory in every process.
+"""The records of a split in a few flat arrays: small, and shared by all processes.
 
 A list of records has hundreds of Python objects per image. Reading an object changes its reference
-count, so every forked worker ends up with a copy of the whole list. An array has one count.
+count, which makes the kernel copy its page: every forked worker would end up with a copy of the
+list. An array has only one reference count.
 """
 
 from collections.abc import Sequence
@@ -19,13 +20,13 @@ _TEXT_END = b"\xff"  # not a byte of UTF-8
 
 
 class RecordArrays(NamedTuple):
-    """n images. About 1.7 kB for one with 50 quads, and the bytes of its name and texts."""
+    """Arrays of n images. An image with 50 quads takes about 1.7 kB, plus its name and texts."""
 
     points: np.ndarray  # float32 (all points, 2)
     outlines: np.ndarray  # uint8 or wider (all texts,), twice the points, plus 1 where ignored
     texts: np.ndarray  # uint8 (all bytes,), UTF-8, each text ended by _TEXT_END
     names: np.ndarray  # uint8 (all bytes,), UTF-8
-    starts: np.ndarray  # int64 (n + 1, 4), where an image begins in each of the above
+    starts: np.ndarray  # int64 (n + 1, 4), index at which each image starts in the arrays above
 
 
 class Records(Sequence[Record]):
@@ -34,8 +35,8 @@ class Records(Sequence[Record]):
     Args:
         folder: that holds the images.
         arrays: of all images.
-        file: the file that the arrays are mapped from, and its key; None where they are in
-            memory. Pickled records refer to the file, so a spawned worker maps the same pages.
+        file: the file that the arrays are mapped from, and its key; None for arrays in memory.
+            Pickled records refer to the file, so a spawned worker maps the same pages.
     """
 
     def __init__(self, *, folder: Path, arrays: RecordArrays, file: tuple[Path, str] | None):
@@ -72,7 +73,7 @@ class Records(Sequence[Record]):
         )
 
     def image_ids(self) -> list[str]:
-        """Of all records, without making them."""
+        """The image ids of all records, without creating the records."""
         names, starts = self.arrays.names.tobytes(), self.arrays.starts[:, 3].tolist()
         return [_decoded(names[start:end]) for start, end in pairwise(starts)]
 
@@ -119,7 +120,7 @@ def pack(records: Sequence[Record]) -> RecordArrays:
 
 
 def join(parts: list[RecordArrays], order: Sequence[int]) -> RecordArrays:
-    """The images of all parts, numbered through, in the given order."""
+    """The images of all parts, counted through all parts, in the given order."""
     sizes = np.concatenate([np.diff(part.starts, axis=0) for part in parts])  # (n, 4)
     starts = np.vstack([np.zeros((1, 4), np.int64), np.cumsum(sizes, axis=0)])
     joined: list[np.ndarray] = []

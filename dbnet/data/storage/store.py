@@ -1,8 +1,8 @@
 """A key-value store on disk with checksums, used by the caches.
 
-Each entry is a file. Any number of processes may read and write the same folder: an entry appears
-whole or not at all, and is checked when it is read. A killed process loses the entry that it was
-writing and may leave its .tmp file.
+Each entry is a file. Several processes may read and write the same folder: an entry is written
+atomically, and its checksum is verified when it is read. A killed process loses the entry that it
+was writing, and may leave a .tmp file.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from dbnet.runtime.files import replacing
 
 KEY_BYTES = 16
 
-_CHECKSUM = struct.Struct("<I")  # CRC-32 of all before it; 0.15 ms per MB
-_SLOTS = 4096  # counters; a process takes the one of its id modulo this
+_CHECKSUM = struct.Struct("<I")  # CRC-32 of all bytes before it; 0.15 ms per MB
+_SLOTS = 4096  # counters; a process uses the one at its process id modulo this
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +37,8 @@ class CacheCounts(NamedTuple):
 class Store:
     """Maps keys to bytes.
 
-    Where writing fails (disk full, folder read-only), one warning is logged and nothing more is
-    written. Existing entries are still read.
+    If writing fails (disk full, folder read-only), one warning is logged, and no process writes any
+    more. Existing entries are still read.
 
     Args:
         folder: holds the entries; created when the first one is written.
@@ -46,12 +46,12 @@ class Store:
 
     def __init__(self, *, folder: Path) -> None:
         self.folder = folder
-        # Shared with the workers. Each process adds to three numbers of its own: a lock would stay
-        # locked if its worker were killed. The last number says that nothing is written any more.
+        # Shared with the workers. Each process adds to three numbers of its own. There is no lock,
+        # because a killed worker would not release it. The last number is 1 when writing is off.
         self._shared = multiprocessing.RawArray("q", 3 * _SLOTS + 1)
 
     def read(self, key: bytes) -> memoryview | None:
-        """The content of the entry, or None (a miss) where it is missing or damaged."""
+        """The content of the entry; None (a miss) if it is missing or damaged."""
         content = _checked(self._path(key), key)
         self._count(hits=content is not None, misses=content is None)
         return content
@@ -83,11 +83,11 @@ class Store:
         return CacheCounts(*table.sum(axis=0).tolist())
 
     def bytes_on_disk(self) -> int:
-        """Size of all files in the folder, those of other runs included; about 10 ms per 1000."""
+        """Size of all files in the folder, also those of other runs; about 10 ms per 1000 files."""
         total = 0
         for folder, _, names in os.walk(self.folder):
             for name in names:
-                with contextlib.suppress(FileNotFoundError):  # a temporary one, renamed by now
+                with contextlib.suppress(FileNotFoundError):  # a temporary file that was renamed
                     total += Path(folder, name).stat().st_size
         return total
 
