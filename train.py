@@ -82,7 +82,7 @@ def main(cfg: Config, earlier: StoredRun | None = None) -> Path:
     scaler = torch.amp.GradScaler(device.type, enabled=cfg.train.precision == "fp16")
     state = TrainState(model, optimizer, scheduler, scaler, build_ema(model, cfg.train.ema))
 
-    # ---- Run: a new one, or the one to go on with
+    # ---- Run: a new one, or the one to resume
     images = {split: len(found) for split, found in records.items()}
     run = Run(cfg, state, last, earlier, weights=weights, images=images)
     validation = Validation(state.averaged, criterion, val_loader, records, cfg, device, dtype)

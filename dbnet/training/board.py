@@ -1,7 +1,7 @@
-"""Names of figures on the TensorBoard page: few groups, the results first.
+"""Names of figures in TensorBoard: a few groups, the results first.
 
-TensorBoard sorts groups and cards by name, hence the numbers. Units are in the names of the groups
-or the cards. metrics.jsonl and `RunLogger` have the plain names.
+TensorBoard sorts groups and cards by name, so the names begin with numbers. Units are in the names
+of groups or cards. metrics.jsonl and `RunLogger` use the plain names.
 """
 
 import re
@@ -28,7 +28,7 @@ _TAGS = (
 
 
 def tag(name: str) -> str:
-    """The name on the page of a figure in metrics.jsonl; others keep theirs.
+    """The name in TensorBoard of a figure in metrics.jsonl; other names are returned unchanged.
 
     >>> tag("val/cleval/hmean"), tag("time_val/worker/decode")
     ('1_result/1_CLEval_hmean', '6_seconds_per_epoch/val_worker/decode')

@@ -1,4 +1,4 @@
-"""Limits that have left detections out: which one, in which images, and what to set."""
+"""Reports limits that left detections out: the limit, the images, and the value to set."""
 
 from itertools import chain
 from typing import NamedTuple
@@ -10,13 +10,13 @@ from dbnet.structures import ImageResult
 
 
 class LeftOut(NamedTuple):
-    """What one limit has left out of one image."""
+    """Detections that one limit left out of one image."""
 
     flag: str
     limit: int
     image_id: str
     left_out: int  # detections
-    needed: int  # a limit that would have left nothing out
+    needed: int  # the limit that would have left none out
 
 
 class CapCounter:

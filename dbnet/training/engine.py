@@ -1,4 +1,4 @@
-"""One pass over the training set; one pass over the validation set. Knows no component."""
+"""One pass over the training set; one pass over the validation set. Components are arguments."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +25,7 @@ from dbnet.training.scoring_pool import ScoringPool
 
 
 class StepReport(NamedTuple):
-    """What one batch did, over all ranks."""
+    """Figures of one training batch, over all ranks."""
 
     losses: dict[str, float]  # total, prob, thresh, binary
     images: int
@@ -53,18 +53,19 @@ def train_one_epoch(
     """Train on every batch once.
 
     Args:
-        model: as `distributed.parallel` gave it.
-        batch_sizes: images in each batch over all ranks, of which `loader` gives this rank's share,
-            or any one where it has none. `accumulate` batches are one optimizer step, in which
-            every image weighs the same.
+        model: the result of `distributed.parallel`.
+        batch_sizes: images in each batch over all ranks. `loader` yields the share of this rank, or
+            any one image if it has none. `accumulate` batches make one optimizer step, in which
+            all images have the same weight.
         dtype: of autocast; None for full float32.
         grad_clip: largest gradient norm; 0 for no limit.
-        on_step: called for every batch once its optimizer step is done. What it raises ends the
-            pass; where its report has a `grad_norm`, no gradient is left over.
+        on_step: called for every batch after its optimizer step. An exception that it raises ends
+            the pass. After a report with a `grad_norm`, no gradient is pending.
 
     Raises:
-        NonFiniteError: with the losses and the files; weights are those of the last finite step.
-        OtherRankError: this happened to another rank.
+        NonFiniteError: names the losses and the files. The weights are those of the last finite
+            step.
+        OtherRankError: another rank has raised NonFiniteError.
     """
     model.train()
     optimizer.zero_grad(set_to_none=True)
@@ -115,19 +116,19 @@ def _forward(
 def _sums_of_ranks(
     sums: np.ndarray, parts: dict[str, float], batch: Batch, *, meet: bool
 ) -> np.ndarray:
-    """`sums` over all ranks where they `meet`, else this rank's own.
+    """`sums` over all ranks if they `meet`, else the sums of this rank.
 
-    A rank whose loss is not finite must leave together with the others: before their next
-    collective operation, which is that of the gradients, or of synchronised batch norms.
+    If the loss of one rank is not finite, all ranks must end before their next collective
+    operation. That is the one of the gradients, or of synchronised batch norms.
 
     Args:
         sums: float64 (batches of the step, 1 + losses): images, losses times images.
         parts: the losses of `batch`.
-        meet: the ranks have such a collective operation before them.
+        meet: such a collective operation follows.
 
     Raises:
         NonFiniteError: the loss of this rank is not finite.
-        OtherRankError: that of another rank is not.
+        OtherRankError: the loss of another rank is not finite.
     """
     is_finite = math.isfinite(parts["total"])
     totals = distributed.all_reduce_sum(sums) if meet or not is_finite else sums
@@ -141,7 +142,7 @@ def _sums_of_ranks(
 def _reports(
     totals: np.ndarray, names: tuple[str, ...], grad_norm: float, scheduler: LRScheduler
 ) -> Iterator[StepReport]:
-    """One for each batch of an optimizer step; the last one has its gradient norm."""
+    """One report for each batch of an optimizer step. The last one has the gradient norm."""
     lr = float(scheduler.get_last_lr()[0])
     for done, (size, *loss_sums) in enumerate(totals.tolist(), start=1):
         means = {name: s / size for name, s in zip(names, loss_sums, strict=True)}
@@ -156,10 +157,10 @@ def _step(
     grad_clip: float,
     ema: AveragedModel | None,
 ) -> float | None:
-    """An optimizer step; returns the gradient norm before clipping.
+    """Make an optimizer step; returns the gradient norm before clipping.
 
-    Half precision overflows now and then: the scaler then skips the step and scales less. None
-    where the gradient is not finite and scaling less does not help.
+    In half precision a gradient may overflow. The scaler then skips the step and lowers its scale.
+    None is returned if the gradient is not finite and a lower scale does not help.
     """
     scaler.unscale_(optimizer)
     norm = nn.utils.clip_grad_norm_(model.parameters(), grad_clip or math.inf).item()
@@ -192,22 +193,21 @@ def evaluate(
 ) -> dict[str, float]:
     """Losses and metrics over all images of all ranks, in original pixels.
 
-    Works one batch behind itself: while a GPU computes a batch, the host post-processes and
-    scores the one before.
+    While a GPU computes a batch, the host post-processes and scores the previous one.
 
     Args:
-        model: the network itself; all ranks use the buffers of rank 0's.
+        model: the network, not wrapped. All ranks use the buffers of rank 0.
         loader: this rank's images.
         metrics: by name; they are reset first.
-        pool: worker processes with the same `postprocess` and `metrics`, which then score several
-            batches at a time; None: this process scores. The results are the same bit by bit.
-        on_image: is given the result of each of this rank's images, in order; none is kept here.
-        is_stopped: asked after every batch; the pass ends where it says so on one of the ranks.
+        pool: worker processes with the same `postprocess` and `metrics`. They score several batches
+            at a time. None: this process scores. Results are identical bit by bit.
+        on_image: called with the result of each image of this rank, in order.
+        is_stopped: called after every batch. If it returns true on one rank, the pass ends.
 
     Returns:
-        {"loss/total": ..., "cleval/hmean": ..., "images": ..., "empty": ..., "capped": ...};
-        losses are means over images, `empty` of which have no detection. All images or none:
-        an error on the way leaves no figures, and so does being stopped: the dict is empty.
+        {"loss/total": ..., "cleval/hmean": ..., "images": ..., "empty": ..., "capped": ...}.
+        Losses are means over images. `empty` is the number of images without a detection. The dict
+        is empty if the pass was stopped.
 
     Raises:
         InputError, RuntimeError: as `score_predictions`.
@@ -251,10 +251,10 @@ def _predictions(
 
 
 def timed(loader: Iterable[Batch], timer: StageTimer) -> Iterator[Batch]:
-    """The loader's batches; waiting for each is the stage "data_wait".
+    """The batches of the loader. Waiting for them is the stage "data_wait".
 
-    What its workers needed for a batch, beside everything else, goes to "worker/...". The last
-    wait, in which the loader ends, is that of no batch and left out.
+    The times that workers needed for a batch are added as "worker/...". They run in parallel with
+    everything else. The last wait, at the end of the loader, belongs to no batch and is not added.
     """
     batches = iter(loader)
     while True:

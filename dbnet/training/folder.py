@@ -29,7 +29,7 @@ _LOCK = ".lock"
 
 
 class StoredRun(NamedTuple):
-    """The content of a run's config.json."""
+    """The content of the config.json of a run."""
 
     config: Config
     built: dict[str, Any]  # weights, images, ranks, launch, ...; empty in the earliest versions
@@ -58,27 +58,27 @@ def read_run(folder: Path, cls: type[Any]) -> StoredRun:
 
 
 def refuse_early(cfg: Config) -> None:
-    """Refuse what cannot work, before PyTorch is imported.
+    """Refuse settings that cannot work, before PyTorch is imported.
 
-    Under torchrun files are not looked at: of several ranks only rank 0 tells what is wrong, later.
+    Under torchrun, files are not checked here: rank 0 checks them later and prints the error once.
 
     Raises:
-        InputError: --model.weights or the last.pt to go on with is no checkpoint, or of another
-            network, the folder of a new run exists or cannot be written, the data set is not there,
-            or mirrored print would be taught both as text and as paper.
+        InputError: --model.weights or the last.pt to resume is not a checkpoint, or has another
+            network; the folder of a new run exists or cannot be written; the data set is missing;
+            or mirrored print would be trained both as text and as background.
     """
     check_early(cfg.data, ["train", "val"])
     is_new = cfg.train.resume is None
     if is_new and cfg.augment.show_through and cfg.augment.flip:
         raise InputError(
-            f"--augment.show-through {cfg.augment.show_through}: mirrored print is no text there, "
+            f"--augment.show-through {cfg.augment.show_through}: adds mirrored print as background, "
             f"but --augment.flip {cfg.augment.flip} mirrors text; add --augment.flip 0"
         )
     if torchrun.is_started_by_torchrun():
         return
     if not is_new:
         read_header(cfg.train.resume / LAST)
-        check_writable(cfg.train.resume, "make it writable to go on with the run")
+        check_writable(cfg.train.resume, "make it writable to resume the run")
         return
     if cfg.model.weights is not None:
         _refuse_other_network(cfg.model)
@@ -89,7 +89,7 @@ def refuse_early(cfg: Config) -> None:
 
 
 def described(cfg: Config, built: dict[str, Any]) -> dict[str, Any]:
-    """What config.json is to hold, as plain values; the inverse of `read_run`."""
+    """The content of config.json as plain values; the inverse of `read_run`."""
     return to_dict(cfg) | {"built": built}
 
 
@@ -110,15 +110,15 @@ def told_settings(cfg: Config) -> str:
 
 
 def new_folder_of(cfg: Config, *, restarts: int) -> Path:
-    """Make the folder of a new run; an existing one is never written into.
+    """Make the folder of a new run. An existing folder is refused.
 
-    It may be that of the same run, which torchrun has started again before its first checkpoint.
+    It is used only if torchrun has restarted the same run before its first checkpoint.
 
     Args:
-        restarts: of torchrun, the most that a rank knows of.
+        restarts: torchrun's count of restarts, the largest over ranks.
 
     Raises:
-        InputError: it exists, or cannot be made.
+        InputError: the folder exists or cannot be made.
     """
     folder: Path = cfg.train.out / (cfg.train.name or time.strftime("%Y%m%d-%H%M%S"))
     try:
@@ -133,7 +133,7 @@ def new_folder_of(cfg: Config, *, restarts: int) -> Path:
 
 
 def _refuse_other_network(model: ModelConfig) -> None:
-    """Refuse --model.weights that are no checkpoint, or of another network than the flags name."""
+    """Refuse --model.weights that are not a checkpoint, or of another network than the flags."""
     assert model.weights is not None
     header = read_header(model.weights)
     if header is None:  # of an earlier version; PyTorch reads it later
@@ -141,25 +141,25 @@ def _refuse_other_network(model: ModelConfig) -> None:
     encoder, channels = (header.model_args.get(name) for name in ("encoder", "fpn_channels"))
     if (encoder, channels) != (model.encoder, model.fpn_channels):
         raise InputError(
-            f"{model.weights}: is of another network; add --model.encoder {encoder} "
+            f"{model.weights}: has another network; add --model.encoder {encoder} "
             f"--model.fpn-channels {channels}"
         )
 
 
 def _refuse_taken(folder: Path) -> NoReturn:
-    """Say what the existing folder is, and what can be done."""
-    go_on = f"go on with --train.resume {folder}"
+    """Raise InputError with what the existing folder is and what the user can do."""
+    advice = f"resume with --train.resume {folder}"
     if not (folder / LAST).exists():
-        go_on = "delete it, it holds no checkpoint"
+        advice = "delete it, it holds no checkpoint"
     if (folder / _LOCK).exists():
         claim(folder).close()
-    raise InputError(f"{folder}: exists; choose another --train.name, or {go_on}") from None
+    raise InputError(f"{folder}: exists; choose another --train.name, or {advice}") from None
 
 
 def is_of_this_launch(folder: Path, cls: type[Any]) -> bool:
-    """Whether this call of torchrun has begun or resumed the run in `folder` before.
+    """Whether this call of torchrun has started or resumed the run in `folder`.
 
-    Without this question, a restart would resume the run whose name was refused at first.
+    Otherwise a restart would resume an existing run whose name was refused at the first start.
     """
     if not (folder / CONFIG).exists():
         return False
@@ -167,14 +167,14 @@ def is_of_this_launch(folder: Path, cls: type[Any]) -> bool:
 
 
 def claim(folder: Path) -> IO[str]:
-    """Let no other process train in the folder until this is closed, or this process ends.
+    """Lock the folder against other processes, until the result is closed or this process ends.
 
     Raises:
         InputError: another process trains in it.
     """
     file = (folder / _LOCK).open("a")
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # forked workers do not share it
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # forked workers do not inherit it
     except (BlockingIOError, PermissionError):
         file.close()
         raise InputError(f"{folder}: another process is training it") from None
@@ -185,10 +185,10 @@ def claim(folder: Path) -> IO[str]:
 
 @contextmanager
 def resumable(folder: Path) -> Iterator[None]:
-    """Errors that the user can mend become one line that says how to go on with the run.
+    """Add the command that resumes the run to errors that the user can fix.
 
-    These are bad files, a full disk, killed workers, a loss that is not finite. Other errors pass
-    as they are.
+    These are bad files, a full disk, killed workers, a loss that is not finite. Other errors are
+    not changed.
 
     Raises:
         InputError, NonFiniteError: with that line.
@@ -200,17 +200,17 @@ def resumable(folder: Path) -> Iterator[None]:
         if line is None:
             raise
         if not (folder / LAST).exists():
-            raise InputError(f"{line}; no checkpoint was due yet: delete {folder}") from error
+            raise InputError(f"{line}; no checkpoint was saved yet: delete {folder}") from error
         if isinstance(error, NonFiniteError):
             raise NonFiniteError(
-                f"{line}; resuming meets it again: start a new run with a lower --optim.lr and "
+                f"{line}; resuming would fail again: start a new run with a lower --optim.lr and "
                 f"--model.weights {folder / LAST}"
             ) from error
-        raise InputError(f"{line}; that mended, go on with: {command(folder)}") from error
+        raise InputError(f"{line}; fix this, then resume with: {command(folder)}") from error
 
 
 def where_it_stands(folder: Path, number: int, epoch: int, seen: int, images: int) -> str:
-    """One line for those who stopped a run, with the command to go on.
+    """The line for a stopped run: its progress, and the command that resumes it.
 
     Args:
         number: of the signal.
@@ -218,9 +218,9 @@ def where_it_stands(folder: Path, number: int, epoch: int, seen: int, images: in
         images: in an epoch.
     """
     where = f"{seen} of {images} images of epoch {epoch + 1}" if seen else f"epoch {epoch}"
-    return f"stopped by {signal.Signals(number).name} after {where}; go on with: {command(folder)}"
+    return f"stopped by {signal.Signals(number).name} after {where}; resume with: {command(folder)}"
 
 
 def command(folder: Path) -> str:
-    """The command line that goes on with the run in `folder`."""
+    """The command line that resumes the run in `folder`."""
     return f"{torchrun.launcher()} train.py --train.resume {shlex.quote(str(folder))}"

@@ -1,4 +1,4 @@
-"""A run's diary: TensorBoard, metrics.jsonl, progress bar, epoch lines."""
+"""The log of a run: TensorBoard, metrics.jsonl, progress bar, epoch lines."""
 
 import json
 import time
@@ -26,29 +26,29 @@ from dbnet.training.board import tag
 from dbnet.training.engine import StepReport
 
 _BAR = "{desc} {bar:8} {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"  # in 80 columns
-_TIMED_STEPS = 4  # batches behind the first one, which warms up
-_LONG = 300.0  # seconds of training that are worth a word
+_TIMED_STEPS = 4  # batches after the first one, which warms up
+_LONG = 300.0  # seconds: a longer training is announced with its duration
 
 NOTHING_YET: dict[str, Any] = {"images": 0, "seconds": 0.0, "sums": {}, "stages": {}, "scalars": {}}
 
 HPARAMS_FILE = "events.out.tfevents.0.hparams"
-# Figures that the HParams page compares runs by.
+# Figures on the HParams page.
 HPARAM_METRICS = ("best/cleval_hmean", "val/cleval/hmean", "val/iou/hmean", "val/loss/total")
 
 
 class RunLogger:
-    """Writes into one run folder; earlier lines of a resumed run stay.
+    """Writes into one run folder. Earlier lines of a resumed run are not removed.
 
-    Rank 0 writes. The others only count, so that all know where the run stands.
+    Only rank 0 writes. All ranks count images and steps.
 
     Args:
         folder: of the run.
-        epochs: planned in all, for the remaining time.
-        epoch, step: already done, 0 at the start of a run. What a stopped run had logged
-            beyond them is dropped, it will be done again.
-        running: `running()` of a log that was stopped within an epoch, to complete its line.
+        epochs: epochs of the whole run, for the remaining time.
+        epoch, step: epochs and batches done; 0 for a new run. What an earlier process logged after
+            them is dropped, because it will be done again.
+        running: the `running()` of a run that was stopped within an epoch.
         log_every: batches between two points of the training curves.
-        most: batches after which the run ends, whatever its epochs; None: epochs alone count.
+        most: batches after which the run ends; None: only epochs count.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class RunLogger:
             kept = [line for line in lines if line.endswith("\n")]
             kept = [line for line in kept if json.loads(line)["epoch"] < self.first_epoch]
         write_text(self.path, "".join(kept))
-        # The figures of an epoch stand at its last step, which has others of its own: within an
-        # epoch, the step is dropped too, and its own are written again.
+        # TensorBoard has the figures of an epoch at its last step, together with those of the step.
+        # Within an epoch, this step is dropped too, and its own figures are written again.
         first_dropped = self.step if self.scalars else self.step + 1
         self.writer = SummaryWriter(folder, purge_step=first_dropped if self.step else None)
         self._write_scalars()
@@ -106,7 +106,7 @@ class RunLogger:
         self.scalars = dict(scalars)  # of the last step
 
     def running(self) -> dict[str, Any]:
-        """What the line of the epoch in hand is made of, so far; plain values."""
+        """The values so far for the line of the current epoch; plain values for a checkpoint."""
         return {
             "images": self.images,
             "seconds": self.seconds,
@@ -116,7 +116,7 @@ class RunLogger:
         }
 
     def start_epoch(self, epoch: int, batches: int) -> None:
-        """Its training is to be timed by `timer`, which knows the part before a stop already."""
+        """Begin an epoch. Use `timer` for its training; it includes the time before a stop."""
         self.epoch = epoch
         self.epoch_started = time.perf_counter() - self.seconds
         title = f"epoch {epoch + 1}/{self.epochs}"
@@ -125,7 +125,7 @@ class RunLogger:
         )
 
     def on_step(self, report: StepReport) -> None:
-        """For train_one_epoch; scalars are stepped by batches done, this one included."""
+        """The `on_step` of `train_one_epoch`. Scalars have the number of batches done as step."""
         self.step += 1
         self.images += report.images
         for name, value in report.losses.items():
@@ -153,7 +153,7 @@ class RunLogger:
 
     @main_only
     def _tell_duration(self) -> None:
-        """Once: how long the training will take, by its steps after the first one."""
+        """Print once how long the training will take, measured on its first steps."""
         steps = self.bar.n - self.bar.initial
         if self.duration_told or steps not in (1, 1 + _TIMED_STEPS):
             return
@@ -180,7 +180,7 @@ class RunLogger:
             self.writer.add_scalar(tag(name), value, self.step)
 
     def end_training(self) -> dict[str, float]:
-        """Closes the bar; mean losses and timings of this epoch's training."""
+        """Close the bar; returns mean losses and times of the training of this epoch."""
         self.bar.close()
         record = {f"train/loss_{name}": value / self.images for name, value in self.sums.items()}
         record["train/seconds"] = self.seconds
@@ -188,13 +188,13 @@ class RunLogger:
         return record | {f"time_train/{k}": v for k, v in self.timer.totals().items()}
 
     def end_epoch(self, record: dict[str, float]) -> None:
-        """One line in metrics.jsonl, one on the screen, one point per figure in TensorBoard."""
+        """Write a line to metrics.jsonl and to the terminal, and the figures to TensorBoard."""
         self.end_part(record)
         self._begin(**NOTHING_YET)
 
     @main_only
     def end_part(self, record: dict[str, float]) -> None:
-        """As `end_epoch`, but the epoch is not at its end: a resumed run completes its line."""
+        """As `end_epoch`, but in the middle of an epoch. A resumed run will replace the line."""
         for name, value in record.items():
             if not name.startswith("train/loss_"):
                 self.writer.add_scalar(tag(name), value, self.step)
@@ -233,14 +233,16 @@ class RunLogger:
 
     @main_only
     def image(self, name: str, picture: np.ndarray) -> None:
-        """uint8 (H, W, 3) into TensorBoard and, the latest one, into the run folder."""
+        """Write a picture, uint8 (H, W, 3), to TensorBoard and to NAME.jpg in the run folder."""
         self.writer.add_image(name, picture, self.step, dataformats="HWC")
         write_picture(self.path.with_name(f"{name}.jpg"), picture)
 
     @main_only
     def pictures(self, group: str, made: Iterable[np.ndarray]) -> None:
-        """uint8 (H, W, 3) each, into TensorBoard as GROUP/01, GROUP/02, ...; JPEG, as PNG of a
-        receipt takes ten times the room."""
+        """Write pictures, uint8 (H, W, 3), to TensorBoard as GROUP/01, GROUP/02, ...
+
+        They are JPEG, because PNG of a receipt takes ten times the space.
+        """
         for number, picture in enumerate(made, start=1):
             encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
             height, width = picture.shape[:2]
@@ -252,13 +254,13 @@ class RunLogger:
 
     @main_only
     def hyper_parameters(self, settings: dict[str, Any]) -> None:
-        """A row in TensorBoard's HParams page, with the latest figures of the validation.
+        """Add a row to TensorBoard's HParams page. It shows the latest figures of the validation.
 
-        A resumed run replaces it. TensorBoard keeps the first row that it reads in a folder, by the
-        names of the files: the row has a file of its own, whose name is before all others.
+        A resumed run replaces the row. Of several rows in a folder, TensorBoard shows the one in the
+        first file by name, so the row is in its own file, whose name sorts before all others.
 
         Args:
-            settings: by name; what is no number is shown as text.
+            settings: by name; values that are not numbers are shown as text.
         """
         plain = {
             name: value if isinstance(value, (bool, int, float)) else str(value)
@@ -283,7 +285,7 @@ class RunLogger:
 
 
 def rounded(seconds: float) -> str:
-    """A duration as people say it: 40 min, 9 h, 3 days."""
+    """A rounded duration: 40 min, 9 h, 3 days."""
     for unit, size, most in (("min", 60, 90), ("h", 3600, 48)):
         if seconds < most * size:
             return f"{max(1, round(seconds / size))} {unit}"

@@ -1,7 +1,8 @@
-"""DBNet losses (paper, section 3.5), in float32 and finite on any batch.
+"""DBNet losses (Liao et al., AAAI 2020, section 3.5), in float32 and finite for any batch.
 
-Everything is mined and normalised per image, then averaged: an image's loss does not depend on
-its neighbours in the batch, and batches may be split over steps or devices at will.
+Hard negatives are selected per image, and losses are normalised per image, then averaged. The loss
+of an image does not depend on the other images of its batch, so a batch may be split over steps or
+devices.
 """
 
 from typing import NamedTuple
@@ -14,11 +15,11 @@ from torch import Tensor, nn
 from dbnet.settings import LossConfig
 from dbnet.structures import Batch, DBOutputs
 
-_EMPTY_SHARE = 0.01
+_EMPTY_SHARE = 0.01  # of the pixels: an image without text gets negatives as for so much text
 
 
 def binarize(prob: Tensor, thresh: Tensor, k: float) -> Tensor:
-    """Approximate binary map B = 1 / (1 + exp(-k (P - T))), written so that nothing overflows."""
+    """Approximate binary map B = 1 / (1 + exp(-k (P - T))), as a sigmoid, which cannot overflow."""
     return torch.sigmoid(k * (prob - thresh))
 
 
@@ -27,10 +28,16 @@ def balanced_bce(
 ) -> Tensor:
     """Cross-entropy over all P positives and the min(N, negative_ratio P) hardest negatives.
 
-    A negative is the harder the higher its logit, so those are found first and only the pixels
-    that count enter a logarithm. An image without positives keeps negatives as if 1 % of it were
-    text, so that empty paper teaches too. All (N, 1, H, W), target and mask binary; the mask is
-    1 where the loss may look. Returns (N,).
+    The hardest negatives are those with the highest logits. They are selected first, so that the
+    logarithm is computed for the selected pixels only. An image without positives gets as many
+    negatives as if 1 % of it were text: empty paper must be learned too.
+
+    Args:
+        logits, target, mask: (N, 1, H, W); target and mask are binary. Pixels with mask 0 are left
+            out.
+
+    Returns:
+        (N,)
     """
     looked_at = mask > 0
     positive = ((target > 0) & looked_at).flatten(1)  # (N, HW)
@@ -46,7 +53,7 @@ def balanced_bce(
 def _sums_on_host(logits: Tensor, positive: Tensor, negative: Tensor, counts: Tensor) -> Tensor:
     """Cross-entropy of all positives and the `counts` hardest negatives, summed per row.
 
-    numpy selects eight times as fast as torch.topk does. (N, M), counts (N,) -> (N,)
+    numpy.argpartition is eight times as fast as torch.topk. (N, M), counts (N,) -> (N,)
     """
     candidates = logits.detach().masked_fill(~negative, -torch.inf).numpy()
     sums = []
@@ -60,14 +67,14 @@ def _sums_on_host(logits: Tensor, positive: Tensor, negative: Tensor, counts: Te
 
 
 def _sums_on_device(logits: Tensor, positive: Tensor, negative: Tensor, counts: Tensor) -> Tensor:
-    """The same by sorting, which never waits for the device to tell the counts."""
+    """The same by sorting, which does not transfer the counts from the device."""
     ranked = logits.masked_fill(~negative, -torch.inf).sort(dim=1, descending=True).values
     kept = torch.arange(ranked.shape[1], device=ranked.device) < counts[:, None]
     return (F.softplus(-logits) * positive).sum(1) + (F.softplus(ranked) * kept).sum(1)
 
 
 def masked_l1(value: Tensor, target: Tensor, mask: Tensor, *, eps: float) -> Tensor:
-    """Mean difference where the mask is 1; 0 where it is empty. (N, 1, H, W) -> (N,)"""
+    """Mean difference where the mask is 1; 0 if the mask is empty. (N, 1, H, W) -> (N,)"""
     difference = ((value - target).abs() * mask).flatten(1).sum(1)
     return difference / (mask.flatten(1).sum(1) + eps)
 
@@ -75,7 +82,7 @@ def masked_l1(value: Tensor, target: Tensor, mask: Tensor, *, eps: float) -> Ten
 def dice(value: Tensor, target: Tensor, mask: Tensor, *, eps: float) -> Tensor:
     """1 - 2 |B G| / (|B| + |G|) under the mask. (N, 1, H, W) -> (N,)
 
-    0 for an image without text: there the quotient would sit at 1 whatever is predicted.
+    0 for an image without text: there it would be 1 for any prediction.
     """
     overlap = (value * target * mask).flatten(1).sum(1)
     truth = (target * mask).flatten(1).sum(1)
@@ -84,7 +91,7 @@ def dice(value: Tensor, target: Tensor, mask: Tensor, *, eps: float) -> Tensor:
 
 
 class DBLosses(NamedTuple):
-    """Means over the batch, scalars. `total` is what to differentiate; the parts are unweighted."""
+    """Means over the batch, scalars. `total` is the loss to minimise; the parts are unweighted."""
 
     total: Tensor
     prob: Tensor
@@ -95,9 +102,9 @@ class DBLosses(NamedTuple):
 class DBLoss(nn.Module):
     """total = prob_weight Ls + thresh_weight Lt + binary_weight Lb.
 
-    Ls: balanced cross-entropy of P; Lt: masked L1 of T (the paper's beta weighs it);
-    Lb: dice of B (the paper's alpha). Half-precision logits are lifted to float32 first, and
-    autocast is off inside.
+    Ls is the balanced cross-entropy of P. Lt is the masked L1 of T, weighted by beta in the paper.
+    Lb is the dice loss of B, weighted by alpha. Logits are converted to float32 first, and autocast
+    is disabled.
     """
 
     def __init__(self, cfg: LossConfig) -> None:

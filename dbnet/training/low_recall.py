@@ -17,13 +17,13 @@ _SIDE = 960  # pixels of a picture's longest side at most, its caption not count
 
 
 class LowRecall:
-    """Keeps the images of one validation whose CLEval recall lies below a threshold.
+    """Collects the images of a validation whose CLEval recall is below a threshold.
 
     Images without legible text have no recall and are left out.
 
     Args:
         threshold: recall, 0..1.
-        most: this many are kept, those with the lowest recall; of equal ones the first by name.
+        most: number of images, those with the lowest recall; of equal ones the first by name.
     """
 
     def __init__(self, *, threshold: float, most: int) -> None:
@@ -31,15 +31,15 @@ class LowRecall:
         self.results: list[ImageResult] = []
 
     def add(self, result: ImageResult) -> None:
-        """Look at the result of one image."""
+        """Add the result of one image if its recall is low."""
         figures = result.scores["cleval"]
         if figures["num_char_gt"] > 0 and figures["recall"] < self.threshold:
             self.results = _lowest([*self.results, result], self.most)
 
     def of_all_ranks(self) -> list[ImageResult]:
-        """The images with the lowest recall over all ranks, the lowest one first; all ranks call.
+        """The images with the lowest recall over all ranks, lowest first, and start afresh.
 
-        None are kept afterwards.
+        All ranks must call this.
         """
         found = chain.from_iterable(distributed.all_gather(self.results))
         self.results = []
@@ -89,7 +89,7 @@ def _caption(result: ImageResult, record: Record) -> list[str]:
 
 
 def _captioned(image: np.ndarray, lines: list[str]) -> np.ndarray:
-    """The image below lines of text on white; it is padded where it is narrower than they are."""
+    """The image below lines of text on white, padded if it is narrower than the text."""
     font, size, row = cv2.FontFace("sans"), 16, 22
     width = max(image.shape[1], 400)
     canvas = np.full((len(lines) * row + 8 + image.shape[0], width, 3), 255, np.uint8)

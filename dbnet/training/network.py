@@ -1,4 +1,4 @@
-"""The network to train: built, filled with weights, placed on its device."""
+"""Builds the network to train, loads its weights, and moves it to the device."""
 
 from typing import Any, cast
 
@@ -14,11 +14,11 @@ from dbnet.settings import ModelConfig
 
 
 def build_network(cfg: Any, device: torch.device, *, resumed: bool) -> tuple[DBNet, str]:
-    """The detector on `device`, and what its weights are, for config.json.
+    """The detector on `device`, and a description of its weights for config.json.
 
     Args:
         cfg: settings of train.py.
-        resumed: the weights are those of a checkpoint to come; none are loaded here.
+        resumed: a checkpoint will be loaded later; no weights are loaded here.
 
     Raises:
         InputError: --model.weights does not fit, or the device cannot synchronise batch norms.
@@ -46,7 +46,7 @@ def _load_start(model: DBNet, cfg: ModelConfig) -> str:
 
 
 def for_training(model: DBNet, cfg: Any, device: torch.device) -> nn.Module:
-    """`model` as `train_one_epoch` takes it: compiled where asked, gradients shared by ranks."""
+    """`model` for `train_one_epoch`: compiled if asked for, with gradients averaged over ranks."""
     network: nn.Module = model
     if cfg.train.compile:
         network = FullBatchesCompiled(model=model, batch_size=cfg.data.batch_size)

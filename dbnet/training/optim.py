@@ -20,7 +20,7 @@ def build_optimizer(
     epochs: int,
     max_steps: int | None,
 ) -> tuple[AdamW, LambdaLR]:
-    """AdamW, and its schedule to be stepped once per optimizer step.
+    """AdamW and its schedule, which is stepped once per optimizer step.
 
     The cosine schedule ends after `epochs` or `max_steps`, whichever comes first.
     """
@@ -48,8 +48,8 @@ def build_optimizer(
 def build_ema(model: nn.Module, decay: float) -> AveragedModel | None:
     """Exponential moving average of weights and batch-norm statistics; None for decay 0.
 
-    The decay starts low and grows with the number of updates, so that the random weights of the
-    beginning are soon forgotten.
+    The decay of update n is min(decay, (1 + n) / (10 + n)): it starts low, so that the first
+    weights have little influence later.
     """
     if decay == 0:
         return None

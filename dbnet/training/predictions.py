@@ -1,4 +1,4 @@
-"""From predictions on the device to figures: download, scoring, sums over images and ranks."""
+"""Predictions on the device to figures: download, scoring, sums over images and ranks."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -26,7 +26,7 @@ from dbnet.training.scoring_pool import ScoringPool
 
 
 class Prediction(NamedTuple):
-    """What was asked of the device for one batch."""
+    """Results of one batch that the device may still be computing."""
 
     batch: Batch
     losses: Any  # a NamedTuple of scalars on the device
@@ -43,10 +43,10 @@ def score_predictions(
     on_image: Callable[[ImageResult], None] | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, float]:
-    """Losses and metrics over all images of all ranks; arguments and result as of `evaluate`.
+    """Losses and metrics over all images of all ranks; arguments and result as in `evaluate`.
 
     Args:
-        predictions: one per batch. Where there is a pool, they download to its `host_maps`.
+        predictions: one per batch. With a pool, they must download to its `host_maps`.
 
     Raises:
         InputError: there are no images, one of them cannot be scored, or a worker was lost.
@@ -82,7 +82,7 @@ def score_predictions(
 def _downloaded(
     predictions: Iterable[Prediction], loss_sums: dict[str, Tensor], timer: StageTimer
 ) -> Iterator[tuple[Truth, Tensor]]:
-    """Batches to score; adds losses times images to `loss_sums`, which stay on the device."""
+    """Batches to score. Adds losses times images to `loss_sums`, which are on the device."""
     for batch, losses, download in one_ahead(predictions):
         for name, loss in losses._asdict().items():
             loss_sums[name] = loss_sums.get(name, 0.0) + loss * len(batch.image_ids)
@@ -107,7 +107,7 @@ def _scored(
 
 
 def start_download(tensor: Tensor, host: Tensor | None = None) -> Callable[[], Tensor]:
-    """Begin copying to the host, to `host` where it is given; the result waits and returns it."""
+    """Start copying to the host, into `host` if given. The returned function waits for the copy."""
     if tensor.device.type != "cuda":
         return tensor.cpu if host is None else partial(host.copy_, tensor)
     if host is None:
@@ -124,7 +124,7 @@ def start_download(tensor: Tensor, host: Tensor | None = None) -> Callable[[], T
 
 
 def one_ahead(items: Iterable[Any]) -> Iterator[Any]:
-    """The same items, each given out only after the next one has been started."""
+    """The same items. Each is yielded after the next one has been requested."""
     items = iter(items)
     try:
         current = next(items)
@@ -142,7 +142,7 @@ def evaluate_oracle(
     metrics: dict[str, Metric],
     pool: ScoringPool | None = None,
 ) -> dict[str, float]:
-    """Metrics of the ground-truth maps themselves: what a perfect network would reach."""
+    """Metrics of the ground-truth maps: the figures of a network without errors."""
 
     def pairs() -> Iterator[tuple[Truth, Tensor]]:
         for batch in loader:

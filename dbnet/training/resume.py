@@ -1,4 +1,4 @@
-"""Going on with a run: which settings may change, and what is refused."""
+"""Resuming a run: which settings may change, and what is refused."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from dbnet.runtime.run_files import CONFIG, LAST
 from dbnet.section import flat, to_dict
 from dbnet.training.folder import Config, StoredRun, is_of_this_launch, read_run
 
-# What may change when a run goes on: how long it is, and what does not touch its weights.
-# Not data.cache: cached threshold maps are rounded by up to 1/510 of their range, so that weights
-# trained with and without it differ. Where the cache lies makes no difference.
+# Settings that may change when a run is resumed: its length, and those that do not change weights.
+# Not data.cache: cached threshold maps are rounded by up to 1/510 of their range, so weights
+# trained with and without the cache differ. The cache's folder makes no difference.
 RESUME_MAY_CHANGE = {
     "data.root",
     "data.images.train",
@@ -48,16 +48,17 @@ RESUME_MAY_CHANGE = {
 def run_to_resume(
     cfg: Config, earlier: StoredRun | None, *, restarts: int
 ) -> tuple[Config, StoredRun | None]:
-    """`cfg` with --train.resume also where torchrun has started the ranks again, and the stored
-    settings of the run to go on with; None for a new run.
+    """The settings, and the stored run to resume; None for a new run.
+
+    If torchrun has restarted the ranks, --train.resume is set to the folder of the run.
 
     Args:
-        earlier: where it is read already.
-        restarts: the most that a rank knows of; the machines that lost none count none.
+        earlier: the stored run, if it has been read.
+        restarts: the largest count over ranks. Machines that lost no rank have a count of 0.
 
     Raises:
-        InputError: the run has no fixed name, so that its folder cannot be known; or its settings
-            cannot be read.
+        InputError: the run has no fixed name, so its folder cannot be found; or its settings cannot
+            be read.
     """
     if cfg.train.resume:
         return cfg, earlier or read_run(cfg.train.resume, type(cfg))
@@ -68,7 +69,7 @@ def run_to_resume(
     folder: Path = cfg.train.out / cfg.train.name
     if not (folder / LAST).exists() or not is_of_this_launch(folder, type(cfg)):
         return cfg, None
-    print(f"{folder}: torchrun has started the ranks again", flush=True)
+    print(f"{folder}: torchrun has restarted the ranks", flush=True)
     train = dataclasses.replace(cfg.train, resume=folder)
     return dataclasses.replace(cfg, train=train), read_run(folder, type(cfg))
 
@@ -76,14 +77,14 @@ def run_to_resume(
 def refuse_other_run(
     cfg: Config, earlier: StoredRun, last: Mapping[str, Any], *, images: dict[str, int], ranks: int
 ) -> None:
-    """Refuse what would make `cfg.train.resume` another run.
+    """Refuse to resume a run that is finished, or with other settings or data.
 
     Args:
-        last: its last.pt.
-        images: of each split.
+        last: the last.pt of the run.
+        images: number of images in each split.
 
     Raises:
-        InputError: nothing is left to do, or it had other settings or images.
+        InputError: nothing is left to do, or the settings or numbers of images differ.
     """
     folder, built = cfg.train.resume, earlier.built
     if not built:
@@ -109,7 +110,7 @@ def _refuse_finished(cfg: Config, last: Mapping[str, Any]) -> None:
             f"{folder}: has ended after {stale} validations without a better CLEval hmean; "
             "give a larger --train.patience, or None"
         )
-    # Stopped between its last step and the figures of that step, a run has these to make yet.
+    # A run that was stopped between its last step and its last validation still has to validate.
     lacks_figures = last.get("seen", 0) > 0 and not last.get("finished", False)
     steps = last["scheduler"]["last_epoch"] if "scheduler" in last else 0
     if train.max_steps is not None and steps >= train.max_steps and not lacks_figures:
@@ -119,13 +120,13 @@ def _refuse_finished(cfg: Config, last: Mapping[str, Any]) -> None:
 
 
 def refuse_other_settings(cfg: Config, earlier: Config, *, ranks: int, earlier_ranks: int) -> None:
-    """Print the changes that a resumed run takes on.
+    """Print the settings that change when the run is resumed.
 
-    --data.batch-size and --train.accumulate may change together, so that a step is over as many
-    images as before: with another number of ranks, or where memory was too little.
+    --data.batch-size and --train.accumulate may change if the number of images per optimizer step
+    is the same as before. This is for another number of ranks, or for too little memory.
 
     Raises:
-        InputError: a setting has changed that must not.
+        InputError: a setting has changed that must not change.
     """
     now, before = flat(to_dict(cfg)), flat(to_dict(earlier))
     changed = {name for name in now if now[name] != before[name]}

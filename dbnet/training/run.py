@@ -41,23 +41,23 @@ from dbnet.training.state import TrainState
 
 
 def load_last(cfg: Config) -> Checkpoint | None:
-    """last.pt of the run to go on with, --train.resume; None for a new run."""
+    """The last.pt of the run to resume (--train.resume); None for a new run."""
     return load_checkpoint(cfg.train.resume / LAST) if cfg.train.resume else None
 
 
 class Run:
-    """Every rank has one; rank 0 writes. All of them count, so that all know where the run stands.
+    """The run of this process. Only rank 0 writes; all ranks count images and steps.
 
     Args:
-        cfg: the settings, with --train.resume to go on with a run.
-        state: of the training; takes over that of the run to go on with.
-        last, earlier: last.pt and config.json of that run; None for a new one.
+        cfg: the settings; with --train.resume, a run is resumed.
+        state: of the training; the state of the run to resume is loaded into it.
+        last, earlier: last.pt and config.json of the run to resume; None for a new run.
         weights: what the network starts from, for config.json.
         images: in each split.
 
     Raises:
-        InputError: the run cannot be resumed so, its folder exists or cannot be written, another
-            process trains in it, or the disk has too little room.
+        InputError: the run cannot be resumed with these settings, its folder exists or cannot be
+            written, another process trains in it, or the disk has too little space.
     """
 
     def __init__(
@@ -136,16 +136,16 @@ class Run:
         if self.cfg.augment.flip:
             print(f"augment.flip {self.cfg.augment.flip} mirrors text; the recipes set it to 0")
         print("loss: P probability, T threshold, B binary map; waits: share of time without data")
-        print(f"to stop and go on later: Ctrl-C, then --train.resume {self.folder}", flush=True)
+        print(f"to stop and resume later: Ctrl-C, then --train.resume {self.folder}", flush=True)
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """Around the epochs: the folder is locked, signals stop in order, errors are told."""
+        """Context of the epochs: locks the folder, handles signals, completes error messages."""
         with self._claimed, resumable(self.folder), closing(self.log), self.stop:
             yield
 
     def _epochs(self) -> int:
-        """The epochs of the whole run, the last one begun only where --train.max-steps ends it."""
+        """Number of epochs of the whole run. --train.max-steps may end within the last one."""
         train = self.cfg.train
         if train.max_steps is None:
             return train.epochs
@@ -161,7 +161,7 @@ class Run:
         return most is not None and self.state.steps >= most
 
     def start_epoch(self, loader: Loader) -> list[int]:
-        """Begin the epoch in hand, or the rest of it; `loader` is set to give what is left of it.
+        """Begin the current epoch or its rest, and set `loader` to the images that are left.
 
         Returns the number of images in each batch that is left, over all ranks.
         """
@@ -171,7 +171,7 @@ class Run:
         return sizes
 
     def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
-        """Those of `loader`, as far as --train.max-steps allows."""
+        """The batches of `loader`, until --train.max-steps is reached."""
         if self._has_all_steps():
             return
         for batch in loader:
@@ -180,39 +180,39 @@ class Run:
                 return
 
     def is_validated(self) -> bool:
-        """Whether a validation follows the training of the epoch in hand."""
+        """Whether a validation follows the training of the current epoch."""
         done = self.state.epoch + 1
         is_last = done == self.cfg.train.epochs or self._has_all_steps()
         return done % self.cfg.train.val_every == 0 or is_last
 
     def on_step(self, report: StepReport) -> None:
-        """For `train_one_epoch`: log; after an optimizer step also stop or save where due."""
+        """The `on_step` of `train_one_epoch`: log; after an optimizer step, stop or save if due."""
         self.log.on_step(report)
         if report.grad_norm is None:
-            return  # gradients of half a step are in hand
+            return  # the gradients of an unfinished step are pending
         self.stop_if_asked()
         if time.monotonic() - self._saved >= 60 * self.cfg.train.save_minutes:
             self.save()
 
     def stop_if_asked(self) -> None:
-        """Save and raise Stopped where a signal has reached a rank and something is left to do."""
+        """If a signal has reached a rank and the run is not over: save, and raise Stopped."""
         if self.is_over():
             return
         number = distributed.all_reduce_max(self.stop.received or 0)
         if number:
             self.save()
-            distributed.barrier()  # once a rank has left, torchrun ends the others
+            distributed.barrier()  # after one rank has ended, torchrun ends the others
             place = (self.state.epoch, self.log.images, self.images["train"])
             raise Stopped(number, where_it_stands(self.folder, number, *place))
 
     def end_epoch(self, record: dict[str, float]) -> bool:
-        """Keep the figures of an epoch, and what they are the figures of.
+        """Log the figures of an epoch, and save checkpoints.
 
-        best.pt is written first, then the log, then last.pt: where a kill comes between them, the
-        resumed run does the epoch's end again.
+        best.pt is written first, then the log, then last.pt. If the process is killed in between,
+        the resumed run repeats the end of the epoch.
 
         Returns:
-            Whether its CLEval hmean is the best so far; best.pt is new then.
+            Whether the CLEval hmean is the best so far; best.pt has then been written.
         """
         is_best = "val/cleval/hmean" in record and self._judge(record["val/cleval/hmean"])
         record = record | {"best/cleval_hmean": self.state.best}
@@ -228,18 +228,18 @@ class Run:
         return is_best
 
     def _judge(self, hmean: float) -> bool:
-        """Keep the weights where they are the best so far; count validations since then."""
+        """Save the weights if they are the best so far; count the validations since the best."""
         state, number = self.state, self.state.epoch + 1
         is_best = hmean > state.best
         if is_best:
             state.best, state.best_epoch = hmean, number
             self._save_best()
-        # After a kill best.pt may be that of this epoch already: it is the best one again.
+        # After a kill, best.pt may already have the weights of this epoch.
         state.stale = 0 if state.best_epoch == number else state.stale + 1
         return is_best
 
     def _is_at_its_end(self) -> bool:
-        """Whether the settings end the run here; says so where that is before its epochs."""
+        """Whether the run ends here. Prints a line if it ends before its last epoch."""
         train, state = self.cfg.train, self.state
         if state.epoch >= train.epochs:
             return True
@@ -259,7 +259,7 @@ class Run:
             "running": self.log.running(),
             "finished": self._over,
         }
-        self.log.flush()  # what the resumed run will not log again
+        self.log.flush()  # these steps are not logged again by a resumed run
         remove_leftovers(self.folder)
         state = self.state.state_dict()
         save_checkpoint(self.folder / LAST, self._described() | position | state)
@@ -284,12 +284,12 @@ class Run:
 
     @distributed.main_only
     def draw(self, name: str, make: Callable[[], np.ndarray]) -> None:
-        """Rank 0 makes a picture, uint8 (H, W, 3), for TensorBoard and as NAME.jpg."""
+        """On rank 0, make a picture, uint8 (H, W, 3), for TensorBoard and NAME.jpg."""
         self.log.image(name, make())
 
 
 def _best_of(best: Header | Checkpoint) -> tuple[float, int]:
-    """The best CLEval hmean that a best.pt knows of, -1 for none, and the epoch it was reached."""
+    """The best CLEval hmean stored in best.pt, -1 for none, and its epoch."""
     known, epoch = (
         (best.best, best.epoch) if isinstance(best, Header) else (best["best"], best["epoch"])
     )
@@ -297,9 +297,10 @@ def _best_of(best: Header | Checkpoint) -> tuple[float, int]:
 
 
 def check_room(folder: Path, state: TrainState) -> None:
-    """See that last.pt, best.pt and a temporary copy can be written to `folder`, made or not.
+    """Check that last.pt, best.pt and a temporary copy can be written to `folder`.
 
-    The optimizer is taken to keep two values per weight, as AdamW does from its first step on.
+    The folder may not exist yet. The estimate has two optimizer values per weight, as AdamW stores
+    them from its first step on.
 
     Raises:
         InputError: too little disk space, or the folder cannot be written.
@@ -309,10 +310,10 @@ def check_room(folder: Path, state: TrainState) -> None:
     last = weights * (1 if state.ema is None else 2) + moments
     needed = 2 * last + weights
     files = [folder / name for name in (LAST, BEST) if (folder / name).is_file()]
-    held = sum(file.stat().st_size for file in files)  # will be replaced
+    held = sum(file.stat().st_size for file in files)  # space of files that will be replaced
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
-    elsewhere = "" if files else ", or choose another --train.out"  # a run stays where it is
+    elsewhere = "" if files else ", or choose another --train.out"  # a resumed run has its folder
     if free + held < needed:
         raise InputError(
             f"{folder}: {free / 1e6:.0f} MB are free on this disk, but the checkpoints need "

@@ -1,4 +1,4 @@
-"""Scoring: probability maps to detections in original pixels, detections to figures."""
+"""Scoring: probability maps to detections in original pixels, and detections to figures."""
 
 import time
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Postprocess = Callable[[np.ndarray], Detections]  # float32 (H, W), 0..1 -> pixe
 
 
 class Truth(NamedTuple):
-    """The part of a `Batch` of N images that scoring needs; its fields are as there."""
+    """The fields of a `Batch` of N images that scoring needs."""
 
     image_ids: list[str]
     matrices: np.ndarray  # float64 (N, 3, 3)
@@ -45,17 +45,17 @@ def score_batch(
     metrics: dict[str, Metric],
     timer: StageTimer,
 ) -> BatchScores:
-    """Post-process and measure N images. The result depends on these images alone.
+    """Post-process and score N images. The result depends on these images only.
 
     Args:
         prob_maps: float32 (N, H, W), 0..1.
-        metrics: are reset; what they held before is lost.
+        metrics: they are reset first.
         timer: gets the stages "postprocess" and "metric".
 
     Raises:
-        InputError: a ValueError of an image, such as one of a map that is not finite; it names
-            the image.
-        RuntimeError: any other error of an image; it names the image.
+        InputError: an image raised ValueError, for example for a map that is not finite; names the
+            image.
+        RuntimeError: an image raised another error; names the image.
     """
     with timer("postprocess"):
         found, seconds = [], []
@@ -97,7 +97,7 @@ def _detections(
 
 
 def _measure(metric: Metric, truth: Truth, found: list[Detections]) -> list[dict[str, float]]:
-    """Figures of each image. After an error the images are tried one by one to name the image."""
+    """Figures of each image. After an error, images are scored one by one to find its image."""
     metric.reset()
     try:
         return _update(metric, truth, found)
@@ -118,14 +118,14 @@ def _update(metric: Metric, truth: Truth, found: list[Detections]) -> list[dict[
 
 
 def _named(image_id: str, error: Exception) -> Exception:
-    """The same error with the name of its image."""
+    """The error with the name of the image: InputError for a ValueError, else RuntimeError."""
     if isinstance(error, ValueError):
         return InputError(f"{image_id}: {error}")
     return RuntimeError(f"{image_id}: {type(error).__name__}: {error}")
 
 
 def add_sums(total: dict[str, np.ndarray], scored: BatchScores) -> None:
-    """Add the metric sums of a batch to `total`, in place; batches come in their order."""
+    """Add the metric sums of a batch to `total`, in place."""
     for name, sums in scored.sums.items():
         total[name] = total[name] + sums if name in total else sums
 

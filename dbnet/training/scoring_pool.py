@@ -1,7 +1,6 @@
 """Scoring in worker processes, several batches at a time.
 
-Threads do not scale: post-process and metrics are many short numpy and OpenCV calls, and two
-threads on two cores score 0.7 times as many images a second as one; two processes 1.9 times.
+Processes instead of threads, because scoring consists of many short numpy and OpenCV calls. On two cores, two threads score 0.7 times as many images per second as one, two processes 1.9 times.
 """
 
 import multiprocessing
@@ -29,20 +28,19 @@ from dbnet.structures import Detections, ImageResult
 from dbnet.training.scoring import BatchScores, Postprocess, Truth, score_batch
 
 _MOST_WORKERS = 8  # post-process and metrics take 4 to 8 times as long as a GPU's forward pass
-_BATCHES_PER_WORKER = 2  # one in work, one waiting
-_AHEAD = 2  # downloaded or being downloaded, not yet submitted
+_BATCHES_PER_WORKER = 2  # one being scored, one waiting
+_AHEAD = 2  # batches downloaded or being downloaded, not yet submitted
 
 Pair = tuple[Truth, Tensor]  # the maps are float32 (N, 1, H, W) on the host
 
 
 def choose_workers(asked: int | None, device: torch.device, ranks: int) -> int:
-    """Scoring processes of this rank.
-
-    None: 0 where the network computes on the CPU, whose cores are busy; else half of the cores
-    that this rank may use, at least 1 and at most 8.
+    """Number of scoring processes of this rank.
 
     Args:
-        ranks: those of this machine.
+        asked: the setting. None: 0 if the network runs on the CPU, whose cores are busy, else half
+            of the cores of this rank, at least 1 and at most 8.
+        ranks: number of ranks on this machine.
     """
     if asked is not None:
         return asked
@@ -54,7 +52,7 @@ def choose_workers(asked: int | None, device: torch.device, ranks: int) -> int:
 def open_pool(
     asked: int | None, postprocess: Postprocess, metrics: dict[str, Metric], device: torch.device
 ) -> "AbstractContextManager[ScoringPool | None]":
-    """A pool of `choose_workers` processes; None where this process is to score."""
+    """A pool of `choose_workers` processes; None if this process scores."""
     workers = choose_workers(asked, device, distributed.local_world())
     if workers == 0:
         return nullcontext()
@@ -64,17 +62,17 @@ def open_pool(
 class ScoringPool:
     """Worker processes that call `score_batch`.
 
-    Batch i goes to worker i modulo their number: in every validation a worker sees the same
-    images, and what its metrics keep about their ground truth is found again. At most two batches
-    per worker are in hand. Maps lie in shared memory that has no name and is not part of /dev/shm.
+    Batch i goes to worker i modulo their number. A worker thus gets the same images in every
+    validation, and the caches of its metrics have values for them. Each worker has at most two
+    batches. Maps are in unnamed shared memory, which is not part of /dev/shm.
 
-    The workers start at the first batch and serve until `close`, or until a pass over the batches
-    ends early; they start again when needed.
+    The workers start at the first batch. They run until `close`, or until a pass over the batches
+    ends early, and are started again when needed.
 
     Args:
-        workers: at least 1.
-        device: the one that maps are downloaded from; of a CUDA device, shared memory is
-            page-locked, so that downloads are asynchronous.
+        workers: number of processes, at least 1.
+        device: the device that maps are downloaded from. For CUDA, shared memory is page-locked, so
+            that downloads are asynchronous.
     """
 
     def __init__(
@@ -104,25 +102,26 @@ class ScoringPool:
         self.close()
 
     def host_maps(self, shape: tuple[int, ...]) -> Tensor:
-        """Where to download the next batch's maps: float32 of this shape, in shared memory.
+        """A float32 tensor in shared memory to which the maps of the next batch are downloaded.
 
-        Batches are given to `scored` in the order in which this was called for them.
+        `scored` must get the batches in the order of these calls.
         """
         slot = self._free.popleft()
         self._filled.append(slot)
         return self._slots[slot].tensor(shape, pinned=self._device.type == "cuda")
 
     def scored(self, pairs: Iterable[Pair], timer: StageTimer) -> Iterator[BatchScores]:
-        """The scores of every batch, in order, equal to those of `score_batch` bit by bit.
+        """The scores of every batch, in order, identical to those of `score_batch` bit by bit.
 
-        Stages: "submit" and "score_wait" of this process, "worker/postprocess" and
-        "worker/metric" of the workers, which run beside it.
+        The timer gets the stages "submit" and "score_wait" of this process, and the stages
+        "worker/postprocess" and "worker/metric" of the workers, which run in parallel.
 
         Args:
-            pairs: batches with their maps, which are those of `host_maps`.
+            pairs: batches and their maps, which are the tensors of `host_maps`.
 
         Raises:
-            InputError: of `score_batch`, or a worker was lost; RuntimeError: of `score_batch`.
+            InputError: from `score_batch`, or a worker was lost.
+            RuntimeError: from `score_batch`.
         """
         if not self._workers:
             self._start()
@@ -141,7 +140,7 @@ class ScoringPool:
                 self.close()
 
     def close(self) -> None:
-        """End the workers, also amid a batch."""
+        """End the workers, even while they score a batch."""
         for worker in self._workers:
             worker.jobs.cancel_join_thread()
             worker.process.kill()
@@ -156,7 +155,7 @@ class ScoringPool:
             line.clear()
 
     def _start(self) -> None:
-        """Start all workers before any job: the queues have threads from the first job on."""
+        """Start all workers before the first job: with their first job, queues start threads."""
         context: Any = multiprocessing.get_context(START_METHOD)
         self._slots = [shared_memory() for _ in range(self._count * _BATCHES_PER_WORKER + _AHEAD)]
         self._free.extend(range(len(self._slots)))
@@ -169,7 +168,7 @@ class ScoringPool:
                     target=_serve, args=(jobs, sender, self._slots, *self._parts), daemon=True
                 )
                 process.start()
-                sender.close()  # the worker's alone: its end shows here
+                sender.close()  # only the worker holds it: this process sees its end
                 self._workers.append(_Worker(process, jobs, results))
 
     def _is_full(self) -> bool:
@@ -186,7 +185,7 @@ class ScoringPool:
         self._submitted += 1
 
     def _next(self, timer: StageTimer) -> BatchScores:
-        """Wait for the oldest batch in hand."""
+        """Wait for the scores of the oldest pending batch."""
         worker, slot, image_ids = self._pending[0]
         with timer("score_wait"):
             answer = _receive(worker, image_ids)
@@ -214,7 +213,11 @@ class _Pending(NamedTuple):
 
 
 def _receive(worker: _Worker, image_ids: list[str]) -> Any:
-    """The worker's next answer. Raises InputError, naming the images, where the worker is lost."""
+    """The next answer of the worker.
+
+    Raises:
+        InputError: the worker is lost; names the images of its batch.
+    """
     wait([worker.results, worker.process.sentinel])
     try:
         if worker.results.poll():
@@ -236,7 +239,7 @@ def _serve(
     postprocess: Postprocess,
     metrics: dict[str, Metric],
 ) -> None:
-    """A worker: score batches until it is ended."""
+    """The main function of a worker: score batches until the process is ended."""
     start_worker()
     while True:
         slot, shape, packed = jobs.get()

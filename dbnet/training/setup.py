@@ -24,10 +24,10 @@ from dbnet.training.resume import run_to_resume
 
 
 class Start(NamedTuple):
-    """What is settled first."""
+    """The result of `set_up`."""
 
     cfg: Any  # settings of train.py, with the device and the precision that are used
-    earlier: StoredRun | None  # of the run to go on with
+    earlier: StoredRun | None  # the run to resume
     device: torch.device
     dtype: torch.dtype | None  # of autocast; None for full float32
 
@@ -37,11 +37,11 @@ def set_up(cfg: Any, earlier: StoredRun | None) -> Start:
 
     Args:
         cfg: settings of train.py.
-        earlier: those of --train.resume, where they are read already.
+        earlier: the stored run of --train.resume, if it has been read.
 
     Raises:
-        InputError: the device is not usable, the encoder is none of timm's or lacks a stride, or
-            the run to go on with cannot be read.
+        InputError: the device is not usable, timm does not have the encoder, the encoder lacks a
+            stride, or the run to resume cannot be read.
     """
     keep_freed_memory()
     restarts = distributed.all_reduce_max(torchrun.restarts())
@@ -57,8 +57,11 @@ def set_up(cfg: Any, earlier: StoredRun | None) -> Start:
 
 
 def named_device(cfg: Any, earlier: StoredRun | None) -> str:
-    """--train.device, but of a run on several ranks that an earlier version began only the type:
-    its config.json names the GPU of rank 0."""
+    """The name of the device, --train.device.
+
+    For a run of an earlier version on several ranks, only the type: its config.json has the GPU of
+    rank 0.
+    """
     name = str(cfg.train.device)
     if earlier and earlier.built.get("ranks", 1) > 1 and name == earlier.config.train.device:
         return name.partition(":")[0]
@@ -70,7 +73,7 @@ def load_records(cfg: Any) -> dict[str, Sequence[Record]]:
 
     Raises:
         InputError: as `splits.load_records`.
-        SystemExit: --data.check-only or --data.fill-cache was asked for, and is done.
+        SystemExit: after --data.check-only or --data.fill-cache.
     """
     if cfg.data.check_only:
         sys.exit(distributed.on_main(partial(splits.check, cfg.data, ["train", "val"])))

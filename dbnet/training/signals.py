@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that is granted where nothing is lost."""
+"""Ctrl-C and SIGTERM as a request to stop after the current step."""
 
 import os
 import signal
@@ -14,10 +14,11 @@ _NOTE = b"\nstopping as soon as the step in hand is done; Ctrl-C again leaves at
 class StopSignals:
     """Within `with StopSignals() as stop:`, the first SIGINT or SIGTERM only sets `stop.received`.
 
-    A second one ends the program on the spot, as a kill would, with exit status 128 + its number.
-    Signals that are ignored stay so, as in jobs that a shell runs in the background; the earlier
-    handlers come back at the end. But where an error ends one of several ranks, SIGTERM is ignored
-    from then on: torchrun sends it as soon as one has ended, and this one has to say why yet.
+    A second signal ends the program at once, as a kill does, with exit status 128 plus its number.
+    Signals that were ignored before, as in background jobs of a shell, are still ignored. At the
+    end the earlier handlers are restored. One exception: if an error ends one of several ranks, SIGTERM
+    is ignored from then on. torchrun sends it as soon as a rank has ended, and this rank must still
+    print its error.
     """
 
     def __init__(self) -> None:
@@ -44,11 +45,11 @@ class StopSignals:
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         if os.getpid() != self._process:
-            return  # a loader's worker, forked a moment ago: it ends with its parent
+            return  # a loader worker that was just forked; it ends with its parent
         if self.received is not None:
             if is_main():
                 os.write(2, f"\n{Path(sys.argv[0]).name}: stopped at once\n".encode())
-            os._exit(128 + number)  # an exception might meet what is half made, or be swallowed
+            os._exit(128 + number)  # an exception could leave half-made objects, or be caught
         self.received = number
         if number == signal.SIGINT and is_main():
-            os.write(2, _NOTE)  # print() must not be entered twice
+            os.write(2, _NOTE)  # print() is not reentrant

@@ -1,4 +1,4 @@
-"""What changes with the steps of a training; last.pt holds it."""
+"""The state of a training, which last.pt stores."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -12,13 +12,14 @@ from dbnet.checkpoint import Checkpoint, load_weights
 from dbnet.errors import InputError
 from dbnet.model.dbnet import DBNet
 from dbnet.runtime.device import rng_state, set_rng_state
+from dbnet.runtime.run_files import LAST
 
 
 @dataclass
 class TrainState:
-    """The parts that a step changes, and how far the training is.
+    """The objects that a training step changes, and the progress in epochs.
 
-    The place within an epoch is counted by `RunLogger`.
+    `RunLogger` counts the progress within an epoch.
     """
 
     model: DBNet
@@ -28,21 +29,21 @@ class TrainState:
     ema: AveragedModel | None
     epoch: int = 0  # epochs done
     best: float = -1.0  # best CLEval hmean on the validation images so far
-    best_epoch: int = 0  # the epoch it was reached in, from 1, where this process knows it
+    best_epoch: int = 0  # its epoch, from 1; 0 if this process did not reach it
     stale: int = 0  # validations since then
 
     @property
     def steps(self) -> int:
-        """Optimizer steps done, without those that the scaler has skipped."""
+        """Optimizer steps done, without steps that the scaler skipped."""
         return int(self.scheduler.last_epoch)
 
     @property
     def averaged(self) -> DBNet:
-        """The network to validate and to keep as best."""
+        """The network that is validated and saved as best."""
         return self.model if self.ema is None else cast(DBNet, self.ema.module)
 
     def state_dict(self) -> Checkpoint:
-        """Keys of a `Checkpoint`; torch's random state is included."""
+        """The state as keys of a `Checkpoint`, torch's random state included."""
         return {
             "epoch": self.epoch,
             "best": self.best,
@@ -57,13 +58,13 @@ class TrainState:
         }
 
     def load_state_dict(self, state: Checkpoint) -> None:
-        """Take over what `state_dict` gave, within a checkpoint.
+        """Restore the state from a checkpoint.
 
         Raises:
-            InputError: the checkpoint holds weights only, or those of another architecture.
+            InputError: the checkpoint holds weights only, or has another architecture.
         """
         if "optimizer" not in state:
-            raise InputError("last.pt holds weights only; start a new run with --model.weights")
+            raise InputError(f"{LAST} holds weights only; start a new run with --model.weights")
         load_weights(self.model, {**state, "ema": None})
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])

@@ -27,14 +27,14 @@ from dbnet.training.scoring_pool import open_pool
 
 
 class Validation:
-    """Measures a network, as it stands at each call, on the validation images.
+    """Validates a network with its current weights at each call.
 
-    Use it in a `with` block: its scoring workers live that long.
+    Use it in a `with` block: scoring workers run until its end.
 
     Args:
-        model: the network whose weights change between calls; the averaged one where there is one.
-        loader: of this rank's validation images.
-        records: of each split, "val" among them.
+        model: the network; the averaged one if there is one.
+        loader: yields the validation images of this rank.
+        records: of each split, "val" included.
         cfg: settings of train.py.
         dtype: of autocast; None for full float32.
     """
@@ -70,10 +70,10 @@ class Validation:
         self._open.__exit__(*error)
 
     def check(self) -> None:
-        """Validate the first batch and forget its figures.
+        """Validate the first batch without using its figures.
 
-        A metric, data set or post-process that is broken fails so before the first epoch. No random
-        numbers are drawn, and nothing of the training changes.
+        A metric, data set or post-process with an error thus fails before the first epoch. No
+        random numbers are drawn, and the training is not changed.
 
         Raises:
             InputError, RuntimeError: as `evaluate`.
@@ -85,14 +85,14 @@ class Validation:
     def figures(self, is_stopped: Callable[[], bool]) -> dict[str, float]:
         """Losses, metrics and times over all images of all ranks.
 
-        Prints a line for each limit that left detections out.
+        Prints a line for each limit that has left detections out.
 
         Args:
-            is_stopped: asked after every batch; the pass ends where it says so on one rank.
+            is_stopped: called after every batch. If it returns true on one rank, the pass ends.
 
         Returns:
-            {"val/cleval/hmean": ..., "val/seconds": ..., "time_val/forward": ...}; the times
-            alone where it was stopped.
+            {"val/cleval/hmean": ..., "val/seconds": ..., "time_val/forward": ...}. Only the times
+            if it was stopped.
         """
         timer = StageTimer(synchronize=None)
         caps = CapCounter(self._postprocess_cfg, self._metric_cfg)
@@ -126,8 +126,11 @@ class Validation:
         )
 
     def draw(self, log: RunLogger, *, examples: bool) -> None:
-        """Put the images with low recall of the last validation into the log, on request also the
-        first images with their detections; all ranks must call."""
+        """Log the images with low recall of the last validation; all ranks must call this.
+
+        Args:
+            examples: log the first images with their detections too.
+        """
         low = self.low_recall.of_all_ranks()
         if not distributed.is_main():
             return

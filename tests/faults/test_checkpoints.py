@@ -68,7 +68,7 @@ def test_a_run_on_a_full_disk_is_told_and_resumed(pages, whole, tmp_path, monkey
         patch.setattr(os, "fsync", full)
         with pytest.raises(InputError) as caught:
             train.main(small(pages, tmp_path, save_minutes=0))
-    message = "cannot be written (No space left on device); that mended, go on with: python "
+    message = "cannot be written (No space left on device); fix this, then resume with: python "
     assert f": {message}train.py --train.resume {folder}" in str(caught.value)
     assert not list(folder.glob("*.tmp"))
     assert load_checkpoint(folder / "last.pt")["step"] == 4

@@ -271,6 +271,6 @@ def test_a_damaged_first_image_is_one_line(tmp_path):
     for path in (root / "images" / "train").iterdir():
         path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(
-        InputError, match=r"images/train/.*; no checkpoint was due yet: delete .*/run"
+        InputError, match=r"images/train/.*; no checkpoint was saved yet: delete .*/run"
     ):
         train.main(small(root, tmp_path))

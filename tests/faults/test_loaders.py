@@ -31,7 +31,7 @@ def after_batch(monkeypatch, number: int, act) -> None:
     monkeypatch.setattr(RunLogger, "on_step", acting)
 
 
-@pytest.mark.faults("a loader worker killed", "told within seconds, resumed bit by bit")
+@pytest.mark.faults("a loader worker killed", "one line within seconds, resumed bit by bit")
 def test_a_killed_worker_is_told(pages, whole, tmp_path, monkeypatch):
     def kill():
         os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
@@ -42,7 +42,7 @@ def test_a_killed_worker_is_told(pages, whole, tmp_path, monkeypatch):
         train.main(small(pages, tmp_path, workers=2, save_minutes=0))
     told = str(caught.value)
     assert "DataLoader worker (pid" in told and "\n" not in told
-    assert told.endswith(f"go on with: python train.py --train.resume {folder}")
+    assert told.endswith(f"resume with: python train.py --train.resume {folder}")
     assert_equal_runs(whole, train.main(small(pages, tmp_path, resume=folder)))
 
 
@@ -72,7 +72,7 @@ def test_an_image_that_goes_bad_is_told_and_resumed(whole, tmp_path, monkeypatch
         train.main(small(pages, tmp_path, workers))
     told = str(caught.value)
     assert told.startswith(f"{image}: ") and "\n" not in told
-    assert told.endswith(f"go on with: python train.py --train.resume {folder}")
+    assert told.endswith(f"resume with: python train.py --train.resume {folder}")
     assert load_checkpoint(folder / "last.pt")["epoch"] == 1
     image.write_bytes(good)
     assert_equal_runs(whole, train.main(small(pages, tmp_path, workers, resume=folder)))

@@ -22,7 +22,7 @@ def test_a_run_with_scoring_workers_equals_one_without(pages, whole, tmp_path):
     assert_equal_runs(whole, train.main(with_scorers(small(pages, tmp_path, workers=2))))
 
 
-@pytest.mark.faults("a scoring worker killed", "told with its images, and how to go on")
+@pytest.mark.faults("a scoring worker killed", "one line with its images and the command")
 def test_a_killed_scoring_worker_is_told(pages, tmp_path, monkeypatch):
     submit, folder = ScoringPool._submit, tmp_path / "run"
 
@@ -37,7 +37,7 @@ def test_a_killed_scoring_worker_is_told(pages, tmp_path, monkeypatch):
     told = str(caught.value)
     assert told.startswith("scoring worker (pid ") and "\n" not in told
     assert "page_0.png" in told and "--data.scoring-workers" in told
-    assert told.endswith(f"go on with: python train.py --train.resume {folder}")
+    assert told.endswith(f"resume with: python train.py --train.resume {folder}")
 
 
 @pytest.mark.faults("SIGTERM to all, scoring processes too", "stops in order, none is left")

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.faults("Ctrl-C or SIGTERM to all processes", "the step is finished, saved and told")
+@pytest.mark.faults("Ctrl-C or SIGTERM to all processes", "the step is finished and saved")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_to_all_processes_stops_in_order(pages, tmp_path, name):
     number, folder = signal.Signals[name], tmp_path / "run"
@@ -39,10 +39,10 @@ def test_a_signal_to_all_processes_stops_in_order(pages, tmp_path, name):
     assert state["step"] % 2 == 0
     last = told.strip().splitlines()[-1]
     assert last.startswith(f"train.py: stopped by {name} after ")
-    assert last.endswith(f"go on with: python train.py --train.resume {folder}")
+    assert last.endswith(f"resume with: python train.py --train.resume {folder}")
 
 
-@pytest.mark.faults("SIGTERM to `python train.py` itself", "exit status 143, and the way to go on")
+@pytest.mark.faults("SIGTERM to `python train.py` itself", "exit status 143, and the command")
 def test_the_script_itself_stops_in_order(pages, tmp_path):
     cfg = small(pages, tmp_path, epochs=500, save_minutes=0)
     words = [sys.executable, str(ROOT / "train.py"), *flags(cfg)]

@@ -226,7 +226,7 @@ def test_a_missing_start_or_a_taken_name_is_told_while_parsing(tmp_path, monkeyp
         (["--train.resume", f"{tmp_path}/begun"], "last.pt: no such checkpoint"),
         (
             ["--model.weights", str(released_weights())],
-            "is of another network; add --model.encoder efficientnet_lite0 --model.fpn-channels 96",
+            "has another network; add --model.encoder efficientnet_lite0 --model.fpn-channels 96",
         ),
     ):
         monkeypatch.setattr(sys, "argv", ["train.py", *words])
