@@ -71,7 +71,7 @@ def refuse_early(cfg: Config) -> None:
     is_new = cfg.train.resume is None
     if is_new and cfg.augment.show_through and cfg.augment.flip:
         raise InputError(
-            f"--augment.show-through {cfg.augment.show_through}: adds mirrored print as background, "
+            f"--augment.show-through {cfg.augment.show_through}: mirrored print is background, "
             f"but --augment.flip {cfg.augment.flip} mirrors text; add --augment.flip 0"
         )
     if torchrun.is_started_by_torchrun():

@@ -1,6 +1,7 @@
 """Scoring in worker processes, several batches at a time.
 
-Processes instead of threads, because scoring consists of many short numpy and OpenCV calls. On two cores, two threads score 0.7 times as many images per second as one, two processes 1.9 times.
+Processes instead of threads, because scoring consists of many short numpy and OpenCV calls. On two
+cores, two threads score 0.7 times as many images per second as one, two processes 1.9 times.
 """
 
 import multiprocessing

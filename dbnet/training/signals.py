@@ -16,9 +16,9 @@ class StopSignals:
 
     A second signal ends the program at once, as a kill does, with exit status 128 plus its number.
     Signals that were ignored before, as in background jobs of a shell, are still ignored. At the
-    end the earlier handlers are restored. One exception: if an error ends one of several ranks, SIGTERM
-    is ignored from then on. torchrun sends it as soon as a rank has ended, and this rank must still
-    print its error.
+    end the earlier handlers are restored. One exception: if an error ends one of several ranks,
+    SIGTERM is ignored from then on. torchrun sends it as soon as a rank has ended, and this rank
+    must still print its error.
     """
 
     def __init__(self) -> None:
