@@ -34,7 +34,7 @@ HEADER = [
     "",
     "start s",
     "peak MB",
-    "kept B/image",
+    "main B/image",
     "worker at start MB",
     "after an epoch",
 ]

@@ -256,8 +256,8 @@ class RunLogger:
     def hyper_parameters(self, settings: dict[str, Any]) -> None:
         """Add a row to TensorBoard's HParams page. It shows the latest figures of the validation.
 
-        A resumed run replaces the row. Of several rows in a folder, TensorBoard shows the one in the
-        first file by name, so the row is in its own file, whose name sorts before all others.
+        A resumed run replaces the row. Of several rows in a folder, TensorBoard shows the one in
+        the first file by name, so the row is in its own file, whose name sorts before all others.
 
         Args:
             settings: by name; values that are not numbers are shown as text.
