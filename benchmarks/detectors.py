@@ -81,8 +81,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def ours(checkpoint: Path | None) -> dict[str, Detector]:
-    """By each runtime that is installed; in fp32 by onnxruntime, in the precision that predict.py
-    takes by itself by PyTorch."""
+    """This project's detector, with each runtime that is installed.
+
+    onnxruntime computes in fp32, PyTorch in the default precision of predict.py.
+    """
     cfg = Config()
     model = DBNet(encoder=cfg.model.encoder, fpn_channels=cfg.model.fpn_channels)
     if checkpoint:
@@ -102,7 +104,7 @@ def ours(checkpoint: Path | None) -> dict[str, Detector]:
 
 
 def by_onnxruntime(model: DBNet, cfg: Config) -> Network:
-    """Exported as dbnet.export does it; the file is needed only to start."""
+    """The exported network on onnxruntime. The file is needed only to load it."""
     settings = {
         "image_size": cfg.data.image_size,
         "shrink_ratio": cfg.targets.shrink_ratio,
@@ -115,7 +117,7 @@ def by_onnxruntime(model: DBNet, cfg: Config) -> Network:
 
 
 def detector_of(network: Network, cfg: Config) -> Detector:
-    """As predict.py does it with --tile off."""
+    """The detector as predict.py runs it with --tile off."""
     postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.targets.shrink_ratio)
 
     def detect(path: Path) -> list[np.ndarray]:

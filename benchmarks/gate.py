@@ -1,12 +1,13 @@
-"""Fail where a stage of validation beside the network has become slower.
+"""Fail if a stage of validation outside the network has become slower.
 
     python -m benchmarks.gate             # compare with benchmarks/gate.json
     python -m benchmarks.gate --update    # store the present figures there
 
-No clock is compared: each stage is divided by a calibration of numpy and OpenCV work measured right
-before and after it, both in processor time, so that neither the machine's speed nor other load
-matters. Of many turns the smallest ratio counts: load only adds time. A stage whose ratio exceeds
-the stored one by more than --tolerance is measured up to twice more, and fails if it stays above.
+Times are relative: the CPU time of each stage is divided by that of a calibration, which is numpy
+and OpenCV work measured right before and after it. The ratio hardly depends on the machine and its
+load. The smallest ratio of many repeats counts, because load only adds time. A stage whose ratio
+exceeds the stored one by more than --tolerance is measured up to twice more, and fails if it still
+exceeds it.
 Stages work on the drawn receipts of a small batch, as in a validation.
 """
 
@@ -109,7 +110,7 @@ def twice(stage: Callable[[], object]) -> None:
 
 
 def ratio(stage: Callable[[], object], turns: int) -> float:
-    """Processor time of the stage over that of the calibration: the smallest of each."""
+    """CPU time of the stage over that of the calibration: the smallest of each."""
     stage()
     calibration()
     of_stage, of_calibration = [], []

@@ -1,4 +1,4 @@
-"""CPU time of everything but the network: reference and package in turn, on the same maps.
+"""CPU time outside the network: reference and package in turn, on the same maps.
 
     python -m benchmarks.host_overhead [--root ROOT] [--images N] [--checkpoint FILE]
 

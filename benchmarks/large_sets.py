@@ -1,4 +1,4 @@
-"""What a large split costs: start-up, and the memory of the main process and of each worker.
+"""Cost of a large split: start-up time, and memory of the main process and of each worker.
 
     python -m benchmarks.large_sets [--images 1000 10000 100000] [--folder FOLDER]
 
@@ -28,7 +28,7 @@ from dbnet.synthetic.dataset import draw_receipt
 
 WORDS = ("TOTAL", "CASH", "TAX", "1.00", "12.50", "QTY", "x2", "CARD", "7%", "SUM", "3.20", "ITEM")
 WORKERS = 2
-LISTED = 10_000  # images up to which the plain way is measured: a million would need 50 GB
+LISTED = 10_000  # largest number of images for the plain list: a million would need 50 GB
 HEADER = [
     "images",
     "",
@@ -119,7 +119,7 @@ def measure(way: str, root: Path) -> dict[str, float]:
         assert records.file is not None, "no index was made"
     seconds = time.perf_counter() - started
     kept = private() - before
-    os.sync()  # else a mapped page that is not on disk yet counts as dirty
+    os.sync()  # otherwise mapped pages that are not on disk yet count as dirty
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
     workers = [context.Process(target=walk, args=(records, queue)) for _ in range(WORKERS)]
@@ -134,7 +134,7 @@ def measure(way: str, root: Path) -> dict[str, float]:
 
 
 def walk(records, queue) -> None:
-    """What a worker holds alone: as it begins, and after an epoch of all records in any order."""
+    """Private memory of a worker: at its start, and after an epoch in random order."""
     before = private()
     for i in np.random.default_rng(os.getpid()).permutation(len(records)):
         record = records[i]
@@ -143,7 +143,7 @@ def walk(records, queue) -> None:
 
 
 def private() -> int:
-    """Bytes that this process alone holds and the kernel cannot drop."""
+    """Private bytes of this process that the kernel cannot drop."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return 1024 * int(next(line.split()[1] for line in lines if line.startswith("Private_Dirty:")))
 

@@ -1,12 +1,12 @@
-"""Images per second of the loader alone, decoding in full and no larger than needed, in turn.
+"""Images per second of the loader alone: full and reduced decoding, in turn.
 
     python -m benchmarks.loader [--images 48] [--image-size 640] [--workers 1 2] [--repeats 5]
 
 Two kinds of JPEG: drawn receipts as they are, about 1200 pixels high, and the same at 3500 x 2500,
 as scanners and phones make them. Target maps are drawn, nothing is cached. In every repeat both
 ways go over all images once; the first repeat warms up. The table gives the median, the smallest
-and the largest of the repeats, and the ratio of the medians. Then, on paper, the cores that feed
-eight GPUs.
+and the largest of the repeats, and the ratio of the medians. Then the computed number of cores that
+eight GPUs need.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     python -m benchmarks.metrics [--root ROOT] [--images N] [--repeats 5]
 
 Without --root, receipts are drawn. Detections are made from the annotation: jittered, split,
-merged, doubled, dropped, and false ones. In every repeat each contender goes over all images
+merged, doubled, dropped, and false ones. In every repeat each implementation goes over all images
 once. Times are CPU times of one process: for each image the best of the repeats, then the median
 and the 10 % and 90 % quantiles over the images. All counts are compared; a difference is an error.
 """
@@ -70,7 +70,7 @@ def annotations(args: argparse.Namespace) -> list[tuple[list[np.ndarray], np.nda
 
 
 def detections(gts: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
-    """What a middling detector would find of these texts."""
+    """Detections as of a detector with errors, made from these texts."""
     found = []
     for quad, following in zip(gts, [*gts[1:], None], strict=True):
         height = np.linalg.norm(quad[3] - quad[0])
@@ -84,9 +84,9 @@ def detections(gts: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarr
             found.append(min_area_quad(np.concatenate([quad, following])))
         elif kind == "found":
             found.append(quad)
-        if rng.random() < 0.05:  # again, somewhat beside
+        if rng.random() < 0.05:  # a second detection, shifted
             found.append(quad + rng.normal(0, 0.1 * height, 2))
-        if rng.random() < 0.05:  # nothing there
+        if rng.random() < 0.05:  # a false detection
             found.append(quad + rng.normal(0, 5 * height, 2))
     jittered = [quad + rng.normal(0, 1, (4, 2)) for quad in found]
     return [jittered[i].astype(np.float32) for i in rng.permutation(len(jittered))]

@@ -1,4 +1,4 @@
-"""How much of the truth survives: polygons -> target maps -> polygons, without a network.
+"""Accuracy of polygons -> target maps -> polygons, without a network.
 
 python -m benchmarks.oracle [--root ROOT] [--image-size 640 1024]
 
@@ -82,7 +82,7 @@ def best_iou(truths: list[np.ndarray], detections: list[np.ndarray]) -> np.ndarr
 
 
 def kernel_map(polygons: list[np.ndarray], size: int) -> np.ndarray:
-    """The probability map of a perfect network, float32 (size, size)."""
+    """The probability map of a network without errors, float32 (size, size)."""
     ignored = np.zeros(len(polygons), bool)
     maps = make_targets(polygons, ignored, size, size, **vars(Config().targets))
     return maps.shrink_map.astype(np.float32)

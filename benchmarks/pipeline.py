@@ -1,9 +1,9 @@
-"""Validation beside a device that is only pretended: how much of a GPU's speed is left.
+"""Speed of a validation with a simulated device: how much of a GPU's speed is reached.
 
     python -m benchmarks.pipeline [--forward 1 20] [--scoring-workers 0 1 2] [--images 404]
 
-The pretended device takes X ms an image, asleep, as a GPU whose work costs the host nothing, and
-returns the maps that the released weights give of the images. Everything else is real: loader and
+The simulated device sleeps X ms per image, like a GPU that takes no CPU time, and returns the maps
+of the released weights for the images. Everything else is real: loader and
 its worker processes, collate, warm caches, download, post-process, CLEval and IoU. Without --root,
 receipts are drawn. A few images are repeated up to --images; ground truth that the metrics keep is
 warm, as from the second validation of a training on.
@@ -70,7 +70,7 @@ class Run(NamedTuple):
 
 
 class PretendedDevice:
-    """Computes one batch after the other, for a given time, while the host goes on.
+    """Computes one batch after the other, for a given time, while the host continues.
 
     Args:
         seconds: per image.
@@ -189,7 +189,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> Parts:
 def scorers(
     parts: Parts, workers: int
 ) -> tuple[tuple[DBPostprocessor, dict[str, Metric]], ScoringPool | None]:
-    """Post-process and metrics, and the processes that have them too."""
+    """Post-process, metrics, and the pools of worker processes that run them."""
     postprocess = DBPostprocessor(
         parts.cfg.postprocess, shrink_ratio=parts.cfg.targets.shrink_ratio
     )
@@ -253,7 +253,7 @@ def print_runs(images: int, forward: float, workers: int, runs: list[Run]) -> fl
 
 
 def print_cores(alone: dict[str, float], main_ms: float) -> None:
-    """On paper: processes, each on a core of its own, that take at most 1.1 times the forward."""
+    """Computed: processes, each on its own core, for at most 1.1 times the forward pass."""
     scoring_ms = alone["post-process"] + alone["metrics"]
     print(f"\nCores for {TARGET} times the forward pass, on paper:\n")
     print("| forward | main process | loader workers | scoring workers | cores |")

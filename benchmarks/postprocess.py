@@ -23,7 +23,7 @@ SHRINK_RATIO = TargetsConfig().shrink_ratio
 
 
 def soft_map(polygons: list[np.ndarray], size: int) -> np.ndarray:
-    """Kernels as a network sees them: never quite sure, least of all at the edges."""
+    """Kernels as in the map of a network: below 1 inside, with soft edges."""
     return 0.95 * cv2.GaussianBlur(kernel_map(polygons, size), (0, 0), 0.7)
 
 

@@ -1,4 +1,4 @@
-"""How well reading order keeps the order in which a data set lists its texts; no network.
+"""Agreement of the reading order with the order in which a data set lists its texts; no network.
 
 python -m benchmarks.reading_order --root ROOT [--split val]
 

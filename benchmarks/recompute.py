@@ -1,4 +1,4 @@
-"""Memory and time of a training step that runs the encoder again instead of keeping activations.
+"""Memory and time of a training step with and without gradient checkpointing of the encoder.
 
 python -m benchmarks.recompute --batch-size 12
 """

@@ -1,7 +1,7 @@
-"""Receipts of a data set photographed askew on desks, to evaluate a checkpoint on.
+"""Makes a rotated copy of a data set: receipts as photographed at an angle on a desk.
 
-    python -m benchmarks.rotated --root DIR --out ASKEW [--degrees 25] [--tilt 0.05]
-    python evaluate.py --data.root ASKEW --checkpoint FILE
+    python -m benchmarks.rotated --root DIR --out ROTATED [--degrees 25] [--tilt 0.05]
+    python evaluate.py --data.root ROTATED --checkpoint FILE
 
 Each validation image is laid on a desk as one sheet: turned by up to `degrees`, its corners moved
 by up to `tilt` of its width, half of the sheets bent, and as large as `fill` of the picture. The

@@ -164,7 +164,7 @@ def count_doubled(found: list[np.ndarray]) -> int:
 
 
 def shares(first: list[np.ndarray], second: list[np.ndarray]) -> np.ndarray:
-    """How much of each convex outline lies in each other one: (n, m), 0..1."""
+    """Share of each of n convex outlines that lies in each of m others: (n, m), 0..1."""
     result = np.zeros((len(first), len(second)))
     if not first or not second:
         return result

@@ -5,7 +5,7 @@
 #     bash recipes/finetune.sh DIR                      # writes runs/mine
 #     python predict.py receipt.jpg --checkpoint runs/mine/best.pt --draw
 #
-# Where images are few or alike, add drawn receipts: bash recipes/finetune.sh DIR --data.drawn-mix 200
+# If images are few or similar, add drawn receipts: bash recipes/finetune.sh DIR --data.drawn-mix 200
 set -euo pipefail
 root=$(realpath "${1:?the folder of your data is missing}")
 cd "$(dirname "$0")/.."

@@ -1,7 +1,7 @@
 # Sourced by the recipes: a training in several stages, each starting from the weights of the last one.
-# A recipe that is stopped goes on where it was when it is started again.
+# A recipe that was stopped continues when it is started again.
 
-# stage NAME FLAGS...: train runs/NAME, or resume it; nothing where it is complete.
+# stage NAME FLAGS...: train runs/NAME, or resume it; does nothing if it is complete.
 stage() {
   local run=runs/$1
   if [ -e "$run/complete" ]; then return; fi

@@ -63,7 +63,7 @@ class _Layout(NamedTuple):
 
 
 def reduce_batch(batch: Batch, ring: SharedRing) -> tuple[Any, ...]:
-    """Pickle a worker's batch: its tensors go to a free place of the ring, its polygons to one array.
+    """Pickle a worker's batch: tensors go to a free place of the ring, polygons into one array.
 
     Without a free place, or without memory for it, the tensors are pickled one by one.
     """

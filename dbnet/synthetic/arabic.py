@@ -1,4 +1,4 @@
-"""Arabic as it is seen: joined letters from right to left, for renderers that do not shape text."""
+"""Arabic for renderers that do not shape text: joined letter forms in visual order."""
 
 import unicodedata
 from functools import cache

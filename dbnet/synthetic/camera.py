@@ -33,7 +33,7 @@ class Warp:
         return np.stack([u / w, v / w], axis=1)
 
     def image(self, paper: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """The image (H, W, 3) of the paper (h, w, 3), whose border colours go on for ever."""
+        """The image (H, W, 3) of the paper (h, w, 3), extended by its border colours."""
         return resample(paper, shape, self.back)
 
     def back(self, points: np.ndarray) -> np.ndarray:
@@ -51,7 +51,7 @@ def resample(
     *,
     grid: int = _GRID,
 ) -> np.ndarray:
-    """Image (H, W, 3) of the paper (h, w, 3); `back` tells where its points (n, 2) are on that."""
+    """Image (H, W, 3) of the paper (h, w, 3). `back` maps image points (n, 2) to the paper."""
     height, width = shape
     rows, columns = -(-height // grid) + 2, -(-width // grid) + 2
     # cv2.resize interpolates between cell centres; one more cell on every side feeds the edges.
@@ -133,7 +133,7 @@ def _outline(rng: np.random.Generator, warp: Warp, shape: tuple[int, int]) -> np
 
 
 def scan(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Flatbed: white or grey bed, levels pulled apart, dust, dark borders."""
+    """Flatbed scan: white or grey background, stretched levels, dust, dark borders."""
     if rng.random() < 0.6:
         image[mask == 0] = 255 if rng.random() < 0.7 else rng.integers(180, 245)
     if rng.random() < 0.25:
@@ -173,7 +173,7 @@ def drop_shadow(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
 
 
 def _blur(rng: np.random.Generator, image: np.ndarray, strongest: float) -> np.ndarray:
-    """A little out of focus, or shaken."""
+    """Slight defocus or motion blur."""
     if rng.random() < 0.15:
         reach = int(rng.integers(2, 5))
         kernel = np.zeros((reach, reach), np.float32)

@@ -1,9 +1,8 @@
-"""Receipts drawn from nothing: a data set for those who have none yet.
+"""Drawn receipts: a data set without any input files.
 
 `draw_receipt` makes one, `build` a folder of them in the UFO layout. No fonts, textures or
-downloads are needed; about 30 ms of one core go into an image. Those of the hard style come from
-`scene.draw_scene`: they use installed fonts and photos where there are any, and take five times
-as long.
+downloads are needed, and an image takes about 30 ms of one core. `scene.draw_scene` draws the hard
+style: it uses installed fonts and photos if there are any, and takes five times as long.
 """
 
 import json
@@ -30,7 +29,7 @@ from dbnet.synthetic.sheet import Level, typeset
 from dbnet.synthetic.text import write_receipt
 
 VERSION = 1
-"""Part of the folder's name: count it up with every change to what is drawn."""
+"""Part of the folder's name: increase it with every change to what is drawn."""
 
 HARD_VERSION = 3
 """The same for the hard style."""
@@ -173,12 +172,12 @@ def _draw_all(tasks: list[_Task], workers: int) -> Generator[bytes, None, None]:
 
 def _start_worker() -> None:
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends the pool
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it and ends the pool
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A pool's workers would wait for ever where their parent was killed."""
+    """End with the parent: if it were killed, the workers of a pool would wait forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

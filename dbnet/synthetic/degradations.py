@@ -1,4 +1,4 @@
-"""Paper, uneven ink, and what happens to a receipt in a pocket.
+"""Paper, uneven ink, stamps, creases and stains.
 
 Textures are drawn small and enlarged, noise is one tile repeated: speed before variety of grain.
 """
@@ -25,7 +25,7 @@ def cloud(
     low: float,
     high: float,
 ) -> np.ndarray:
-    """Smooth random field, uint8 (H, W), of low..high; `cells` tells how fine."""
+    """Smooth random field, uint8 (H, W), of low..high; `cells` sets how fine it is."""
     field = enlarge(rng.uniform(low, high, cells).astype(np.float32), shape)
     return np.clip(field, 0, 255).astype(np.uint8)
 

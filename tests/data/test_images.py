@@ -338,7 +338,7 @@ def test_heic_is_read_by_the_optional_package(tmp_path):
         (b"%PDF-1.7", "a PDF, not an image"),
     ],
 )
-def test_what_needs_another_package_is_told(tmp_path, start, reason, monkeypatch):
+def test_a_missing_package_is_named(tmp_path, start, reason, monkeypatch):
     monkeypatch.setattr(image_files.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(Image, "open", lambda file: Image._open_anew(file), raising=False)
     monkeypatch.setattr(Image, "_open_anew", _no_opener, raising=False)

@@ -312,7 +312,7 @@ def test_the_epoch_line_and_the_log_tell_the_hit_rate(tmp_path, capsys):
     assert told.items() <= line.items()
 
 
-def test_a_resumed_epoch_tells_the_times_of_both_its_parts(tmp_path):
+def test_a_resumed_epoch_has_the_times_of_both_parts(tmp_path):
     def train_some(log: RunLogger, seconds: float) -> None:
         log.start_epoch(0, 2)
         for stage in ("data_wait", "forward"):

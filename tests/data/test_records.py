@@ -94,7 +94,7 @@ def test_parts_join_in_any_order():
         assert_same(joined, [UNUSUAL[i] for i in order])
 
 
-def test_nobody_changes_a_record_by_accident():
+def test_records_are_read_only():
     record = packed(UNUSUAL)[0]
     with pytest.raises(ValueError, match="read-only"):
         record.polygons[0][0] = 0
@@ -134,7 +134,7 @@ def test_mapped_records_are_pickled_as_a_path(tmp_path):
     assert_same(pickle.loads(data), UNUSUAL)
 
 
-def test_a_file_made_anew_serves_whoever_has_it_and_nobody_else(tmp_path):
+def test_a_rewritten_index_is_refused_by_later_readers(tmp_path):
     records = mapped(tmp_path / "train.bin", UNUSUAL)
     data = pickle.dumps(records)
     mapped(tmp_path / "train.bin", UNUSUAL[:1], key="other")

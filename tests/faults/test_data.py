@@ -202,7 +202,7 @@ def root(tmp_path_factory) -> Path:
 
 @pytest.mark.faults("annotations fuzzed, 1,200 files", "problems and counts, never a crash")
 @pytest.mark.parametrize("format", PLACES)
-def test_fuzzed_annotations_are_told_not_crashed_on(root, format):
+def test_fuzzed_annotations_are_reported_without_a_crash(root, format):
     place, documents = PLACES[format]
     path = root / place
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ def after_batch(monkeypatch, number: int, act) -> None:
 
 
 @pytest.mark.faults("a loader worker killed", "one line within seconds, resumed bit by bit")
-def test_a_killed_worker_is_told(pages, whole, tmp_path, monkeypatch):
+def test_a_killed_worker_is_one_line(pages, whole, tmp_path, monkeypatch):
     def kill():
         os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
 

@@ -23,7 +23,7 @@ def test_a_run_with_scoring_workers_equals_one_without(pages, whole, tmp_path):
 
 
 @pytest.mark.faults("a scoring worker killed", "one line with its images and the command")
-def test_a_killed_scoring_worker_is_told(pages, tmp_path, monkeypatch):
+def test_a_killed_scoring_worker_is_one_line(pages, tmp_path, monkeypatch):
     submit, folder = ScoringPool._submit, tmp_path / "run"
 
     def kill_first(pool, truth, maps):

@@ -96,7 +96,9 @@ def _config(checkpoint, data, precision, *, out=None, max_loss=1.0):
 
 
 @pytest.mark.parametrize("precision, share, apart", [("fp16", 0.6, 0.01), ("int8", 0.55, 0.2)])
-def test_a_lower_precision_is_small_and_told(checkpoint, data, capsys, precision, share, apart):
+def test_a_lower_precision_is_small_and_named_in_the_file(
+    checkpoint, data, capsys, precision, share, apart
+):
     main(ExportConfig(checkpoint=checkpoint))
     main(_config(checkpoint, data, precision))
     fp32, out = checkpoint.with_suffix(".onnx"), checkpoint.with_suffix(f".{precision}.onnx")

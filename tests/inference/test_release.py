@@ -49,7 +49,7 @@ def trained(tmp_path_factory):
 
 
 @torch.inference_mode()
-def test_the_averaged_weights_are_kept_and_predict_the_same(trained, tmp_path):
+def test_the_averaged_weights_are_released_and_predict_the_same(trained, tmp_path):
     out = tmp_path / "small.pt"
     release.main(ReleaseConfig(trained, out))
     assert out.stat().st_size < 0.4 * trained.stat().st_size
@@ -62,7 +62,7 @@ def test_the_averaged_weights_are_kept_and_predict_the_same(trained, tmp_path):
     assert 0 < difference.abs().max() < 5e-3
 
 
-def test_settings_of_use_are_kept_and_names_of_the_machine_are_not(trained, tmp_path):
+def test_a_release_has_settings_but_no_names_of_the_machine(trained, tmp_path):
     out = tmp_path / "small.pt"
     release.main(ReleaseConfig(trained, out))
     kept = from_dict(Config, load_checkpoint(out)["config"])

@@ -347,7 +347,7 @@ def test_ground_truth_is_prepared_once(prepared):
     assert len(prepared) == 5
 
 
-def test_what_is_kept_is_never_stale(prepared):
+def test_cached_ground_truth_is_never_stale(prepared):
     score = metric(scale_wise=True)
     dets, gts, ignored, texts = scene(6)
     size = (300, 500)
@@ -371,7 +371,7 @@ def test_what_is_kept_is_never_stale(prepared):
     assert len({str(result) for result in results}) > 2
 
 
-def test_what_is_kept_is_bounded(prepared, monkeypatch):
+def test_the_cache_of_ground_truths_is_bounded(prepared, monkeypatch):
     monkeypatch.setattr(content_cache, "_MAX_IMAGES", 3)
     score = metric()
     for _ in range(2):

@@ -179,7 +179,7 @@ def test_ground_truth_is_measured_once(monkeypatch):
     assert len(measured) == 5
 
 
-def test_what_is_kept_is_never_stale():
+def test_cached_ground_truth_is_never_stale():
     score = metric()
     dets, gts, ignored, texts = scene(6)
 

@@ -47,7 +47,7 @@ def one_image(content_height, content_width, side=64):
     )
 
 
-def test_padding_is_cut_away_and_a_legend_stands_on_top():
+def test_padding_is_cut_off_and_a_legend_is_on_top():
     nothing = Detections([], np.zeros(0, np.float32), 0)
     maps = np.zeros((1, 1, 64, 64), np.float32)
     picture = draw_predictions(one_image(64, 32), maps, [nothing], height=128)

@@ -68,7 +68,7 @@ def test_memory_that_the_processor_lacks_is_known():
     assert one_line(caught.value).startswith("out of memory: can't allocate memory: you tried")
 
 
-def test_nccl_s_own_reason_is_told():
+def test_the_line_has_nccl_s_own_reason():
     error = DistBackendError(
         "NCCL error in: NCCLUtils.cpp:77, invalid usage, NCCL version 2.27.5\nncclInvalidUsage: "
         "This usually reflects invalid usage.\nLast error:\nDuplicate GPU detected : rank 1 and "
@@ -90,7 +90,7 @@ def test_a_missing_compiler_is_one_line():
     assert "--train.compile" in one_line(error)
 
 
-def test_what_a_worker_has_sent_is_told_without_its_traceback():
+def test_errors_of_workers_have_no_traceback_in_their_line():
     sent = InputError(
         "Caught InputError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
         'last):\n  File "x.py"\ndbnet.errors.InputError: a.png: empty file'

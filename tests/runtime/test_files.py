@@ -122,7 +122,7 @@ def test_folders_of_one_second_are_numbered(tmp_path, monkeypatch):
     assert new_folder(tmp_path / "runs", "profile").name == "profile-NOW"
 
 
-def test_folders_that_cannot_be_made_are_told(tmp_path):
+def test_folders_that_cannot_be_made_are_named(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "none")
     (tmp_path / "file").touch()
     for parent in ("link", "file"):

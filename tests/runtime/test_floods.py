@@ -12,7 +12,7 @@ def test_a_flood_is_three_lines_and_a_count():
     assert shortened(lines) == [*lines[:3], "... and 404 more of this kind"]
 
 
-def test_kinds_are_told_apart_and_keep_their_order():
+def test_kinds_are_distinguished_and_in_order():
     missing = [f"/data/a.json: images[{n}]/id: is missing; must be an integer" for n in range(9)]
     broken = [f"/data/images/train/scan {n}.jpg: the file is empty (0 bytes)" for n in range(5)]
     mixed = [line for pair in zip(missing, broken, strict=False) for line in pair] + missing[5:]

@@ -156,14 +156,14 @@ def test_help_shows_the_values_that_would_run(name):
 
 
 @pytest.mark.parametrize("words", [["{}"], ["--data", "{}"], ["--data={}"]])
-def test_a_folder_without_its_flag_is_told_of_it(words, tmp_path, monkeypatch):
+def test_a_folder_without_its_flag_gets_the_flag_suggested(words, tmp_path, monkeypatch):
     words = [word.format(tmp_path) for word in words]
     monkeypatch.setattr(sys, "argv", ["train.py", *words, "--train.epochs", "3"])
     with pytest.raises(InputError, match=f"did you mean --data.root {tmp_path}"):
         train.parse()
 
 
-def test_missing_weights_are_told_before_torch_is_imported(tmp_path):
+def test_missing_weights_are_refused_before_torch_is_imported(tmp_path):
     said = said_before_torch("evaluate.py", "--checkpoint", "nothing.pt", cwd=tmp_path)
     assert said == "evaluate.py: nothing.pt: no such checkpoint\n"
 
@@ -215,7 +215,7 @@ def test_drawn_receipts_of_the_training_are_not_evaluated(checkpoints, tmp_path,
     assert evaluate.parse().data == EvalDataConfig()
 
 
-def test_a_missing_start_or_a_taken_name_is_told_while_parsing(tmp_path, monkeypatch):
+def test_missing_weights_or_a_taken_name_is_refused_while_parsing(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     (tmp_path / "file").touch()
     write_json(tmp_path / "begun" / "config.json", to_dict(Config()))
@@ -245,7 +245,7 @@ def test_show_through_needs_texts_that_are_not_mirrored(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("program", [evaluate, profile_val])
-def test_results_that_cannot_be_kept_are_refused_while_parsing(program, tmp_path, monkeypatch):
+def test_results_that_cannot_be_written_are_refused_while_parsing(program, tmp_path, monkeypatch):
     (tmp_path / "config.json").touch()
     (tmp_path / "profile.json").touch()
     for out, told in (
@@ -263,7 +263,7 @@ def test_a_baseline_that_is_none_is_refused_while_parsing(tmp_path, monkeypatch)
         profile_val.parse()
 
 
-def test_images_that_are_none_are_told_before_torch_is_imported(tmp_path):
+def test_files_without_images_are_refused_before_torch_is_imported(tmp_path):
     said = said_before_torch("predict.py", "nothing.jpg", "more.jpg", cwd=tmp_path)
     assert "nothing.jpg: none of 2 images is there; name images" in said
     assert list(tmp_path.iterdir()) == []

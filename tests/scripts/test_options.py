@@ -69,8 +69,8 @@ LOADER_OPTIONS = "scripts/test_options.py::loader_options_reach_the_loader"
 PLACES = "data/test_loaders.py::named_places_are_those_of_the_settings"
 ROOTS = "data/test_roots.py::the_scripts_tell_it_before_they_import_pytorch"
 CHANGED = "data/test_loaders.py::changed_settings_miss_what_depends_on_them"
-RELEASE = "inference/test_release.py::the_averaged_weights_are_kept_and_predict_the_same"
-LOWER = "inference/test_precision.py::a_lower_precision_is_small_and_told"
+RELEASE = "inference/test_release.py::the_averaged_weights_are_released_and_predict_the_same"
+LOWER = "inference/test_precision.py::a_lower_precision_is_small_and_named_in_the_file"
 EXPORT = "inference/test_export.py::the_command_prints_the_difference_and_never_overwrites"
 
 REACHED = "scripts/test_options.py::settings_of_data_reach_what_draws_and_reads"
@@ -133,13 +133,13 @@ HONOURED = {
     "accumulation_weighs_images_alike_in_partial_steps_too",
     "train.clip": "training/test_engine.py::clipping_limits_the_step_and_reports_the_full_norm",
     "train.precision": PAIRS,
-    "train.ema": "training/test_optim.py::average_forgets_its_beginning_and_covers_buffers",
+    "train.ema": "training/test_optim.py::average_loses_its_first_weights_and_covers_buffers",
     "train.recompute_encoder": PAIRS,
     "train.deterministic": PAIRS,
     "train.compile": PAIRS,
     "train.sync_batchnorm": "model/test_model.py::synchronised_norms_without_a_gpu_are_refused",
     "train.save_minutes": "faults/test_signals.py::a_killed_run_resumes_equal",
-    "train.val_every": "scripts/test_train.py::four_receipts_are_learnt_by_heart",
+    "train.val_every": "scripts/test_train.py::training_overfits_four_receipts",
     "train.log_every": "training/test_tensorboard.py::curves_have_a_point_every_so_many_batches",
     "train.low_recall": VALIDATED,
     "train.low_recall_images": VALIDATED,

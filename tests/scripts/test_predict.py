@@ -441,7 +441,7 @@ def test_files_folders_and_globs_are_the_same_images(tmp_path):
         names("empty")
 
 
-def test_two_files_of_one_name_are_told_apart_or_refused(tmp_path):
+def test_two_files_of_one_name_are_distinguished_or_refused(tmp_path):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "scan.png").touch()

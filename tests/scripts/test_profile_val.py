@@ -96,7 +96,7 @@ def test_so_many_batches_warm_up(cfg, tmp_path, monkeypatch):
         (["--model.fpn_channels=32"], "--model.fpn-channels: .* has its own network"),
     ],
 )
-def test_the_network_of_a_checkpoint_is_its_own(monkeypatch, words, line):
+def test_a_checkpoint_determines_the_network(monkeypatch, words, line):
     checkpoint = str(released_weights())
     monkeypatch.setattr(sys, "argv", ["profile_val.py", "--checkpoint", checkpoint, *words])
     with pytest.raises(ValueError, match=line):
@@ -124,7 +124,7 @@ def test_another_start_of_the_same_second_gets_a_folder_of_its_own(cfg, tmp_path
     assert Path("runs/profile-NOW-2/profile.json").is_file()
 
 
-def test_report_tells_the_ceiling_and_ends_in_a_decision(cfg, first):
+def test_report_names_the_limit_and_ends_in_a_decision(cfg, first):
     report = (cfg.out / "report.md").read_text()
     assert f"the forward pass alone, {first['performance/forward_alone_s']:.2f} s" in report
     text = report.split("![stages]")[0].rstrip()
@@ -199,7 +199,7 @@ def test_the_reference_runs_beside(cfg, tmp_path):
     assert "| reference" in (tmp_path / "report.md").read_text()
 
 
-def test_the_earlier_flag_is_taken_and_told(monkeypatch, capsys):
+def test_the_earlier_flag_works_and_prints_a_line(monkeypatch, capsys):
     words = ["profile_val.py", "--model.encoder", "resnet50", "--compare-naive"]
     monkeypatch.setattr(sys, "argv", words)
     assert profile_val.parse().compare_reference

@@ -146,7 +146,7 @@ def test_no_usable_text_stops_the_run(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_four_receipts_are_learnt_by_heart(tmp_path, workers):
+def test_training_overfits_four_receipts(tmp_path, workers):
     root = write_receipt_windows(tmp_path / "receipts", count=4, size=256)
     cfg = small(root, tmp_path, epochs=100, val_every=100, accumulate=1)
     cfg = replace(

@@ -38,5 +38,5 @@ def test_every_figure_has_a_card_of_its_own_in_few_groups():
 
 
 @pytest.mark.parametrize("name", ["examples", "own/figure"])
-def test_other_names_are_kept(name):
+def test_other_names_are_returned_unchanged(name):
     assert tag(name) == name

@@ -73,7 +73,7 @@ def data(tmp_path_factory) -> DataConfig:
 
 @pytest.mark.parametrize("script", ["train", "evaluate", "profile"])
 @pytest.mark.parametrize("flag", [MAX_CANDIDATES, MAX_POLYGONS])
-def test_every_script_tells_the_limits(data, tmp_path, capsys, monkeypatch, script, flag):
+def test_every_script_prints_the_limits(data, tmp_path, capsys, monkeypatch, script, flag):
     monkeypatch.chdir(tmp_path)
     limits = {"postprocess": EAGER}
     if flag == MAX_POLYGONS:

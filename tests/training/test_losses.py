@@ -65,7 +65,7 @@ def test_balanced_bce_keeps_positives_and_the_hardest_negatives():
     assert value.tolist() == pytest.approx([kept.item() / 3])
 
 
-def test_balanced_bce_teaches_on_images_without_text():
+def test_balanced_bce_has_negatives_on_images_without_text():
     logits = torch.randn(1, 1, 20, 20)
     zeros, ones = torch.zeros_like(logits), torch.ones_like(logits)
     value = balanced_bce(logits, zeros, ones, negative_ratio=3.0, eps=0.0)

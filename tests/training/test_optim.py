@@ -42,7 +42,7 @@ def test_warm_up_is_linear_from_a_hundredth():
     assert schedule(5, warmup_epochs=2.0)[:5] == pytest.approx([0.01, 0.2575, 0.505, 0.7525, 0.1])
 
 
-def test_average_forgets_its_beginning_and_covers_buffers():
+def test_average_loses_its_first_weights_and_covers_buffers():
     model = nn.BatchNorm1d(1)
     ema = build_ema(model, 0.5)
     expected = 8.0

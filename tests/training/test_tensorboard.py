@@ -29,7 +29,7 @@ def events_of(folder) -> EventAccumulator:
     return EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0}).Reload()
 
 
-def test_images_of_the_lowest_recall_are_kept():
+def test_images_of_the_lowest_recall_are_collected():
     low = LowRecall(threshold=0.4, most=2)
     for name, recall in (("a", 0.3), ("b", 0.4), ("c", 0.1), ("d", 0.1), ("e", 0.9)):
         low.add(result(name, recall))
@@ -43,7 +43,7 @@ def test_images_without_text_have_no_recall():
     assert low.of_all_ranks() == []
 
 
-def test_none_are_kept_where_none_are_asked_for():
+def test_no_images_are_collected_if_the_limit_is_0():
     low = LowRecall(threshold=1.0, most=0)
     low.add(result("a", 0.0))
     assert low.of_all_ranks() == []
