@@ -11,6 +11,10 @@ only the pixels near it. The cost grows with the length of the outlines, not wit
 
 Pixel centres have whole coordinates: the pixel in column 3 of row 5 is the point x = 3, y = 5.
 `dbnet/reference/targets.py` computes the same maps with a loop over texts and pixels.
+
+MhLiao/DB, the paper's code, differs in these details: it masks kernels under an ignored text; it
+draws only one piece of a kernel that falls apart; it truncates corners to whole pixels, which moves
+every text by half a pixel; for thresh_mask it fills the polygon grown by D.
 """
 
 from itertools import chain, compress
@@ -58,18 +62,6 @@ def make_targets(
 
     The order of the texts does not matter.
 
-    1. Separate the texts that are too thin or ignored.
-    2. Shrink the others. Texts without a kernel are separated too.
-    3. Draw the kernels, then the mask. `_fill` draws outline pixels, so the mask of an ignored text
-       may cover pixels of a kernel: the maximum sets them back to 1.
-    4. Draw closeness 1 - d / D, 0..1. The interior of a text is added to the mask afterwards,
-       because a thick text has pixels farther than D from its outline.
-    5. Scale closeness to thresh_min..thresh_max.
-
-    MhLiao/DB, the paper's code, differs in these details: it masks kernels under an ignored text;
-    it draws only one piece of a kernel that falls apart; it truncates corners to whole pixels,
-    which moves every text by half a pixel; for thresh_mask it fills the polygon grown by D.
-
     Args:
         polygons: n x float32 (P, 2), xy in pixels of the image. They may extend beyond the image.
         ignored: bool (n,).
@@ -79,12 +71,12 @@ def make_targets(
         ValueError: a coordinate is NaN, infinite or beyond 1e9.
     """
     _check(polygons)
-    # 1.
+    # 1. Ignored texts and thin texts are masked.
     thick: list[np.ndarray] = []
     masked: list[np.ndarray] = []
     for polygon, is_ignored in zip(polygons, ignored, strict=True):
         (masked if is_ignored or _short_side(polygon) < MIN_SIDE else thick).append(polygon)
-    # 2.
+    # 2. The others are shrunk. Texts without a kernel are masked too.
     kernels, reach = _shrink(thick, shrink_ratio)
     has_kernel = [len(pieces) > 0 for pieces in kernels]
     learnable = list(compress(thick, has_kernel))
@@ -96,15 +88,15 @@ def make_targets(
         thresh_map=np.zeros((height, width), np.float32),
         thresh_mask=np.zeros((height, width), np.uint8),
     )
-    # 3.
+    # 3. A masked text may overlap a kernel. The maximum sets these pixels of the mask back to 1.
     _fill(maps.shrink_map, _snap(list(chain.from_iterable(kernels))), 1)
     _fill(maps.shrink_mask, masked, 0)
     np.maximum(maps.shrink_mask, maps.shrink_map, out=maps.shrink_mask)
-    # 4.
+    # 4. Closeness 1 - d / D. Inner pixels of a thick text are farther than D: _fill adds them.
     _draw_closeness(maps.thresh_map, learnable, reach[has_kernel])
     np.copyto(maps.thresh_mask, maps.thresh_map > 0)
     _fill(maps.thresh_mask, learnable, 1)
-    # 5.
+    # 5. From 0..1 to thresh_min..thresh_max.
     maps.thresh_map[:] *= thresh_max - thresh_min
     maps.thresh_map[:] += thresh_min
     return maps

@@ -45,21 +45,18 @@ class Bands(NamedTuple):
 def fit_bands(regions: Regions) -> Bands:
     """The straight bands that have the moments of n regions.
 
-    1. Mass, centre and variances of each region. _PIXEL is added because the mass of a pixel is
-       spread over its square.
+    1. Mass, centre and variances of each region. _PIXEL is the spread within a pixel.
     2. The direction is the one with the largest variance. Regions that are almost as long as wide
        have no clear direction: they take one of the page's two directions.
     3. A rectangle of length l has the variance l^2 / 12 along its length (uniform distribution).
        This gives the length. Mass over length gives the thickness. Target kernels include their
        outline pixels (cv2.fillPoly), which makes a side along x or y one pixel thicker, and a
        slanted side less: `outline` is subtracted.
-    4. Each end lies at the outermost pixel. The variance would place it less well, because the last
-       letter of a text has little weight in it. The outermost pixel overshoots the kernel, by the
-       mean depth of the soft edge (missing mass over perimeter), or by _SLANTED at slanted ends.
-    5. The variance across the band is that of its thickness, plus that of its soft edges, plus that
-       of a bend. An arc of sagitta s, approximately a parabola, has the variance 4 s^2 / 45 around
-       its mean. This gives the sagitta. A kernel counts as curved only if it is long enough: length
-       over thickness is length^2 over mass.
+    4. Each end lies at the outermost pixel, because the last letter of a text has little weight in
+       the variance. This pixel overshoots the kernel, by the mean depth of the soft edge (missing
+       mass over perimeter), or by _SLANTED at slanted ends.
+    5. The variance across is that of thickness, soft edges and bend. An arc of sagitta s, nearly a
+       parabola, has the variance 4 s^2 / 45. Only long kernels count as curved.
     """
     # 1.
     mass = regions.sums(regions.masses)
