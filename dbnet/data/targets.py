@@ -50,7 +50,8 @@ def make_targets(
     """Draw the four maps, (height, width), of one image.
 
     A text is *learnable* if it is not ignored, has three points or more, is at least MIN_SIDE
-    pixels thick (shorter side of its smallest enclosing rectangle) and has a kernel.
+    pixels thick (shorter side of its smallest enclosing rectangle) and has a kernel. The order of
+    the texts does not matter.
 
     - shrink_map: 1 in the kernels of learnable texts, outline pixels included. 0 elsewhere.
     - shrink_mask: 0 in all texts that are not learnable: the loss must not treat them as
@@ -60,12 +61,9 @@ def make_targets(
       value counts.
     - thresh_mask: 1 inside the learnable texts and closer than D to their outlines. 0 elsewhere.
 
-    The order of the texts does not matter.
-
     Args:
         polygons: n x float32 (P, 2), xy in pixels of the image. They may extend beyond the image.
         ignored: bool (n,).
-        shrink_ratio: r, 0..1.
 
     Raises:
         ValueError: a coordinate is NaN, infinite or beyond 1e9.
