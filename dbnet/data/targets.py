@@ -57,8 +57,7 @@ def make_targets(
     - shrink_mask: 0 in all texts that are not learnable: the loss must not treat them as
       background. 1 elsewhere, and 1 wherever the kernel of a learnable text lies.
     - thresh_map: thresh_max on the outline of a learnable text. It falls linearly with the distance
-      d to the nearest edge, to thresh_min at d = D and beyond. Where texts overlap, the highest
-      value counts.
+      d to the nearest edge, to thresh_min at d = D and beyond. In overlaps the maximum counts.
     - thresh_mask: 1 inside the learnable texts and closer than D to their outlines. 0 elsewhere.
 
     Args:
