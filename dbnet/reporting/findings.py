@@ -17,6 +17,7 @@ MUCH = 0.1  # of the main process' time, for a part beside the device
 NEAR = 1.1  # wall time over the forward pass
 VARIES = 1.5  # 95th percentile over median
 GROWS_MB = 10.0  # per 100 batches
+RISES_MB = 5.0  # over each half of the run
 FEW = 5  # batches for a decision
 FILLS = 20  # batches in which memory may still be filling
 
@@ -137,13 +138,13 @@ class Growth(NamedTuple):
     """How memory changes over the batches after the first fifth, in which it fills."""
 
     whole: Slope
-    halves: tuple[Slope, Slope]
+    rises: tuple[float, float]  # MB by which it rises over each half, by a straight line
 
     @property
     def grows(self) -> bool:
         """All the time: a single step up shows in one half alone."""
-        steps = (self.whole, *self.halves)
-        return all(each.per_100 > max(GROWS_MB, 2 * each.error) for each in steps)
+        is_steep = self.whole.per_100 > max(GROWS_MB, 2 * self.whole.error)
+        return is_steep and min(self.rises) > RISES_MB
 
 
 def growth(memory: list[float]) -> Growth | None:
@@ -151,8 +152,9 @@ def growth(memory: list[float]) -> Growth | None:
     if len(memory) < FILLS:
         return None
     kept = memory[len(memory) // 5 :]
-    middle = len(kept) // 2
-    whole, first, second = slope(kept), slope(kept[:middle]), slope(kept[middle:])
+    halves = kept[: len(kept) // 2], kept[len(kept) // 2 :]
+    whole, first, second = (slope(values) for values in (kept, *halves))
     if whole is None or first is None or second is None:
         return None
-    return Growth(whole, (first, second))
+    rises = [s.per_100 / 100 * (len(h) - 1) for s, h in zip((first, second), halves, strict=True)]
+    return Growth(whole, (rises[0], rises[1]))

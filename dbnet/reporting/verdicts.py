@@ -15,6 +15,7 @@ from dbnet.reporting.findings import (
     LOADER,
     MUCH,
     NEAR,
+    RISES_MB,
     VARIES,
     Findings,
     findings,
@@ -85,7 +86,7 @@ def lost_time(found: Findings) -> str:
 
 def _loader(found: Findings) -> str:
     word = "holds the rest up" if found.is_much(LOADER) else "keeps up"
-    processes = f"{found.loader_workers} processes" if found.loader_workers else "the main process"
+    processes = _processes(found.loader_workers)
     return (
         f"The loader **{word}**: {found.parts[LOADER] / found.total:.0%} of the main process' time "
         f"goes to waiting for it (threshold {MUCH:.0%} while away from the ceiling); it takes "
@@ -93,10 +94,15 @@ def _loader(found: Findings) -> str:
     )
 
 
+def _processes(workers: int) -> str:
+    if not workers:
+        return "the main process"
+    return "1 process" if workers == 1 else f"{workers} processes"
+
+
 def _scoring(found: Findings) -> str:
     word = "holds the rest up" if found.is_much(HOST) else "keeps up"
-    workers = found.scoring_workers
-    processes = f"{workers} processes" if workers else "the main process"
+    processes = _processes(found.scoring_workers)
     return (
         f"Scoring **{word}**: {found.parts[HOST] / found.total:.0%} of the main process' time goes "
         f"to post-process and metrics (threshold {MUCH:.0%} while away from the ceiling); they "
@@ -149,11 +155,11 @@ def _memory(found: Findings) -> str:
     if grown is None:
         return f"Memory growth is **not told**: {_batches(found)}, fewer than {FILLS}."
     word = "grows" if grown.grows else "does not grow"
-    first, second = grown.halves
+    first, second = grown.rises
     return (
         f"Memory **{word}**: {grown.whole.per_100:+.1f} MB per 100 batches, standard error "
-        f"{grown.whole.error:.1f}; {first.per_100:+.1f} in the first half, {second.per_100:+.1f} "
-        f"in the second (threshold {GROWS_MB:.0f} MB and two errors, in both halves)."
+        f"{grown.whole.error:.1f} (threshold {GROWS_MB:.0f} MB and two errors); {first:+.1f} MB in "
+        f"the first half, {second:+.1f} in the second (threshold {RISES_MB:.0f} in each)."
     )
 
 

@@ -122,6 +122,8 @@ STEPS = np.arange(200)
         (500 - 400 * np.exp(-STEPS / 15), False),  # fills
         (np.where(STEPS < 30, 5.0 * STEPS, 150.0), False),
         (600 - 0.5 * STEPS, False),
+        (np.repeat([584.0, 594, 599, 600, 601, 610, 615], [1, 2, 5, 5, 8, 1, 12]), False),  # real
+        (500 + 0.6 * STEPS[:34], True),
     ],
 )
 def test_memory_grows_only_beyond_its_error_and_threshold(memory, grows):
