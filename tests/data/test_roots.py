@@ -73,8 +73,7 @@ def test_an_empty_folder_is_told(tmp_path):
 def test_a_folder_two_levels_above_the_data_set(tmp_path):
     data_set(tmp_path / "all/of/mine")
     assert refused(tmp_path / "all", tmp_path) == (
-        "all/images/train: no such folder; it should hold the images; "
-        "did you mean all/of/mine?"
+        "all/images/train: no such folder; it should hold the images; did you mean all/of/mine?"
     )
 
 
