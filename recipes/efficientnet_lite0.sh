@@ -67,20 +67,6 @@ stage wide --model.weights runs/hard/best.pt --data.drawn-mix 600 --data.drawn-s
   --augment.show-through 0.04 --augment.crease 0.1 --augment.fade 0.15 \
   --optim.lr 8e-4 --optim.warmup-epochs 0.1 --train.epochs 5 --train.val-every 5
 
-# ---- The mean of both, trained on with paler show-through and fainter print
-if [ ! -e runs/averaged.pt ]; then
-  python -m recipes.average runs/averaged.pt --checkpoints runs/hard/best.pt runs/wide/best.pt \
-    --bin-thresh 0.3 --box-thresh 0.45
-fi
-stage pale --model.weights runs/averaged.pt --data.drawn-mix 500 --data.drawn-seed 61 \
-  --data.drawn-style hard --data.drawn-backgrounds "$photos" --data.drawn-textures "$textures" \
-  --data.train-size 512 --data.batch-size 5 \
-  --augment.jpeg 0.35 --augment.scale 0.8 4.0 --augment.rotate 8 --augment.quarter-turns 0.03 \
-  --augment.low-resolution 0.25 --augment.defocus 0.1 --augment.shade 0.2 --augment.invert 0.06 \
-  --augment.show-through 0.03 --augment.crease 0.1 --augment.fade 0.2 \
-  --optim.schedule cosine --optim.lr 8e-4 --optim.warmup-epochs 0.1 \
-  --train.epochs 4 --train.val-every 4
-
 # ---- Both last stages averaged; thresholds by three sets that no figure is reported on
 if [ ! -e runs/averaged.pt ]; then
   python -m recipes.average runs/averaged.pt --checkpoints runs/hard/best.pt runs/wide/best.pt \

@@ -1,4 +1,4 @@
-"""Imports follow the table of rooms in docs/architecture.md."""
+"""Imports follow docs/architecture.md; functions and tests the limits of CONTRIBUTING.md."""
 
 import ast
 import re
@@ -44,3 +44,28 @@ def test_no_room_imports_one_of_a_lower_row():
 def test_rooms_without_annotations_do_not_import_training():
     lower = ("reporting", "inference", "detector")
     assert [path for path, room, other in imports() if room in lower and other == "training"] == []
+
+
+def functions(*folders: str) -> list[tuple[str, ast.FunctionDef]]:
+    """(file, function) of all Python files in folders of the project."""
+    paths = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    return [
+        (path.name, node)
+        for path in [*paths, *ROOT.glob("*.py")]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    ]
+
+
+def test_no_function_is_longer_than_60_lines():
+    long = [
+        f"{name}: {node.name}"
+        for name, node in functions("dbnet", "benchmarks", "recipes")
+        if (node.end_lineno or 0) - node.lineno >= 60
+    ]
+    assert long == []
+
+
+def test_names_of_tests_have_at_most_60_characters():
+    names = [node.name.removeprefix("test_") for _, node in functions("tests")]
+    assert [name for name in names if len(name) > 60] == []

@@ -55,9 +55,6 @@ def evaluate_tiled(
         network, image_size=image_size, postprocess=postprocess, shrink_ratio=shrink_ratio
     )
 
-    def fail(index: int, error: InputError) -> None:
-        raise error
-
     def detected(pool: ThreadPoolExecutor) -> Iterator[tuple[int, Located]]:
         for index, located in detect(
             (Item(r.image_path, partial(decode_reduced, Path(r.image_path))) for r in own),
@@ -67,7 +64,7 @@ def evaluate_tiled(
             image_size=image_size,
             batch_size=batch_size,
             pool=pool,
-            on_failure=fail,
+            on_failure=_raise,
         ):
             yield index, located
             on_detected(1)
@@ -81,17 +78,31 @@ def evaluate_tiled(
             scores = measure(_truth(record, found[index]), [_by_score(found[index])], metrics)
         add_sums(sums, scores)
         results += scores.images
-    own_counts: dict[str, float] = {
+    counts = _counts(results, [each.side for each in found.values()], image_size)
+    return compute_all(metrics, sums) | counts, results
+
+
+def _counts(results: list[ImageResult], sides: list[int], image_size: int) -> dict[str, float]:
+    """Over all ranks. `results` and `sides`, at which the images were read, are of this one.
+
+    Raises:
+        InputError: there are no images.
+    """
+    own: dict[str, float] = {
         "images": len(results),
         "empty": sum(not result.detections.polygons for result in results),
         "capped": sum(result.detections.capped for result in results),
-        "in_windows": sum(each.side > image_size for each in found.values()),
-        "reduced": sum(each.side < image_size for each in found.values()),
+        "in_windows": sum(side > image_size for side in sides),
+        "reduced": sum(side < image_size for side in sides),
     }
-    counts = distributed.all_reduce_sum_by_name(own_counts)
+    counts = distributed.all_reduce_sum_by_name(own)
     if counts["images"] == 0:
         raise InputError("nothing to evaluate: there are no images")
-    return compute_all(metrics, sums) | counts, results
+    return counts
+
+
+def _raise(index: int, error: InputError) -> None:
+    raise error
 
 
 def _truth(record: Record, located: Located) -> Truth:
