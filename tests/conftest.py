@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# One thread in every process of the tests: runs compared bit by bit must have equally many,
+# and pytest's workers share the cores. Set before PyTorch is imported, here or in a child.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 # Drawn examples are the same in every run, and no clock judges them.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")

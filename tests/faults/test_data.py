@@ -86,7 +86,7 @@ def test_missing_images_are_skipped_when_asked(tmp_path, capsys):
     capsys.readouterr()
     folder = train.main(cfg)
     told = capsys.readouterr().out.splitlines()
-    assert "annotated images missing                    1         0" in told
+    assert "annotated images missing      1    0" in told
     assert json.loads((folder / "config.json").read_text())["built"]["images"]["train"] == 6
 
 

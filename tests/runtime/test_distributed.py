@@ -369,7 +369,7 @@ def test_a_killed_rank_ends_the_run_or_is_started_again(tmp_path):
     words = ["--data.root", str(pages), "--data.cache-dir", str(tmp_path / "cache"), *FLAGS]
     words += ["--train.epochs", "2", "--train.save-minutes", "0", "--train.out"]
 
-    ended = torchrun("tests/train_rank_killed.py", *words, str(tmp_path / "dead"))
+    ended = torchrun_anew("tests/train_rank_killed.py", *words, str(tmp_path / "dead"))
     assert ended.returncode != 0
     assert "Signal 9 (SIGKILL)" in ended.stderr, "torchrun names the cause"
     assert ended.stderr.count("another rank has ended") == 1, "rank 0 ends too, and says so"
