@@ -90,7 +90,8 @@ def _leave(found: Findings, *, has_lines: bool) -> str:
             f"**Leave the settings as they are**. {forward:.0%} of the time is the forward pass "
             f"itself.{only}"
         )
-    return f"**Leave the settings as they are**: no flag helps for free. {_why_not(found)}{only}"
+    leave = "**Leave the settings as they are**: no flag helps for free."
+    return f"{leave} {_why_not(found)}{only}"
 
 
 def _why_not(found: Findings) -> str:

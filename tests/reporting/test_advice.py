@@ -37,7 +37,8 @@ def test_a_slow_loader_without_cores_or_caches_to_give_is_told_why():
     lines, decision = advice(profile(WAITING, **full))
     assert lines == []
     assert decision == (
-        "**Leave the settings as they are**: no flag helps for free. The loader takes what it needs, most "
+        "**Leave the settings as they are**: no flag helps for free. "
+        "The loader takes what it needs, most "
         "of it in decode (120.0 ms an image), and no core is left for more processes."
     )
 
@@ -61,7 +62,8 @@ def test_scoring_on_a_processor_whose_cores_compute_is_told_why():
     lines, decision = advice(profile(SCORING, device="cpu", cores=2, threads=2, loader_workers=0))
     assert lines == []
     assert decision == (
-        "**Leave the settings as they are**: no flag helps for free. Scoring takes 69.0 ms an image, and "
+        "**Leave the settings as they are**: no flag helps for free. "
+        "Scoring takes 69.0 ms an image, and "
         "no core is left for more processes: the others compute."
     )
 
@@ -98,7 +100,8 @@ def test_no_single_part_is_large():
     small = {"data_wait": 0.6, "forward": 8.0, "loss": 0.6, "postprocess": 0.4, "metric": 0.4}
     _, decision = advice(profile(small, device="cpu", cores=1, threads=1))
     assert decision == (
-        "**Leave the settings as they are**: no flag helps for free. No part beside the device takes 10% of "
+        "**Leave the settings as they are**: no flag helps for free. "
+        "No part beside the device takes 10% of "
         "the time. Beside it, the most goes to data_wait 0.60 s, loss 0.60 s, postprocess 0.40 s. "
         "Only what is listed above shortens that, at its price."
     )
