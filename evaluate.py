@@ -76,7 +76,7 @@ if __name__ != "__mp_main__":  # spawned processes import this file too, and nee
     from dbnet.evaluation.tiled import evaluate_tiled
     from dbnet.inference.tiling import needed_side
     from dbnet.inference.torch_network import torch_network
-    from dbnet.metrics import build_metrics
+    from dbnet.metrics import Metric, build_metrics
     from dbnet.metrics.quads import AsQuads
     from dbnet.model.dbnet import DBNet
     from dbnet.model.fuse import fuse_batch_norms
@@ -158,8 +158,7 @@ def score(
     result of every image of all ranks. Prints the limits that left detections out."""
     loader = val_loader(records, cfg.data, cfg.targets)
     postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.targets.shrink_ratio)
-    quads = {f"{name}_quads": AsQuads(each) for name, each in build_metrics(cfg.metric).items()}
-    metrics = build_metrics(cfg.metric) | quads
+    metrics = all_metrics(cfg)
     timer = StageTimer(synchronize=None)
     results: list[ImageResult] = []
     caps = CapCounter(cfg.postprocess, cfg.metric)
@@ -181,11 +180,8 @@ def score(
             )  # fmt: skip
         with progress(desc="oracle") as bar:
             oracle = evaluate_oracle(counted(loader, bar.update), postprocess, metrics, pool)
-    results = list(chain.from_iterable(distributed.all_gather(results)))
-    for line in caps.lines():
-        distributed.main_only(print)(line, flush=True)
     seconds = {k: v for k, v in timer.totals().items() if not k.startswith("worker/")}
-    return figures, oracle, seconds, results
+    return figures, oracle, seconds, gathered(results, caps)
 
 
 def score_tiled(
@@ -198,7 +194,6 @@ def score_tiled(
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float], list[ImageResult]]:
     """The same with --tile auto. There are no losses and no figures of the ground truth, for both
     need target maps of one size."""
-    quads = {f"{name}_quads": AsQuads(each) for name, each in build_metrics(cfg.metric).items()}
     timer = StageTimer(synchronize=None)
     own_images = len(distributed.shard(records))
     with tqdm(
@@ -208,7 +203,7 @@ def score_tiled(
         figures, results = evaluate_tiled(
             records,
             torch_network(model, device=device, dtype=dtype, compiled=False),
-            build_metrics(cfg.metric) | quads,
+            all_metrics(cfg),
             postprocess=cfg.postprocess,
             shrink_ratio=cfg.targets.shrink_ratio,
             image_size=cfg.data.image_size,
@@ -220,10 +215,21 @@ def score_tiled(
     caps = CapCounter(cfg.postprocess, cfg.metric)
     for result in results:
         caps(result)
+    return figures, {}, timer.totals(), gathered(results, caps)
+
+
+def all_metrics(cfg: EvaluateConfig) -> dict[str, Metric]:
+    """The metrics of the outlines as they are, and as quads."""
+    quads = {f"{name}_quads": AsQuads(each) for name, each in build_metrics(cfg.metric).items()}
+    return build_metrics(cfg.metric) | quads
+
+
+def gathered(results: list[ImageResult], caps: CapCounter) -> list[ImageResult]:
+    """The results of all ranks. Prints the limits that left detections out."""
+    everything = list(chain.from_iterable(distributed.all_gather(results)))
     for line in caps.lines():
         distributed.main_only(print)(line, flush=True)
-    results = list(chain.from_iterable(distributed.all_gather(results)))
-    return figures, {}, timer.totals(), results
+    return everything
 
 
 def print_figures(
