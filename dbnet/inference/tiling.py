@@ -113,7 +113,7 @@ class Tiling:
             found = self._polygons(prob_map)
             if found.polygons:
                 best = Rescaled(to_original(found, matrix, decoded.size), side)
-            following = _smaller_side(side, found.polygons)
+            following = _smaller_side(side, _short_sides(found.polygons))
         return best
 
     def _closer(self, name: str, decode: Decode, side: int, found: Detections) -> Rescaled | None:
@@ -157,12 +157,13 @@ def needed_side(polygons: list[np.ndarray], side: int, size: tuple[int, int]) ->
         polygons: n x float32 (P, 2), in pixels of the image fitted to `side`.
         size: height and width of the original in pixels.
     """
-    heights = text_heights(polygons)
+    found = _short_sides(polygons)
+    heights = _summary(found)
     if polygons and max(size) <= _FAR_FROM_FITTED * side:
-        smaller = _smaller_side(side, polygons)
+        smaller = _smaller_side(side, found)
         if smaller is not None:
             return smaller
-        low, median = np.percentile(_heights(polygons), [25, 50])
+        low, median = np.percentile(found, [25, 50])
         if heights is None and low >= _SMALL and median >= _MEDIAN:
             return None
     if heights and heights.alike and heights.small >= _TOO_SMALL:
@@ -170,15 +171,15 @@ def needed_side(polygons: list[np.ndarray], side: int, size: tuple[int, int]) ->
     return _next_side(side, heights if heights and heights.alike else None, size)
 
 
-def _smaller_side(side: int, polygons: list[np.ndarray]) -> int | None:
+def _smaller_side(side: int, heights: np.ndarray) -> int | None:
     """The longest side at the network to try after `side` where texts are too large; else None.
 
     Args:
-        polygons: found at `side`, in its pixels.
+        heights: of the n texts found at `side`, (n,), in its pixels.
     """
-    if not polygons:
+    if not len(heights):
         return None
-    low, median = np.percentile(_heights(polygons), [25, 50])
+    low, median = np.percentile(heights, [25, 50])
     if median <= _TOO_LARGE:
         return None
     following = max(round(side * max(_LARGE / median, _SMALL / low)), _LEAST_SIDE)
@@ -205,14 +206,18 @@ def _next_side(side: int, heights: Heights | None, size: tuple[int, int]) -> int
 
 def text_heights(polygons: list[np.ndarray]) -> Heights | None:
     """Of n outlines, each (P, 2); None where they are few."""
-    if len(polygons) < _MANY_TEXTS:
+    return _summary(_short_sides(polygons))
+
+
+def _summary(heights: np.ndarray) -> Heights | None:
+    if len(heights) < _MANY_TEXTS:
         return None
-    small, low, median, high = np.percentile(_heights(polygons), [10, 25, 50, 75])
+    small, low, median, high = np.percentile(heights, [10, 25, 50, 75])
     return Heights(float(small), float(median), bool(high - low <= _MOST_SPREAD * median))
 
 
-def _heights(polygons: list[np.ndarray]) -> np.ndarray:
-    """The shorter side of each one's smallest rectangle, (n,)."""
+def _short_sides(polygons: list[np.ndarray]) -> np.ndarray:
+    """The height of each text, (n,): the shorter side of its smallest rectangle."""
     quads = min_area_quads(polygons)
     return np.linalg.norm(quads[:, :2] - quads[:, 1:3], axis=2).min(axis=1)
 
