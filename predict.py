@@ -72,7 +72,7 @@ def main(cfg: PredictConfig) -> Path:
     Exits with status 1, all else done, where an image cannot be read, drawn or cut.
     """
     from dbnet.data.annotations.files import listed
-    from dbnet.inference.inputs import find_images, not_read, with_more_pages
+    from dbnet.inference.inputs import find_images, not_read
 
     # ---- What to read, where to write
     named = named_images(cfg.images)
@@ -83,9 +83,6 @@ def main(cfg: PredictConfig) -> Path:
     if not any(source.path.exists() for source in sources):
         where = f"none of {len(sources)} images is" if len(sources) > 1 else "is not"
         raise InputError(f"{sources[0].path}: {where} there; name images that exist")
-    if longer := with_more_pages(sources):
-        names = ascii(listed(longer))[1:-1]
-        print(f"TIFFs of several pages, only the first is read: {names}", file=sys.stderr)
     out = cfg.out or new_folder(RUNS, "predict")
     check_output(out, WRITTEN)
     if cfg.crops:

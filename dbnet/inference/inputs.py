@@ -11,13 +11,43 @@ from dbnet.data.annotations.files import list_files, listed, not_walked, walk
 from dbnet.data.image_files import IMAGE_SUFFIXES
 from dbnet.data.images import read_header
 from dbnet.errors import InputError
+from dbnet.inference import pdf
 
 
 class Source(NamedTuple):
     """One image to read; the file may be missing or damaged."""
 
     path: Path
-    name: str  # of the file, or relative to the folder it was found in; unique
+    name: str  # of the file, or relative to the folder it was found in, and of the page; unique
+    page: int = 0  # of a TIFF or a PDF, counted from 0
+
+
+def pages(path: str | os.PathLike[str]) -> list[Source]:
+    """The pages of a TIFF or a PDF; any other file is one page.
+
+    The first page has the file's name. Those behind it have their number too, such as scan.pdf#2.
+    """
+    return _pages(Path(path), Path(path).name)
+
+
+def _pages(path: Path, name: str) -> list[Source]:
+    numbers = range(1, _page_count(path))
+    behind = [Source(path, f"{_printable(name)}#{number + 1}", number) for number in numbers]
+    return [Source(path, _printable(name)), *behind]
+
+
+def _page_count(path: Path) -> int:
+    with suppress(InputError):  # of a missing or damaged file: reading it tells what is wrong
+        if path.suffix.lower() == ".pdf":
+            return pdf.page_count(path, str(path))
+        if path.suffix.lower() in (".tif", ".tiff"):
+            return read_header(path).pages
+    return 1
+
+
+def _suffixes() -> frozenset[str]:
+    """Endings of the files that are read from a folder."""
+    return IMAGE_SUFFIXES | {".pdf"} if pdf.is_installed() else IMAGE_SUFFIXES
 
 
 def find_images(words: Iterable[str]) -> list[Source]:
@@ -25,14 +55,15 @@ def find_images(words: Iterable[str]) -> list[Source]:
 
     A folder stands for the images below it, sorted; a glob for the files and folders that match
     it, sorted, `**` for folders of any depth. A word that is neither is a file, there or not. A
-    file that is named twice is read once, under its first name.
+    file that is named twice is read once, under its first name. A TIFF or a PDF stands for its
+    pages.
 
     Raises InputError: a folder without images, a glob without a match, one name for two files.
     """
-    by_path: dict[str, Source] = {}
+    by_path: dict[tuple[str, int], Source] = {}
     for source in (source for word in words for source in _expand(word)):
         # Not resolve(): two links to one file are two names.
-        by_path.setdefault(os.path.abspath(source.path), source)  # noqa: PTH100
+        by_path.setdefault((os.path.abspath(source.path), source.page), source)  # noqa: PTH100
     by_name: dict[str, Source] = {}
     for source in by_path.values():
         earlier = by_name.setdefault(source.name, source)
@@ -56,24 +87,11 @@ def not_read(words: Iterable[str]) -> list[str]:
 
 
 def _not_read(folder: Path) -> list[str]:
-    files = (name for name, _ in walk(folder))
-    others = [name for name in files if Path(name).suffix.lower() not in IMAGE_SUFFIXES]
-    return sorted([*others, *not_walked(folder)])
-
-
-def with_more_pages(sources: Iterable[Source]) -> list[str]:
-    """TIFFs with several pages, of which only the first is read: "NAME (3 pages)".
-
-    A damaged file is left out: reading it tells what is wrong.
-    """
-    found = []
-    for source in sources:
-        if source.path.suffix.lower() in (".tif", ".tiff"):
-            with suppress(InputError):
-                pages = read_header(source.path).pages
-                if pages > 1:
-                    found.append(f"{source.path} ({pages} pages)")
-    return found
+    suffixes = _suffixes()
+    others = [name for name, _ in walk(folder) if Path(name).suffix.lower() not in suffixes]
+    hints = {".pdf": f" ({pdf.NEEDED})"}
+    hinted = [name + hints.get(Path(name).suffix.lower(), "") for name in others]
+    return sorted([*hinted, *not_walked(folder)])
 
 
 def _expand(word: str) -> list[Source]:
@@ -92,12 +110,12 @@ def _paths(word: str) -> list[Path]:
 
 def _named(path: Path) -> list[Source]:
     if not path.is_dir():
-        return [Source(path, _printable(path.name))]
-    names = list_files(path, IMAGE_SUFFIXES)
+        return _pages(path, path.name)
+    names = list_files(path, _suffixes())
     if not names:
         others = f"; not read: {listed(_not_read(path))}" if _not_read(path) else ""
-        raise InputError(f"{path}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}){others}")
-    return [Source(path / name, _printable(name)) for name in names]
+        raise InputError(f"{path}: holds no images ({', '.join(sorted(_suffixes()))}){others}")
+    return [source for name in names for source in _pages(path / name, name)]
 
 
 def _printable(name: str) -> str:

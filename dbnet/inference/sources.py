@@ -4,12 +4,14 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from dbnet.data.images import Decoded, decode_bytes, decode_reduced, eight_bits
 from dbnet.errors import InputError
+from dbnet.inference import pdf
 from dbnet.inference.inputs import Source
 from dbnet.inference.pipeline import Item
 
@@ -20,6 +22,8 @@ ImageLike = str | os.PathLike[str] | bytes | Image.Image | np.ndarray | Source
 def as_item(image: ImageLike, name: str) -> Item:
     """The image with what decodes it; files are read only then, arrays are converted only then.
 
+    A path, or the bytes of a file, of several pages stands for the first.
+
     Args:
         name: for error lines, of an image that is no file.
 
@@ -27,10 +31,12 @@ def as_item(image: ImageLike, name: str) -> Item:
         InputError: `image` is of another type.
     """
     if isinstance(image, Source):
-        return Item(str(image.path), partial(decode_reduced, image.path))
+        return _file(image.path, str(image.path), image.page)
     if isinstance(image, (str, os.PathLike)):
-        return Item(os.fspath(image), partial(decode_reduced, Path(image)))
+        return _file(Path(image), os.fspath(image))
     if isinstance(image, bytes):
+        if pdf.is_pdf(image):
+            return Item(name, _decoder(pdf.page_pixels, image, name))
         return Item(name, partial(decode_bytes, image, name))
     if isinstance(image, Image.Image):
         return Item(name, _decoder(_pil_pixels, image, name))
@@ -41,8 +47,16 @@ def as_item(image: ImageLike, name: str) -> Item:
     )
 
 
-def _decoder(pixels_of: Callable, image: Image.Image | np.ndarray, name: str) -> Callable:
-    """Decodes in full, whatever scale is needed: the pixels are in memory anyway."""
+def _file(path: Path, name: str, page: int = 0) -> Item:
+    if page:
+        name = f"{name}#{page + 1}"
+    if path.suffix.lower() == ".pdf":
+        return Item(name, _decoder(partial(pdf.page_pixels, page=page), path, name))
+    return Item(name, partial(decode_reduced, path, page=page))
+
+
+def _decoder(pixels_of: Callable, image: Any, name: str) -> Callable:
+    """Decodes in full, whatever scale is needed: the pixels are in memory, or soon drawn."""
 
     def decode(scale_of: Callable[[tuple[int, int]], float]) -> Decoded:
         pixels = pixels_of(image, name)

@@ -14,14 +14,14 @@ def scans(tmp_path) -> Path:
     folder = tmp_path / "scans"
     (folder / ".hidden").mkdir(parents=True)
     (tmp_path / "other").mkdir()
-    for name in ("a.jpg", "c.pdf", "notes.txt", ".hidden/d.txt", "../other/e.jpg"):
+    for name in ("a.jpg", "c.svg", "notes.txt", ".hidden/d.txt", "../other/e.jpg"):
         (folder / name).touch()
     (folder / "2024").symlink_to(tmp_path / "other")
     (folder / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     return folder
 
 
-LEFT = ["2024 (a linked folder)", "c.pdf", "gone.jpg (a link that leads nowhere)", "notes.txt"]
+LEFT = ["2024 (a linked folder)", "c.svg", "gone.jpg (a link that leads nowhere)", "notes.txt"]
 
 
 @pytest.mark.parametrize("word", ["scans", "sca*", "**/scans"])

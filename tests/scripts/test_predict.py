@@ -389,17 +389,19 @@ def test_a_map_that_is_not_finite_leaves_the_other_images(cfg, pages, monkeypatc
     assert "images: 4, " in told.out and "failures: 1, " in told.out
 
 
-def test_further_pages_of_tiffs_are_named(cfg, pages, tmp_path, capsys):
-    page = Image.open(pages / "images" / "val" / "page_0.png")
+def test_each_page_of_a_tiff_is_an_image(cfg, pages, tmp_path):
+    first, second = (Image.open(pages / f"images/val/page_{number}.png") for number in (0, 1))
     (tmp_path / "scans").mkdir()
-    page.save(tmp_path / "scans/three.tif", save_all=True, append_images=[page, page])
-    page.save(tmp_path / "scans/one.tiff")
-    (tmp_path / "scans/two.TIF").write_bytes(b"damaged")
-    with pytest.raises(SystemExit):
-        predict.main(replace(cfg, images=(str(tmp_path / "scans"),)))
-    lines = [line for line in capsys.readouterr().err.splitlines() if " pages" in line]
-    name = tmp_path / "scans/three.tif"
-    assert lines == [f"TIFFs of several pages, only the first is read: {name} (3 pages)"]
+    first.save(tmp_path / "scans/two.TIF", save_all=True, append_images=[second])
+    second.save(tmp_path / "scans/one.tiff")
+    scans = replace(cfg, images=(str(tmp_path / "scans"),), draw=True, crops=tmp_path / "crops")
+    predict.main(scans)
+    words = words_of(cfg.out)
+    assert list(words) == ["one.tiff", "two.TIF", "two.TIF#2"]
+    for name in ("two.TIF", "two.TIF#2"):
+        assert len([*(tmp_path / "crops" / name).iterdir()]) == len(words[name])
+    drawn = {name: (cfg.out / "drawings" / f"{name}.jpg").read_bytes() for name in words}
+    assert drawn["two.TIF#2"] == drawn["one.tiff"] != drawn["two.TIF"]
 
 
 def test_a_jpeg_of_108_megapixels_is_read_at_half(cfg, tmp_path, capsys):
