@@ -1,6 +1,6 @@
-"""CLEval in loops over texts, detections and characters; what `CLEval` must equal.
+"""Reference of `CLEval` (arXiv:2006.06244): loops over texts, detections and characters.
 
-Areas come from cutting the plane into horizontal slabs, not from a clipping library.
+Areas are summed over horizontal slabs of the plane, without a clipping library.
 """
 
 import itertools
@@ -12,7 +12,16 @@ from dbnet.geometry import min_area_quad
 
 
 def evaluate(dets, gts, ignored, texts, *, ap_constraint=0.3, vertical=0.5):
-    """Counts of one image, by name. All polygons float32 (P, 2)."""
+    """Counts of one image, by name.
+
+    Args:
+        dets: detections, n x float32 (P, 2).
+        gts: texts, m x float32 (P, 2).
+        ignored: m x bool, don't-care texts.
+        texts: m x str, "" where the transcription is unknown.
+        ap_constraint: least share of a detection's area on a text, 0 to 1.
+        vertical: texts whose width / height is below are read from top to bottom.
+    """
     centres = [
         characters(gt, text, is_dc, vertical)
         for gt, is_dc, text in zip(gts, ignored, texts, strict=True)
@@ -24,7 +33,7 @@ def evaluate(dets, gts, ignored, texts, *, ap_constraint=0.3, vertical=0.5):
     whole_gts, whole_dets = [np.trunc(p) for p in gts], [np.trunc(p) for p in dets]
 
     def share(g, d):
-        """Area of detection d on text g, over the detection's area; texts are cut out of dc."""
+        """Share of d's area on text g. Other texts are cut out of don't-care texts."""
         area = abs(shoelace(whole_dets[d]))
         if area == 0:
             return np.float32(0)
@@ -74,7 +83,7 @@ def evaluate(dets, gts, ignored, texts, *, ap_constraint=0.3, vertical=0.5):
 
 
 def characters(gt, text, is_dc, vertical):
-    """Centres of a text's characters; where it has no transcription, as many as would be square."""
+    """Centres of a text's characters; without a transcription, of about square ones."""
     quad = axis(gt)
     ratio = aspect(quad)
     length = rounded(max(ratio, 1 / ratio)) if is_dc or not text else len(text)
@@ -89,8 +98,8 @@ def characters(gt, text, is_dc, vertical):
 def matches(chars, shares, valid, counted, ap_constraint):
     """Pairs (text, detection): one to one, a text in pieces, several texts in one detection.
 
-    `chars` and `shares` are those of all texts by all detections; `valid` and `counted` are the
-    texts and detections that take part.
+    `chars` and `shares` hold all texts by all detections. `valid` and `counted` are the indexes of
+    the texts and detections that take part.
     """
     least = np.float32(ap_constraint)
 
@@ -115,16 +124,19 @@ def matches(chars, shares, valid, counted, ap_constraint):
 
 
 def axis(polygon):
+    """The polygon if it is a quad, else its smallest rectangle."""
     return polygon if len(polygon) == 4 else min_area_quad(polygon)
 
 
 def aspect(quad):
+    """Width over height, from the mean lengths of opposite sides."""
     steps = [(quad[(i + 1) % 4] - quad[i]).tolist() for i in range(4)]
     sides = [math.sqrt(x * x + y * y) for x, y in steps]
     return ((sides[0] + sides[2]) / 2 + 1e-5) / ((sides[1] + sides[3]) / 2 + 1e-5)
 
 
 def rounded(ratio):
+    """Number of square characters at this aspect ratio, at most 10."""
     return min(round(0.5 + ratio), 10)
 
 
@@ -137,7 +149,7 @@ def shoelace(polygon):
 
 
 def is_inside(polygon, point):
-    """Even-odd rule, with a ray to the right."""
+    """Whether the point is inside the polygon, by the even-odd rule with a ray to the right."""
     x, y = map(float, point)
     odd = False
     for (x0, y0), (x1, y1) in edges(polygon.astype(np.float64)):
@@ -149,8 +161,8 @@ def is_inside(polygon, point):
 def measure(polygons, wanted):
     """Area of the points for which wanted([is inside polygon 0, 1, ...]) holds, even-odd rule.
 
-    Between two neighbouring heights at which an edge ends or two edges cross, every width is
-    linear in y, so that the width halfway times the height is the area.
+    The plane is cut into slabs at every y where an edge ends or two edges cross. Within a slab,
+    widths are linear in y. The width halfway times the height of the slab is therefore the area.
     """
     lines = [(e, i) for i, polygon in enumerate(polygons) for e in edges(polygon)]
     heights = {y for (a, b), _ in lines for y in (a[1], b[1])}
@@ -174,7 +186,7 @@ def measure(polygons, wanted):
 
 
 def crossing(a, b, c, d):
-    """Height at which segments ab and cd cross, as a set of one or none."""
+    """Set of the y at which segments ab and cd cross; empty if they do not."""
     (ax, ay), (bx, by), (cx, cy), (dx, dy) = a, b, c, d
     turn = (bx - ax) * (dy - cy) - (by - ay) * (dx - cx)
     if turn == 0:

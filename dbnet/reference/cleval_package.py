@@ -1,4 +1,4 @@
-"""The published package, cleval 0.1.1, asked for detection only; importing this needs it."""
+"""Adapter of the published package cleval 0.1.1, detection only. Its import needs the package."""
 
 from types import SimpleNamespace
 
@@ -31,7 +31,7 @@ _OPTIONS = SimpleNamespace(
 
 
 def evaluate(dets, gts, ignored, texts, *, longest_side=None, size_range=(0.0, 1.0)):
-    """Counts, precision, recall and hmean of one image of quads, float32 (4, 2)."""
+    """Counts, precision, recall and hmean of one image; texts and detections are float32 (4, 2)."""
     boxes = []
     for gt, is_dc, text in zip(gts, ignored, texts, strict=True):
         box = QUAD(gt.reshape(8), transcription=text, is_dc=bool(is_dc))

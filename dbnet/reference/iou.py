@@ -1,11 +1,15 @@
-"""The ICDAR 2015 protocol as a double loop over Shapely polygons; what `IoUMetric` must equal."""
+"""Reference of `IoUMetric`: the ICDAR 2015 protocol as a double loop over Shapely polygons."""
 
 import numpy as np
 import shapely
 
 
 def evaluate(dets, gts, ignored, *, iou_thresh):
-    """Counts of one image, by name."""
+    """Counts of one image, by name; `dets` and `gts` are lists of float32 (P, 2).
+
+    A detection is don't care if more than half of it lies on an ignored text. Texts and detections
+    are matched in order, each once, if their IoU exceeds `iou_thresh`.
+    """
     dets, gts = [region(p) for p in dets], [region(p) for p in gts]
     gt_dc = [g for g in range(len(gts)) if ignored[g]]
     det_dc = []
@@ -34,6 +38,7 @@ def evaluate(dets, gts, ignored, *, iou_thresh):
 
 
 def region(points):
+    """Shapely polygon of the points; crossing outlines are repaired."""
     polygon = shapely.Polygon(np.asarray(points, np.float64))
     if polygon.is_valid:
         return polygon

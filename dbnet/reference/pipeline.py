@@ -1,4 +1,4 @@
-"""The reference path of a validation: targets, post-process and metrics one text at a time."""
+"""The reference pipeline of a validation: targets, post-process and metrics one text at a time."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,7 +23,7 @@ from dbnet.structures import Detections, Record, Sample, TargetMaps
 def target_maps(
     sample: Sample, *, shrink_ratio: float, thresh_min: float, thresh_max: float
 ) -> TargetMaps:
-    """Per text two pyclipper offsets and one float64 distance map per edge."""
+    """Reference targets as `TargetMaps` of the types that training uses."""
     height, width = sample.image.shape[:2]
     maps = reference_targets.make_targets(
         sample.polygons,
@@ -67,7 +67,7 @@ def reference_pipeline(
         pin_memory=data.pin_memory,
     )
     options = vars(postprocess) | {"shrink_ratio": targets.shrink_ratio}
-    # Per region a mask, its pixels, and sums over them.
+
     find = partial(reference_postprocess.postprocess, **options)
     metrics: dict[str, Metric] = {
         "cleval": ReferenceCLEval(),
@@ -77,7 +77,7 @@ def reference_pipeline(
 
 
 class ReferenceCLEval:
-    """The published package, one image at a time; detections as their smallest rectangles.
+    """The published CLEval package, one image at a time. Detections are their smallest rectangles.
 
     Raises:
         InputError: the package is not installed.
@@ -137,7 +137,7 @@ class ReferenceCLEval:
 
 
 class ReferenceIoU:
-    """Every detection against every text, one shapely intersection each."""
+    """`reference.iou`, one image at a time. Only its time counts; `compute` gives no figures."""
 
     def __init__(self, *, iou_thresh: float) -> None:
         self.iou_thresh = iou_thresh

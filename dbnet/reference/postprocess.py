@@ -1,4 +1,7 @@
-"""The post-processor region by region, pixel by pixel; what `DBPostprocessor` must equal."""
+"""Reference of `DBPostprocessor`: one region after the other.
+
+docs/outlines.md derives the formulas.
+"""
 
 import math
 from itertools import pairwise
@@ -13,19 +16,19 @@ from dbnet.structures import Detections
 
 
 class Tie(Exception):
-    """Of several pieces of an outline two are the largest: either is right."""
+    """Two pieces of an outline have the same, largest area: either is a correct result."""
 
 
 class Region(NamedTuple):
-    """One region and the rectangle that has its moments."""
+    """One connected region of the binary map, its holes filled, and its moments."""
 
-    x: np.ndarray  # pixels, holes filled
-    y: np.ndarray
-    weights: np.ndarray
-    score: float
-    mass: float
-    centre: np.ndarray
-    covariance: np.ndarray  # (2, 2), of unit squares in place of points
+    x: np.ndarray  # int (n,), pixels
+    y: np.ndarray  # int (n,)
+    weights: np.ndarray  # float64 (n,), shares of the pixels that count, 0 to 1
+    score: float  # mean probability
+    mass: float  # sum of the weights
+    centre: np.ndarray  # float64 (2,), weighted
+    covariance: np.ndarray  # float64 (2, 2), weighted, of unit squares in place of points
 
 
 def postprocess(
@@ -39,6 +42,8 @@ def postprocess(
     min_size: float,
     shrink_ratio: float,
 ) -> Detections:
+    """Detections of one probability map, float32 (H, W). Settings: `PostprocessConfig`."""
+
     def distance(area: float, perimeter: float) -> float:
         if unclip_ratio is not None:
             return unclip_ratio * area / perimeter
@@ -108,6 +113,7 @@ def best(found: list[tuple[float, np.ndarray]], max_candidates: int) -> Detectio
 
 
 def find_regions(prob_map, bin_thresh):
+    """The connected regions (8 neighbours) above `bin_thresh`."""
     binary = (prob_map > bin_thresh).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
     for label in range(1, count):
@@ -131,7 +137,7 @@ def find_regions(prob_map, bin_thresh):
 
 
 def principal(region):
-    """Variance across and along a region, and the angle of its longer side."""
+    """Smaller and larger variance of a region, and the angle of its longer axis, radians."""
     (xx, xy), (_, yy) = region.covariance
     flat, skew = round((xx - yy) / 2, 9) + 0.0, round(xy, 9) + 0.0
     mean, difference = (xx + yy) / 2, math.hypot(flat, skew)
@@ -139,7 +145,7 @@ def principal(region):
 
 
 def page_direction(regions):
-    """Angle of the texts of a page, and whether most of them agree on it."""
+    """Common angle of the texts of a page, modulo 90 degrees, and whether most agree on it."""
     total, weight = 0, 0
     for region in regions:
         small, large, angle = principal(region)
@@ -152,6 +158,7 @@ def page_direction(regions):
 
 
 def direction(region, page, agree):
+    """Angle of a text, radians: its own, or the page's where its own is uncertain."""
     small, large, angle = principal(region)
     nearest = page + round((angle - page) / (math.pi / 2)) * math.pi / 2
     turn = abs(angle - nearest) if agree else math.pi / 4
@@ -159,6 +166,7 @@ def direction(region, page, agree):
 
 
 def bent_outline(region, angle, overshoot, height, distance):
+    """Outline along a curve of degree 4; None where the region is too short or straight."""
     along = np.array([math.cos(angle), math.sin(angle)])
     across = np.array([-along[1], along[0]])
     points = np.stack([region.x, region.y], axis=1)
@@ -213,7 +221,7 @@ def bent_outline(region, angle, overshoot, height, distance):
 
 
 def polyline(points, count):
-    """The nodes, evenly spaced, of the polyline that is closest to a curve."""
+    """`count` nodes of the polyline that is closest to a curve, evenly spaced along it."""
     travelled = [0.0]
     for a, b in pairwise(points):
         travelled.append(travelled[-1] + math.hypot(*(b - a)))
@@ -225,6 +233,7 @@ def polyline(points, count):
 
 
 def contour_outline(region, distance):
+    """The simplified contour of a region, moved outward; for regions without a single curve."""
     mask = np.zeros((region.y.max() + 1, region.x.max() + 1), np.uint8)
     mask[region.y, region.x] = 1
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
@@ -238,13 +247,14 @@ def contour_outline(region, distance):
 
 
 def grow_back(area: float, perimeter: float, shrink_ratio: float) -> float:
-    """D of the shrink whose kernel has this area and perimeter."""
+    """Offset D of the shrink that left a kernel of this area and perimeter."""
     c = 1 - shrink_ratio**2
     a, b = 8 - 4 * c, (1 - c) * perimeter
     return (-b + math.sqrt(b**2 + 4 * a * c * area)) / (2 * a)
 
 
 def largest_offset(polygon: np.ndarray, distance: float) -> np.ndarray | None:
+    """The largest piece of the polygon moved outward by `distance` pixels, mitred corners."""
     digits = 1e5
     path = [(round(float(x) * digits), round(float(y) * digits)) for x, y in polygon]
     offset = pyclipper.PyclipperOffset(miter_limit=2.0)
@@ -263,9 +273,10 @@ def largest_offset(polygon: np.ndarray, distance: float) -> np.ndarray | None:
 
 
 def difference(ours: Detections, theirs: Detections) -> tuple[float, float]:
-    """Largest distance between outlines, in pixels, and between scores; equal scores in any order.
+    """Largest distance between outlines, pixels, and between scores. The order does not matter.
 
-    Infinite where the numbers differ: of detections, of those left out, of partners.
+    Both are infinite if the numbers of detections or of capped ones differ, or if the nearest
+    partners are not one to one.
     """
     if len(ours.polygons) != len(theirs.polygons) or ours.capped != theirs.capped:
         return math.inf, math.inf

@@ -1,4 +1,4 @@
-"""Target maps polygon by polygon, edge by edge, in float64; what `make_targets` must equal."""
+"""Reference of `make_targets` (DBNet, section 3.4): polygon by polygon, edge by edge, float64."""
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ from dbnet.structures import TargetMaps
 def make_targets(
     polygons, ignored, height, width, *, shrink_ratio, thresh_min, thresh_max
 ) -> TargetMaps:
+    """Target maps of one image, float64 (height, width)."""
     shrink_map = np.zeros((height, width))
     shrink_mask = np.ones((height, width))
     closeness = np.zeros((height, width))  # 1 - d / D
@@ -31,6 +32,7 @@ def make_targets(
 
 
 def shrink(polygon, shrink_ratio):
+    """Kernels of a text: pieces of the polygon moved inward by D; none where it is too thin."""
     if len(polygon) < 3 or min(cv2.minAreaRect(polygon)[1]) < MIN_SIDE:
         return []
     distance = shrink_distance(polygon, shrink_ratio)
@@ -38,7 +40,7 @@ def shrink(polygon, shrink_ratio):
 
 
 def snap(polygon):
-    """If upright, stretched so that its bounding box has whole sizes, at the nearest place."""
+    """Kernel with a bounding box of whole pixels, if it is upright; else the kernel itself."""
     if not geometry.area(polygon) > 0.9 * np.prod(np.ptp(polygon, axis=0)):
         return polygon
     snapped = []
@@ -51,11 +53,13 @@ def snap(polygon):
 
 
 def fill(canvas, polygon, value):
+    """Fill a polygon with a value, in place; corners are rounded to whole pixels."""
     if len(polygon):
         cv2.fillPoly(canvas, [np.round(polygon).astype(np.int32)], value)
 
 
 def draw_closeness(canvas, polygon, reach):
+    """Maximum of the canvas and 1 - distance / reach to the outline, in place."""
     left, top = np.floor(polygon.min(axis=0) - reach).astype(int)
     right, bottom = np.ceil(polygon.max(axis=0) + reach).astype(int)
     left, top = max(left, 0), max(top, 0)
@@ -72,6 +76,7 @@ def draw_closeness(canvas, polygon, reach):
 
 
 def segment_distance(x, y, start, end):
+    """Distance of points (x, y) from the segment between start and end."""
     edge = end - start
     length2 = edge @ edge
     along = ((x - start[0]) * edge[0] + (y - start[1]) * edge[1]) / length2 if length2 else 0 * x

@@ -8,7 +8,7 @@ _BLOCK = range(0xFE80, 0xFEFD)  # presentation forms B: letters, and lam with al
 
 @cache
 def _forms() -> dict[tuple[str, str], str]:
-    """(letter, "isolated" | "final" | "initial" | "medial") to the presentation form."""
+    """Presentation forms by (letter, "isolated" | "final" | "initial" | "medial")."""
     forms = {}
     for code in _BLOCK:
         form, *letters = unicodedata.decomposition(chr(code)).split()
@@ -22,7 +22,7 @@ def is_arabic(text: str) -> bool:
 
 
 def visual(text: str) -> str:
-    """Words of a line in the order from left to right, Arabic ones shaped and reversed."""
+    """A line in visual order: words from left to right, Arabic words shaped and reversed."""
     words = [_shape(word)[::-1] if is_arabic(word) else word for word in text.split()]
     return " ".join(reversed(words))
 
@@ -38,7 +38,7 @@ def logical(text: str) -> str:
 
 def _shape(word: str) -> str:
     forms = _forms()
-    shaped, joined = [], False  # joined: to the letter before
+    shaped, joined = [], False  # joined: with the previous letter
     for i, char in enumerate(word):
         follows = i + 1 < len(word) and (word[i + 1], "final") in forms
         joins = follows and (char, "initial") in forms

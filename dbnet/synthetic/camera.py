@@ -1,4 +1,4 @@
-"""A receipt photographed on a desk or laid on a flatbed scanner: one exact warp, light, camera."""
+"""A receipt photographed on a desk, or scanned: one exact warp, then light and camera effects."""
 
 from collections.abc import Callable
 
@@ -8,12 +8,12 @@ import numpy as np
 from dbnet.synthetic.degradations import enlarge, grain, print_on_paper, times
 from dbnet.synthetic.sheet import Sheet
 
-_GRID = 16  # pixels between the points where the warp is computed; between them it is linear
-_LARGEST = 30.0  # pixels an em: short receipts get more surroundings, not larger letters
+_GRID = 16  # pixels between the points where the warp is computed; linear in between
+_LARGEST = 30.0  # pixels an em; around short receipts, more background is shown
 
 
 class Warp:
-    """Paper to image: a bend (y moved by a sine of x), then a homography (3, 3)."""
+    """Mapping from paper to image: a bend (y shifted by a sine of x), then a homography (3, 3)."""
 
     def __init__(self, matrix: np.ndarray, *, height: float, waves: float, phase: float) -> None:
         self.matrix, self.height, self.waves, self.phase = matrix, height, waves, phase
@@ -22,22 +22,22 @@ class Warp:
         return self.height * np.sin(self.waves * x + self.phase)
 
     def then(self, matrix: np.ndarray) -> "Warp":
-        """The same, followed by another homography."""
+        """This warp, followed by another homography (3, 3)."""
         bend = {"height": self.height, "waves": self.waves, "phase": self.phase}
         return Warp(matrix @ self.matrix, **bend)
 
     def points(self, points: np.ndarray) -> np.ndarray:
-        """Paper to image, float64 (n, 2)."""
+        """Map points from the paper to the image, float64 (n, 2)."""
         x, y = points.astype(np.float64).T
         u, v, w = self.matrix @ np.stack([x, y + self._bend(x), np.ones_like(x)])
         return np.stack([u / w, v / w], axis=1)
 
     def image(self, paper: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """The image (H, W, 3) of the paper (h, w, 3), extended by its border colours."""
+        """The image (H, W, 3) of the paper (h, w, 3); border colours continue around the paper."""
         return resample(paper, shape, self.back)
 
     def back(self, points: np.ndarray) -> np.ndarray:
-        """Image to paper, float64 (n, 2)."""
+        """Map points from the image to the paper, float64 (n, 2)."""
         ahead = np.stack([*points.T, np.ones(len(points))])
         u, v, w = np.linalg.inv(self.matrix) @ ahead
         u, v = u / w, v / w
@@ -51,7 +51,10 @@ def resample(
     *,
     grid: int = _GRID,
 ) -> np.ndarray:
-    """Image (H, W, 3) of the paper (h, w, 3). `back` maps image points (n, 2) to the paper."""
+    """Image (H, W, 3) of the paper (h, w, 3). `back` maps image points (n, 2) to the paper.
+
+    `back` is evaluated every `grid` pixels and interpolated linearly in between.
+    """
     height, width = shape
     rows, columns = -(-height // grid) + 2, -(-width // grid) + 2
     # cv2.resize interpolates between cell centres; one more cell on every side feeds the edges.
@@ -65,10 +68,10 @@ def resample(
 def photograph(
     sheet: Sheet, rng: np.random.Generator, *, length: float
 ) -> tuple[np.ndarray, list[np.ndarray], list[str]]:
-    """Use the receipt, then scan it or take a photo.
+    """Print the receipt on used paper, then scan or photograph it.
 
-    Returns the image, uint8 (H, W, 3), RGB, its longest side at most about `length` pixels; the
-    word quads, float32 (4, 2), carried through the warp exactly; and the words.
+    Returns the image, uint8 (H, W, 3), RGB, longest side about `length` pixels at most; the exact
+    quads of the words in the image, float32 (4, 2); and the words.
     """
     scanned = bool(rng.random() < 0.5)
     paper, quads, texts = print_on_paper(rng, sheet, scanned=scanned)
@@ -86,7 +89,7 @@ def photograph(
 def _aim(
     rng: np.random.Generator, sheet: Sheet, quads: list[np.ndarray], length: float, *, scanned: bool
 ) -> tuple[Warp, tuple[int, int]]:
-    """Turn, bend and tilt the paper; frame all words; return the warp and the image's (H, W)."""
+    """A random rotation, bend and tilt whose image holds all words: the warp, and (H, W)."""
     height, width = sheet.ink.shape
     flat = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     angle = np.deg2rad(rng.normal(0, 0.7 if scanned else 3.0))
@@ -98,7 +101,7 @@ def _aim(
     waves, phase = rng.uniform(2, 6) / width, rng.uniform(0, 2 * np.pi)
     warp = Warp(matrix, height=curl, waves=waves, phase=phase)
 
-    # All words, then a part of the paper's margins, and sometimes more than the paper.
+    # The frame holds all words, a part of the paper's margins, and sometimes more than the paper.
     words, edges = warp.points(np.concatenate(quads)), warp.points(flat)
     low, high = words.min(axis=0), words.max(axis=0)
     tight = rng.random() < (0.8 if scanned else 0.5)
@@ -119,7 +122,7 @@ def _aim(
 
 
 def _outline(rng: np.random.Generator, warp: Warp, shape: tuple[int, int]) -> np.ndarray:
-    """The paper's border in the image, torn at its ends or not; int32 (n, 2), 1/16 pixels."""
+    """The paper's border in the image, sometimes torn at its ends; int32 (n, 2), 1/16 pixels."""
     height, width = shape
     across, down = np.linspace(0, width, 60), np.linspace(0, height, 40)
     teeth = rng.uniform(0, 5, 60) * (rng.random() < 0.3)
@@ -133,7 +136,7 @@ def _outline(rng: np.random.Generator, warp: Warp, shape: tuple[int, int]) -> np
 
 
 def scan(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Flatbed scan: white or grey background, stretched levels, dust, dark borders."""
+    """Effects of a flatbed scan: white or grey background, stretched levels, dust, dark borders."""
     if rng.random() < 0.6:
         image[mask == 0] = 255 if rng.random() < 0.7 else rng.integers(180, 245)
     if rng.random() < 0.25:
@@ -155,7 +158,7 @@ def scan(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> np.nd
 
 
 def shoot(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Camera: the paper and its shadow on a desk, lamps, blur, sensor noise."""
+    """Effects of a photo: desk, shadow of the paper, lamps, blur, sensor noise."""
     shadow = drop_shadow(rng, mask)
     scene = times(desk(rng, mask.shape), shadow, 255)
     scene = cv2.copyTo(image, mask, scene)
@@ -164,7 +167,7 @@ def shoot(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> np.n
 
 
 def drop_shadow(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
-    """Light around paper that lies where `mask` is 255: uint8 (H, W), 255 where it is full."""
+    """Shadow around the paper, which is where `mask` is 255: uint8 (H, W), 255 without shadow."""
     height, width = mask.shape
     small = cv2.resize(mask, (width // 6 + 1, height // 6 + 1), interpolation=cv2.INTER_AREA)
     shadow = cv2.GaussianBlur(small, (0, 0), rng.uniform(0.6, 3))
@@ -184,7 +187,7 @@ def _blur(rng: np.random.Generator, image: np.ndarray, strongest: float) -> np.n
 
 
 def desk(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Wood, cloth, a plain surface or tiles, uint8 (H, W, 3), RGB."""
+    """A surface of wood, cloth, tiles or one colour, uint8 (H, W, 3), RGB."""
     size = shape[0] // 3 + 1, shape[1] // 3 + 1
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
     if rng.random() < 0.5:
@@ -213,7 +216,7 @@ def desk(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 
 def light(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Lamps, white balance, perhaps a cast shadow: uint8 (H, W, 3), 200 changes nothing."""
+    """Lamps, white balance, sometimes a cast shadow: uint8 (H, W, 3), 200 changes nothing."""
     height, width = shape[0] // 8 + 1, shape[1] // 8 + 1
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
 

@@ -1,7 +1,7 @@
 """Drawn receipts: a data set without any input files.
 
-`draw_receipt` makes one, `build` a folder of them in the UFO layout. No fonts, textures or
-downloads are needed, and an image takes about 30 ms of one core. `scene.draw_scene` draws the hard
+`draw_receipt` draws one image, `build` a folder of them in the UFO layout. No fonts, textures or
+downloads are needed. An image takes about 30 ms of one core. `scene.draw_scene` draws the hard
 style: it uses installed fonts and photos if there are any, and takes five times as long.
 """
 
@@ -29,10 +29,10 @@ from dbnet.synthetic.sheet import Level, typeset
 from dbnet.synthetic.text import write_receipt
 
 VERSION = 1
-"""Part of the folder's name: increase it with every change to what is drawn."""
+"""Part of the folder's name. Every change to what is drawn needs a new number."""
 
 HARD_VERSION = 3
-"""The same for the hard style."""
+"""The same number for the hard style."""
 
 Style = Literal["plain", "hard"]
 """plain: `draw_receipt`; hard: `draw_scene`, with what makes real photos difficult."""
@@ -45,12 +45,13 @@ _LONGEST = 65_533  # bytes of a JPEG comment
 def draw_receipt(
     rng: np.random.Generator, *, level: Level = "words"
 ) -> tuple[np.ndarray, list[np.ndarray], list[str]]:
-    """Draw one receipt, scanned or photographed. The state of `rng` alone decides which.
+    """Draw one receipt, scanned or photographed. The state of `rng` alone determines it.
 
-    Returns the image, uint8 (H, W, 3), RGB, longest side about 900-1400 pixels; one quad a word,
-    float32 (4, 2), convex, clockwise from the word's top left, about 1 px outside its ink and
-    inside the image; and the words as strings without whitespace, 40 to 200 of them. With `level`
-    "lines" the receipt is the same, and words that follow each other closely share one quad.
+    Returns:
+        The image, uint8 (H, W, 3), RGB, longest side about 900 to 1400 pixels; one quad per word,
+        float32 (4, 2), convex, clockwise from the word's top left, about 1 pixel around its ink
+        and inside the image; the words, 40 to 200 strings without whitespace. With `level`
+        "lines", the image is the same, and close words of a line share a quad and a string.
     """
     length = float(rng.uniform(950, 1400))
     sheet = typeset(write_receipt(rng), rng, length=length, level=level)
@@ -70,15 +71,22 @@ def build(
 ) -> Path:
     """Draw a data set in the UFO layout under `root` and return its folder.
 
-    images/{train,val}/drawn_00000.jpg and jsons/{train,val}.json, in a folder named after VERSION,
-    the seed, the level and the two counts. Image i of a split depends on VERSION, the seed, the
-    split and i alone; images that another count has drawn already are copied. What is there and
-    whole stays, so an interrupted call may be repeated, and a complete folder returns at once.
-    Several processes may build the same folder at the same time. In the hard style, the images
-    depend on HARD_VERSION, the installed fonts and the photos in `folders` too, and the name holds
-    a fingerprint of them.
+    The folder is named after VERSION, the seed, the style, the level and the two counts. It holds
+    images/{train,val}/drawn_00000.jpg and jsons/{train,val}.json. Image i of a split depends on
+    VERSION, the seed, the split, the level and i alone. In the hard style, it also depends on
+    HARD_VERSION, the installed fonts and the photos in `folders`; the folder's name holds a
+    fingerprint of them. Images that a folder with other counts already has are copied. Complete
+    images stay, so that an interrupted call can be repeated. Several processes may build the same
+    folder at the same time.
 
-    `workers` processes draw; with 0 or 1, this process draws.
+    Args:
+        train: number of training images, at least 0.
+        val: number of validation images, at least 0.
+        seed: at least 0.
+        workers: number of processes that draw; with 0 or 1, this process draws.
+        level: what gets an outline, words or lines.
+        style: see `Style`.
+        folders: photos for the hard style.
 
     Raises:
         InputError: a count, the seed or `workers` is negative.
@@ -109,7 +117,10 @@ def build(
 
 
 def _present(images: Path, names: list[str], family: str) -> tuple[list[str | None], list[int]]:
-    """Annotations of the images that are there, twins copied, and the numbers of the others."""
+    """Annotations of the images that exist, and the numbers of those that are missing.
+
+    An image that another folder of the same family already has is copied.
+    """
     split, root = images.name, images.parents[2]
     notes = [_annotation(images / name) for name in names]
     for i, name in enumerate(names):
@@ -135,7 +146,7 @@ class _Task(NamedTuple):
 def _tasks(
     seed: int, split: str, missing: list[int], level: Level, material: Material | None
 ) -> list[_Task]:
-    """Each with the one texture and the one background that it needs."""
+    """One task per missing image, with only the texture and background that it needs."""
     tasks = []
     for index in missing:
         picked = material
@@ -148,7 +159,7 @@ def _tasks(
 def _fill(
     images: Path, names: list[str], notes: list[str | None], tasks: list[_Task], workers: int
 ) -> None:
-    """Draw the images of the tasks and note their annotations."""
+    """Draw the images of the tasks and put their annotations into `notes`."""
     bar = tqdm(tasks, f"drawing {images.name}", unit="receipt")
     with closing(_draw_all(tasks, workers)) as jpegs:
         for task, jpeg in zip(bar, jpegs, strict=True):
@@ -177,7 +188,7 @@ def _start_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """End with the parent: if it were killed, the workers of a pool would wait forever."""
+    """End this worker when the parent has ended: after a kill it would otherwise wait forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -201,7 +212,7 @@ def _draw_jpeg(task: _Task) -> bytes:
 
 
 def _words(scene: Scene) -> Iterator[dict[str, Any]]:
-    """Its texts as UFO has them."""
+    """The texts of a scene as UFO words."""
     for polygon, ignored, text in zip(scene.polygons, scene.ignored, scene.texts, strict=True):
         word: dict[str, Any] = {
             "points": [[round(float(x), 2), round(float(y), 2)] for x, y in polygon],
@@ -211,7 +222,7 @@ def _words(scene: Scene) -> Iterator[dict[str, Any]]:
 
 
 def _comments(note: bytes) -> Iterator[bytes]:
-    """Comment segments of a JPEG, each as long as they may be."""
+    """The note as JPEG comment segments of the largest possible size."""
     for first in range(0, len(note), _LONGEST):
         part = note[first : first + _LONGEST]
         yield _COMMENT + (len(part) + 2).to_bytes(2, "big") + part
@@ -232,7 +243,7 @@ def _annotation(path: Path) -> str | None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """The file appears whole or not at all."""
+    """Write a file that appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as draft:
         draft.write_bytes(content)

@@ -1,6 +1,6 @@
 """Paper, uneven ink, stamps, creases and stains.
 
-Textures are drawn small and enlarged, noise is one tile repeated: speed before variety of grain.
+For speed, textures are drawn small and enlarged, and noise is one repeated tile.
 """
 
 import cv2
@@ -14,7 +14,7 @@ _TILE = 192  # side of the noise tile, pixels
 
 
 def enlarge(small: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Smoothly to (H, W)."""
+    """Resize to (H, W) by cubic interpolation."""
     return cv2.resize(small, shape[::-1], interpolation=cv2.INTER_CUBIC)
 
 
@@ -25,13 +25,13 @@ def cloud(
     low: float,
     high: float,
 ) -> np.ndarray:
-    """Smooth random field, uint8 (H, W), of low..high; `cells` sets how fine it is."""
+    """Smooth random field, uint8 (H, W), low to high; `cells` is its number of random values."""
     field = enlarge(rng.uniform(low, high, cells).astype(np.float32), shape)
     return np.clip(field, 0, 255).astype(np.uint8)
 
 
 def times(image: np.ndarray, field: np.ndarray, one: int) -> np.ndarray:
-    """uint8 (H, W, 3) times a uint8 field (H, W) or (H, W, 3) in which `one` changes nothing."""
+    """Image, uint8 (H, W, 3), times a field, uint8 (H, W) or (H, W, 3), whose `one` means 1."""
     if field.ndim == 2:
         field = cv2.merge([field] * 3)
     return cv2.multiply(image, field, scale=1 / one)
@@ -70,7 +70,7 @@ def paper(rng: np.random.Generator, shape: tuple[int, int], *, scanned: bool) ->
 
 
 def show_through(rng: np.random.Generator, sheet: np.ndarray, ink: np.ndarray) -> np.ndarray:
-    """The mirrored ghost of print on the back."""
+    """The sheet with mirrored, blurred print of its back."""
     ghost = cv2.GaussianBlur(cv2.flip(ink, 1), (0, 0), 2.5)
     return times(sheet, 255 - (ghost * rng.uniform(0.05, 0.12)).astype(np.uint8), 255)
 
@@ -98,7 +98,7 @@ def print_ink(
 
 
 def stamp(rng: np.random.Generator, sheet: np.ndarray, size: int) -> tuple[np.ndarray, str] | None:
-    """Press a rubber stamp on the sheet, in place; its quad and word, None where it has no room."""
+    """Stamp the sheet, in place. Returns quad and word of the stamp; None where it has no room."""
     face = Typeface("sans", 700, float(rng.uniform(0.8, 1.1)), 0.0, False, "smooth")
     text = str(rng.choice(["PAID", "RECEIVED", "COPY", "CHECKED", "LUNAS", "POSTED"]))
     word = draw_word(text, round(size * rng.uniform(1.6, 2.6)), face).ink
@@ -128,7 +128,7 @@ def stamp(rng: np.random.Generator, sheet: np.ndarray, size: int) -> tuple[np.nd
 
 
 def scribble(rng: np.random.Generator, sheet: np.ndarray, size: int) -> None:
-    """A tick, a ring or a wave of a pen, no letters, in place."""
+    """Draw a tick, a ring or a wavy line with a pen, in place."""
     side = min(size * int(rng.integers(3, 8)), *sheet.shape[:2])
     shape = rng.integers(3)
     if shape == 0:
@@ -153,7 +153,7 @@ def _stain(
 
 
 def crease(rng: np.random.Generator, sheet: np.ndarray) -> None:
-    """A fold across or along the sheet, in place: a thin line, one side brighter than the other."""
+    """Fold the sheet, in place: a thin line with one side brighter than the other."""
     strip = sheet if rng.random() < 0.7 else sheet.transpose(1, 0, 2)
     reach = int(rng.integers(8, 50))
     at = int(rng.integers(reach, len(strip) - reach))
@@ -167,7 +167,7 @@ def crease(rng: np.random.Generator, sheet: np.ndarray) -> None:
 def print_on_paper(
     rng: np.random.Generator, sheet: Sheet, *, scanned: bool
 ) -> tuple[np.ndarray, list[np.ndarray], list[str]]:
-    """The used receipt, uint8 (H, W, 3), RGB, with its quads and texts, stamps included."""
+    """Print a sheet on used paper: uint8 (H, W, 3), RGB, quads and texts, stamps included."""
     used = paper(rng, sheet.ink.shape, scanned=scanned)
     if rng.random() < 0.08:
         used = show_through(rng, used, sheet.ink)

@@ -1,7 +1,7 @@
 """Words as ink.
 
-OpenCV's built-in fonts are the raw material. Stretching, a fixed pitch, slab serifs, hard edges and
-dots give them the looks of laser, thermal and dot-matrix printers.
+Words are drawn with OpenCV's built-in fonts or font files. Stretching, a fixed pitch, slab serifs,
+hard edges and dots imitate laser, thermal and dot-matrix printers.
 """
 
 from functools import cache, lru_cache
@@ -10,15 +10,15 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-# Letters whose stems end on the baseline, or at the top: there a slab may sit.
+# Letters whose stems end on the baseline, and at the top: slab serifs are drawn there.
 _FEET = frozenset("AFHIKMNPRTXYfhiklmnrx147")
 _HEADS = frozenset("BDEFHIKLMNPRUVWXYbdhklmnpruvwxy")
 _NARROW = frozenset("iIl1")  # always with slabs at a fixed pitch, as on typewriters
-_FAINTEST = 64  # below a quarter of full black is the fringe of anti-aliasing
+_FAINTEST = 64  # grey levels; paler pixels are the fringe of anti-aliasing
 
 
 class Typeface(NamedTuple):
-    """One look of print."""
+    """A font and how it is printed."""
 
     font: str  # "sans" | "italic" | "uni" (also Hangul, Chinese, Japanese) | path of a font file
     weight: int  # 300..1000; all but "sans" and "italic" have two, and are bold from 600 on
@@ -38,7 +38,7 @@ class Word(NamedTuple):
 
 
 def choose_typeface(rng: np.random.Generator, *, spaced: bool) -> Typeface:
-    """The look of a random printer; `spaced` as in `Receipt`."""
+    """The typeface of a random printer; `spaced` as in `Receipt`."""
     printer = rng.choice(["laser", "thermal", "needle"], p=[0.45, 0.42, 0.13])
     font = "uni" if not spaced or rng.random() < 0.45 else "sans"
     weight = int(rng.choice([300, 400, 400, 500, 600]))
@@ -54,7 +54,7 @@ def choose_typeface(rng: np.random.Generator, *, spaced: bool) -> Typeface:
 
 
 def draw_word(text: str, size: int, face: Typeface) -> Word:
-    """Set one word, `size` pixels an em. The ink is (0, 0) where there is none, as for blanks."""
+    """Draw one word, `size` pixels an em. Ink without any black pixel has the shape (0, 0)."""
     if face.pitch:
         ink = np.concatenate([_glyph(char, size, face) for char in text], axis=1)
         pen, advance = 0, float(ink.shape[1])
@@ -78,7 +78,7 @@ def _font(name: str) -> cv2.FontFace:
 
 
 def _pen(size: int) -> tuple[int, int]:
-    """Where `_draw` starts: room for overhangs on the left, accents above, descenders below."""
+    """Start of `_draw`: leaves room for overhangs on the left, accents above, descenders below."""
     return size // 2, round(1.3 * size)
 
 
@@ -124,7 +124,7 @@ _DOT = np.array(
 
 
 def _strike(ink: np.ndarray, size: int) -> np.ndarray:
-    """The same ink from the needles of a dot-matrix printer, about ten to the em."""
+    """The ink as a dot-matrix printer prints it, about ten dots an em."""
     height, width = ink.shape
     pitch = max(2.0, 0.1 * size)
     grid = max(1, round(width / pitch)), max(1, round(height / pitch))

@@ -35,13 +35,13 @@ def main(
     """Draw a receipt of each kind, and one of all kinds at once.
 
     Args:
-        out: JPEG to write; it must not be there yet.
-        seed: Of the receipts.
+        out: JPEG to write; an existing file is refused.
+        seed: Seed of the receipts.
         size: Width of each picture in pixels; its height is a third more.
         outlines: Draw the outlines too: texts red, ignored ones orange.
         level: What has outlines: words or lines.
         textures: Photos of creased paper, see --data.drawn-textures.
-        backgrounds: Photos to lie on, see --data.drawn-backgrounds.
+        backgrounds: Photos behind the receipts, see --data.drawn-backgrounds.
     """
     if out.exists():
         raise InputError(f"{out}: is there already; delete it or choose another --out")

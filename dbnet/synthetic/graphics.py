@@ -1,6 +1,6 @@
-"""What is printed on receipts and is no text: uint8 (H, W), 255 black.
+"""Printed graphics other than text: uint8 (H, W), 255 black.
 
-`ems` is the height in ems of the body text, `em` that in pixels.
+`ems` is the height of a graphic in ems of the body text, `em` is one em in pixels.
 """
 
 import cv2
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def pen_stroke(points: np.ndarray, shape: tuple[int, int], thickness: int) -> np.ndarray:
-    """A smooth line through points (n, 2), x y, uint8 (H, W)."""
+    """A smooth line through points (x, y), float (n, 2): uint8 (H, W)."""
     ink = np.zeros(shape, np.uint8)
     smooth = cv2.GaussianBlur(points.astype(np.float32), (1, 3), 0)
     cv2.polylines(

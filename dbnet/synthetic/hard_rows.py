@@ -1,4 +1,4 @@
-"""Rows that detectors fail on: large logos, bands, separators, tables, far columns, codes."""
+"""Rows that are hard to detect: large logos, bands, separators, tables, far columns, codes."""
 
 from collections.abc import Collection
 
@@ -12,7 +12,7 @@ _LETTERS = ("A", "B", "*", "T", "S", "Z", "SR", "ZR", "1", "0", "%")
 
 
 def write_hard_receipt(shop: Shop, kinds: Collection[str]) -> Receipt:
-    """What a shop prints, with the rows that the kinds ask for (see `kinds.KINDS`)."""
+    """A receipt of the shop with the rows of the given kinds (see `kinds.KINDS`)."""
     receipt = compose(shop)
     rows, columns = list(receipt.rows), receipt.columns
     if "far columns" in kinds:
@@ -37,7 +37,7 @@ def write_hard_receipt(shop: Shop, kinds: Collection[str]) -> Receipt:
 
 
 def excerpt(shop: Shop, rows: list[Row], ems: float, *, from_top: bool) -> list[Row]:
-    """Rows that follow each other, about `ems` high in all: from the top, or from anywhere."""
+    """Consecutive rows of about `ems` ems in all, from the top or from a random row."""
     sizes = [row.size if row.kind != "frame" else 0.3 for row in rows]
     if sum(sizes) <= ems:
         return rows
@@ -56,7 +56,7 @@ def excerpt(shop: Shop, rows: list[Row], ems: float, *, from_top: bool) -> list[
 
 
 def _insert(shop: Shop, rows: list[Row], block: list[Row]) -> None:
-    """Somewhere outside the frames, in place."""
+    """Insert a block of rows at a random place that is not inside a frame, in place."""
     places, depth = [], 0
     for i, row in enumerate(rows):
         if depth == 0:
@@ -67,7 +67,7 @@ def _insert(shop: Shop, rows: list[Row], block: list[Row]) -> None:
 
 
 def _logo(shop: Shop, columns: int) -> list[Row]:
-    """The shop's name, up to a hundred pixels and more high."""
+    """The shop's name, up to 8 ems high."""
     name = shop.say("name")
     name = name if shop.rng.random() < 0.5 else name.split()[0]
     name = name.lower() if shop.rng.random() < 0.25 else name
@@ -83,7 +83,7 @@ def _logo(shop: Shop, columns: int) -> list[Row]:
 
 
 def _band(shop: Shop, rows: list[Row]) -> None:
-    """One to four rows white on black, some of them larger, in place."""
+    """Turn one to four rows white on black, some of them larger, in place."""
     texts = [
         i for i, row in enumerate(rows) if row.kind == "text" and any(c.text for c in row.cells)
     ]
@@ -95,13 +95,13 @@ def _band(shop: Shop, rows: list[Row]) -> None:
 
 
 def _separators(shop: Shop) -> list[Row]:
-    """One to three rows of marks. They are no text and stay unlabelled."""
+    """One to three rows of repeated marks. They are not labelled."""
     marks = [shop.one_of(_MARKS) for _ in range(shop.rng.choice([1, 1, 1, 2, 3]))]
     return [Row("rule", mark=mark) for mark in marks]
 
 
 def _table(shop: Shop) -> list[Row]:
-    """Columns of single digits, letters, counts and amounts, close to each other or far apart."""
+    """A table of single digits, letters, counts and amounts in 3 to 8 columns."""
     rng = shop.rng
     count = int(rng.integers(3, 9))
     writers = [
@@ -133,7 +133,7 @@ def _table(shop: Shop) -> list[Row]:
 
 
 def _far_columns(shop: Shop) -> list[Row]:
-    """Short items at the left edge, their prices at the right, between them nothing or dots."""
+    """Short items at the left edge, prices at the right edge, and nothing or dots between."""
     rng = shop.rng
     kind, form = shop.one_of(("text", "text", "leader")), shop.one_of(("edges", "digit"))
     rows = []
@@ -159,7 +159,7 @@ def _code(shop: Shop) -> list[Row]:
 
 
 def _from_the_right(cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
-    """A line as Arabic has it: the first cell at the right, words joined and reversed."""
+    """A right-to-left row: cells mirrored, Arabic words shaped and in visual order."""
     sides = {"left": "right", "right": "left", "center": "center"}
     return tuple(
         Cell(visual(text), 1 - b, 1 - a, sides[align]) for text, a, b, align in reversed(cells)

@@ -1,7 +1,7 @@
-"""Font files of Debian's packages that look like what receipts are printed with.
+"""Font files of Debian packages that look like the fonts of receipt printers.
 
-Receipts in the hard style use those that are installed, besides OpenCV's own fonts. The packages
-are listed in docs/synthetic.md.
+Receipts in the hard style use the installed ones besides OpenCV's own fonts. The packages are
+listed in docs/synthetic.md.
 """
 
 from functools import cache
@@ -52,7 +52,7 @@ _BUILT_IN = ("latin", "korean", "japanese", "chinese")  # what OpenCV's own font
 
 
 class FontFile(NamedTuple):
-    """One font file and the scripts that it has letters of."""
+    """One font file and the scripts that it can write."""
 
     path: str
     scripts: frozenset[str]
@@ -60,7 +60,7 @@ class FontFile(NamedTuple):
 
 @cache
 def find_fonts(folder: Path = FOLDER) -> tuple[FontFile, ...]:
-    """Known font files below a folder, in the order of their names; none where it is missing."""
+    """Known font files below a folder, sorted by name; none where the folder is missing."""
     found = {path.name: path for path in sorted(folder.rglob("*.[ot]tf")) if path.name in _FILES}
     return tuple(
         FontFile(str(found[name]), frozenset(_FILES[name].split())) for name in sorted(found)
@@ -76,7 +76,7 @@ def writable(language: str, fonts: tuple[FontFile, ...]) -> bool:
 def choose_face(
     rng: np.random.Generator, fonts: tuple[FontFile, ...], *, language: str, spaced: bool
 ) -> Typeface:
-    """The look of a printer that can write the language, from a file or built in."""
+    """A random typeface that can write the language, from a font file or built in."""
     script = _script(language)
     able = [font for font in fonts if script in font.scripts]
     if not able or (script in _BUILT_IN and rng.random() < 0.4):

@@ -1,4 +1,4 @@
-"""What makes a receipt hard to read, and how often."""
+"""Kinds of difficulty in hard receipts, and how often they occur."""
 
 import numpy as np
 
@@ -23,9 +23,9 @@ KINDS = {
     "several": 0.15,  # two or three receipts on one image
     "cut off": 0.3,  # at the image's border
 }
-"""Kind to probability; several meet on most receipts."""
+"""Probability of each kind. Most receipts have several."""
 
 
 def draw_kinds(rng: np.random.Generator) -> frozenset[str]:
-    """Some of them."""
+    """A random selection, each kind by its probability."""
     return frozenset(kind for kind, chance in KINDS.items() if rng.random() < chance)

@@ -1,4 +1,4 @@
-"""The rows a receipt is made of, and the usual ways to fill them."""
+"""Rows of a receipt, and functions that make the usual ones."""
 
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ class Row(NamedTuple):
     wide: bool = False  # double width
     inverse: bool = False  # white on black
     mark: str = ""  # of a rule: what it repeats, "l" for a line, "d" for dashes
-    display: bool = False  # in the printer's second face, as logos are
+    display: bool = False  # in the printer's second typeface, as logos are
 
 
 class Receipt(NamedTuple):
@@ -36,7 +36,7 @@ class Receipt(NamedTuple):
 
 
 def count_words(rows: list[Row]) -> int:
-    """Words, separated by whitespace."""
+    """Number of words, separated by whitespace."""
     return sum(len(cell.text.split()) for row in rows for cell in row.cells)
 
 
@@ -62,7 +62,7 @@ def rule(shop: Shop, probability: float = 1.0) -> list[Row]:
 
 
 def pair(label: str, value: str, form: str, **style: Any) -> Row:
-    """A label and its value, in one of the usual forms."""
+    """A row of a label and its value. `form`: "run", "colon", "edges", "right" or "three"."""
     bare = label.rstrip(": ")
     cells = {
         "run": (left(f"{label} {value}"),),
@@ -75,7 +75,7 @@ def pair(label: str, value: str, form: str, **style: Any) -> Row:
 
 
 def pairs(shop: Shop, entries: list[list[str]]) -> list[Row]:
-    """Several of them in the same form, sometimes two side by side."""
+    """Rows of [label, value] entries in one form, sometimes two entries side by side."""
     form = shop.one_of(("run", "run", "colon", "edges", "double"))
     if form != "double":
         return [pair(label, value, form) for label, value in entries]

@@ -1,4 +1,4 @@
-"""What hard receipts are made of: installed fonts, and a user's photos of paper and of places."""
+"""Material of hard receipts: installed fonts, and a user's photos of paper and backgrounds."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from dbnet.synthetic.installed import FontFile, find_fonts
 
 
 class Material(NamedTuple):
-    """Ready to draw with. All may be empty."""
+    """Fonts and photos. Each may be empty."""
 
     fonts: tuple[FontFile, ...] = ()
     textures: Sequence[str] = ()  # paths of photographed paper
-    backgrounds: Sequence[Record] = ()  # photos to lie on; their texts become ignored ones
+    backgrounds: Sequence[Record] = ()  # photos behind the receipts; their texts are ignored
 
     def pick(self, rng: np.random.Generator) -> "Material":
-        """The same fonts, one texture and one background."""
+        """All fonts, one random texture and one random background."""
         texture = int(rng.random() * len(self.textures))
         background = int(rng.random() * len(self.backgrounds))
         return Material(
@@ -34,7 +34,7 @@ class Material(NamedTuple):
 
 
 class Folders(NamedTuple):
-    """Where a user has photos. None: there are none."""
+    """Folders of a user's photos; None: no photos."""
 
     textures: Path | None = None  # images of paper
     backgrounds: Path | None = None  # images, or a data set with images/train and annotations
@@ -44,7 +44,7 @@ NO_FOLDERS = Folders()
 
 
 def fingerprint(folders: Folders) -> str:
-    """Eight characters that change with the names and sizes of installed fonts and of photos."""
+    """Eight hex digits: a hash of the names and sizes of installed fonts and photos."""
     digest = hashlib.sha256()
     for font in find_fonts():
         digest.update(f"{Path(font.path).name} {Path(font.path).stat().st_size}\n".encode())
@@ -59,13 +59,13 @@ def fingerprint(folders: Folders) -> str:
 
 
 def load_material(folders: Folders) -> Material:
-    """Installed fonts and the photos below the folders.
+    """Find the installed fonts and the photos below the folders.
 
-    Backgrounds that are a data set bring their texts along, to be ignored; texts in plain folders
-    of images count as background.
+    If the folder of backgrounds is a data set (with images/train), its texts become ignored texts
+    of the drawn images. Texts on other backgrounds are not annotated.
 
     Raises:
-        InputError: a folder is not there, holds no image, or its annotations cannot be read.
+        InputError: a folder is missing, holds no image, or its annotations cannot be read.
     """
     textures: list[str] = []
     if folders.textures is not None:

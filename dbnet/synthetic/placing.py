@@ -1,4 +1,4 @@
-"""A sheet lying in the image: where its points come to lie, and the outlines of its texts."""
+"""Position of a sheet in the image: its mapping, its mask, and the outlines of its texts."""
 
 from collections.abc import Collection
 
@@ -10,18 +10,18 @@ from dbnet.synthetic.surface import Surface
 
 
 class Lying:
-    """A sheet in the image: its surface, then a homography (3, 3)."""
+    """Mapping from paper to image: the surface, then a homography (3, 3)."""
 
     def __init__(self, surface: Surface, matrix: np.ndarray) -> None:
         self.surface, self.matrix = surface, matrix
 
     def points(self, points: np.ndarray) -> np.ndarray:
-        """Paper to image, float64 (n, 2)."""
+        """Map points from the paper to the image, float64 (n, 2)."""
         moved = self.surface.move(np.asarray(points, np.float64))
         return cv2.perspectiveTransform(moved[None], self.matrix)[0]
 
     def back(self, points: np.ndarray) -> np.ndarray:
-        """Image to paper, float64 (n, 2)."""
+        """Map points from the image to the paper, float64 (n, 2)."""
         flat = cv2.perspectiveTransform(points[None], np.linalg.inv(self.matrix))[0]
         return self.surface.back(flat)
 
@@ -34,7 +34,7 @@ def place(
     *,
     scanned: bool,
 ) -> np.ndarray:
-    """Homography (3, 3) from the sheet to the image: tilted, turned and shifted in its slot."""
+    """A random homography (3, 3) from the sheet to its slot: tilted, turned and shifted."""
     height, width = sheet.ink.shape
     flat = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     spread = 1.0 if scanned else 4.0 if rng.random() < 0.85 else 15.0
@@ -56,7 +56,7 @@ def place(
 
 
 def paper_mask(lying: Lying, paper: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
-    """Where the paper lies: uint8 (H, W), 255 or 0."""
+    """Mask of the paper in the image: uint8 (H, W), 255 or 0."""
     height, width = paper
     x, y = np.linspace(0, width, 40), np.linspace(0, height, 60)
     sides = [
@@ -72,7 +72,7 @@ def paper_mask(lying: Lying, paper: tuple[int, int], shape: tuple[int, int]) -> 
 
 
 def outline(lying: Lying, quad: np.ndarray, em: int) -> np.ndarray:
-    """The quad in the image: four corners, or more where the paper is bent, float32 (P, 2)."""
+    """Outline of a quad in the image: 4 corners, more where the paper is bent, float32 (P, 2)."""
     top_left, top_right, bottom_right, bottom_left = quad.astype(np.float64)
     steps = max(1, int(np.ceil(np.linalg.norm(top_right - top_left) / em)))
     t = np.linspace(0, 1, steps + 1)[:, None]

@@ -1,4 +1,4 @@
-"""Hard receipts on one image: where they lie, what hides them, and how the camera sees them."""
+"""Images of hard receipts: background, layout, occlusion, light and camera."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -28,7 +28,7 @@ _FINE = 12  # pixels between the points where a warp is computed
 
 
 class Scene(NamedTuple):
-    """One image and what is written on it."""
+    """One image with its texts."""
 
     image: np.ndarray  # uint8 (H, W, 3), RGB
     polygons: list[np.ndarray]  # n x float32 (P, 2), inside the image
@@ -43,15 +43,15 @@ def draw_scene(
     level: Level = "words",
     kinds: Collection[str] | None = None,
 ) -> Scene:
-    """One to three hard receipts, scanned or photographed, longest side 900 to 1400 pixels.
+    """Draw one to three hard receipts, scanned or photographed, longest side 900 to 1400 pixels.
 
-    The state of `rng` and the material decide. Outlines are quads, or polygons that follow the
-    bend of the paper to within half a pixel. A text that is partly behind another receipt, has
-    lost half of its height at the border, or hardly differs from its paper, is ignored; of others
-    that are cut off, what is left is labelled.
+    The state of `rng` and the material determine the image. Outlines are quads, or polygons that
+    follow the bend of the paper to within half a pixel. A text is ignored if another receipt
+    covers a part of it, if the border cuts off about half of its height, or if its contrast is
+    very low. The visible part of every other cut text is labelled.
 
     Args:
-        kinds: of KINDS; None: random ones.
+        kinds: names from `KINDS`; None draws a random selection.
     """
     kinds = draw_kinds(rng) if kinds is None else kinds
     shape = _canvas(rng)
@@ -80,13 +80,13 @@ def draw_scene(
 
 
 def _height(texts: list[Text]) -> float:
-    """Of the smaller texts of receipts, pixels."""
+    """Height of the smaller texts (25th percentile of those not ignored), pixels."""
     heights = [min(cv2.minAreaRect(text.outline)[1]) for text in texts if not text.ignored]
     return float(np.percentile(heights, 25)) if heights else 12.0
 
 
 def _canvas(rng: np.random.Generator) -> tuple[int, int]:
-    """Height and width: mostly upright, as telephones and scanners have it."""
+    """Height and width of the image in pixels, mostly portrait."""
     longest = float(rng.uniform(900, 1400))
     ratio = float(rng.choice([3 / 4, 9 / 16, 0.707, rng.uniform(0.4, 1)]))
     sides = round(longest), round(longest * ratio)
@@ -94,7 +94,7 @@ def _canvas(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _slot(shape: tuple[int, int], number: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Left top corner and size (width, height) of a receipt's share of the image, side by side."""
+    """Top left corner and size (width, height) of the part of the image for one of the receipts."""
     size = np.array(shape[::-1], np.float64)
     across = 0 if size[0] > 0.6 * size[1] else 1
     part, corner = size.copy(), np.zeros(2)
@@ -111,7 +111,7 @@ def _sheet(
     room: np.ndarray,
     level: Level,
 ) -> Sheet:
-    """Set at about the size that it will have in the image, no longer than is of use there."""
+    """A random receipt, typeset with `em` pixels an em and cut to the height of `room`."""
     locales = LOCALES + tuple(
         locale for locale in MORE_LOCALES if writable(locale.language, material.fonts)
     )
@@ -141,7 +141,7 @@ def _behind(
     *,
     scanned: bool,
 ) -> tuple[np.ndarray, list[Text]]:
-    """What the receipts lie on, uint8 (H, W, 3), and its texts."""
+    """The background of the receipts, uint8 (H, W, 3), and its texts."""
     if scanned:
         bed = 255 if rng.random() < 0.6 else int(rng.integers(170, 256))
         return np.full((*shape, 3), bed, np.uint8), []
@@ -160,7 +160,7 @@ def _behind(
 
 
 def _clutter(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Overlapping things of all colours, out of focus, where there are no photos."""
+    """Blurred, overlapping shapes of random colours: the background where there are no photos."""
     image = desk(rng, shape)
     for _ in range(rng.integers(8, 40)):
         colour = rng.integers(0, 256, 3).tolist()
@@ -184,12 +184,15 @@ def _lay(
     *,
     scanned: bool,
 ) -> tuple[np.ndarray, np.ndarray, list[Text]]:
-    """The image with one more receipt on it, where that lies, uint8 (H, W), and its texts."""
+    """Put one more receipt on the image.
+
+    Returns the image, the mask of the paper, uint8 (H, W), and the texts of the receipt.
+    """
     shape = image.shape[:2]
     paper, quads, words = print_and_use(rng, sheet, kinds, scanned=scanned)
     creased = "creases" in kinds
     surface = draw_surface(rng, sheet.ink.shape, em=sheet.size, creased=creased)
-    shade = surface.light(sheet.ink.shape) ** (0.3 if scanned else 1.0)  # a lid presses it flat
+    shade = surface.light(sheet.ink.shape) ** (0.3 if scanned else 1.0)  # a lid flattens it
     paper = times(paper, np.clip(shade * 200, 0, 255).astype(np.uint8), 200)
     if creased and material.textures:
         texture = material.textures[int(rng.integers(len(material.textures)))]
@@ -213,7 +216,7 @@ def _camera(
     *,
     scanned: bool,
 ) -> np.ndarray:
-    """Shadow, lens, sensor and file; blur follows the text `height`, pixels."""
+    """Apply shadow, lens blur, noise and compression; blur scales with text `height`, pixels."""
     if "shadow" in kinds:
         image = photometry.shade(image, rng)
     if "blur" in kinds:

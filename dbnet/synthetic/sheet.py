@@ -1,4 +1,4 @@
-"""A receipt set in type: an ink map and the exact box of every word, or of every line."""
+"""Typesetting: the rows of a receipt become an ink map and an exact box per word or line."""
 
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -11,14 +11,14 @@ from dbnet.synthetic.fonts import Typeface, Word, choose_typeface, draw_word
 from dbnet.synthetic.layout import Cell, Receipt, Row
 
 Level = Literal["words", "lines"]
-"""What gets a box: words, or words that follow each other on a line without a wide gap."""
+"""What gets a box: each word, or each run of words on a line without a wide gap."""
 
 _SMALLEST, _LARGEST = 14, 27  # body text, pixels an em
-_WIDE_GAP = 1.1  # ems; columns are further apart, the blanks of wide letters are not
+_WIDE_GAP = 1.1  # ems; gaps between columns are wider, blanks between words are narrower
 
 
 class Sheet(NamedTuple):
-    """Ink without paper."""
+    """A typeset receipt: ink without paper."""
 
     ink: np.ndarray  # uint8 (H, W), 255 black
     quads: list[np.ndarray]  # n x float32 (4, 2), clockwise from the top left, 1 px around the ink
@@ -27,13 +27,13 @@ class Sheet(NamedTuple):
 
 
 class Printer(NamedTuple):
-    """How a receipt is set, where that is not left to chance."""
+    """Typefaces and sizes of a receipt."""
 
     face: Typeface
     display: Typeface  # of logos
     size: int  # body text, pixels an em
-    leading: float  # from line to line, ems of the line
-    band: float = 1.45  # least height of what is white on black, ems; 0: that of other lines
+    leading: float  # distance of lines, ems of the line
+    band: float = 1.45  # least height of white-on-black rows, ems; 0: that of other rows
 
 
 class _Piece(NamedTuple):
@@ -41,8 +41,8 @@ class _Piece(NamedTuple):
     x: int
     y: int
     text: str  # of a word; "": a graphic
-    line: tuple[int, float]  # of a word: number of the line and its em in pixels
-    erases: bool  # white on what is black already
+    line: tuple[int, float]  # of a word: number of the line, its em in pixels
+    erases: bool  # drawn in white on a black bar
 
 
 def typeset(
@@ -53,10 +53,12 @@ def typeset(
     level: Level = "words",
     printer: Printer | None = None,
 ) -> Sheet:
-    """Set the rows in type, sized to make the sheet about `length` pixels high where it can be.
+    """Set the rows of a receipt in type.
 
-    The ink does not depend on `level`, only quads and texts do. A printer that is given decides on
-    the size instead of `length`.
+    Args:
+        length: wanted height of the sheet in pixels; sets the size of the type within its limits.
+        level: what gets a quad; the ink does not depend on it.
+        printer: typefaces and sizes; replaces random ones, and `length` is then unused.
     """
     setter = _Setter(receipt, rng, printer or _any_printer(receipt, rng, length))
     for row in receipt.rows:
@@ -65,7 +67,10 @@ def typeset(
 
 
 def grown_box(x: float, y: float, width: float, height: float) -> np.ndarray:
-    """Quad one pixel around `width` x `height` inked pixels, the first one centred at (x, y)."""
+    """Quad around width x height inked pixels with a margin of 1 pixel, float32 (4, 2).
+
+    (x, y) is the centre of the top left pixel.
+    """
     x0, y0, x1, y1 = x - 1.5, y - 1.5, x + width + 0.5, y + height + 0.5
     return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32)
 
@@ -110,7 +115,7 @@ class _Setter:
         self.pieces.append(_Piece(ink, self.left + round(x), round(y), text, line, False))
 
     def put_graphic(self, ink: np.ndarray) -> None:
-        """In the middle of the sheet, then move below it."""
+        """Put a graphic in the middle of the sheet and move below it."""
         ink = ink[:, : self.width]
         self.put(ink, (self.width - ink.shape[1]) / 2, self.y)
         self.y += len(ink) + 0.3 * self.size
@@ -142,7 +147,7 @@ class _Setter:
         leading = max(self.leading, self.band if row.inverse else 0.0)
         pitch, first, lines = size * leading, len(self.pieces), 1
         baseline, limit = self.y + 0.5 * pitch + 0.36 * size, float(self.width)
-        for cell in reversed(row.cells):  # figures on the right first: they must not be cut
+        for cell in reversed(row.cells):  # amounts on the right first: they must not be cut
             right = min(cell.right * self.width, limit)
             slack = 0.12 if cell.align == "right" and cell.left > 0 else 0.0
             left = max(0.0, cell.left - slack) * self.width
@@ -162,7 +167,7 @@ class _Setter:
         self.y += lines * pitch
 
     def leader(self, row: Row) -> None:
-        """Text in two columns, and dots from the one to the other."""
+        """Text in two columns with dots between them."""
         first, baseline = (
             len(self.pieces),
             self.y + 0.5 * self.size * self.leading + 0.36 * self.size,
@@ -236,7 +241,7 @@ class _Setter:
 
 
 def _fitted(pieces: list[_Piece], shape: tuple[int, int]) -> tuple[list[_Piece], tuple[int, int]]:
-    """The pieces, and (height, width) enlarged where large letters reach beyond the sheet."""
+    """Enlarge the sheet where large letters reach beyond it: moved pieces, (height, width)."""
     top = max(0, *(2 - piece.y for piece in pieces if piece.y < 0), 0)
     left = max(0, *(2 - piece.x for piece in pieces if piece.x < 0), 0)
     if top or left:
@@ -247,7 +252,7 @@ def _fitted(pieces: list[_Piece], shape: tuple[int, int]) -> tuple[list[_Piece],
 
 
 def _lines(words: list[_Piece]) -> list[list[_Piece]]:
-    """Words of one line from left to right, divided at wide gaps."""
+    """Groups of words: each line from left to right, divided at wide gaps."""
     groups: list[list[_Piece]] = []
     for word in sorted(words, key=lambda word: (word.line[0], word.x)):
         last = groups[-1][-1] if groups else None
@@ -261,13 +266,14 @@ def _lines(words: list[_Piece]) -> list[list[_Piece]]:
 
 
 def _gaps(words: list[_Piece], least: float) -> list[tuple[int, int]]:
-    """From where to where there is nothing between words of one line, `least` pixels or more."""
+    """Gaps (x0, x1) of at least `least` pixels between words of one line."""
     ordered = sorted(words, key=lambda word: word.x)
     ends = [(a.x + a.ink.shape[1], b.x) for a, b in pairwise(ordered) if a.line[0] == b.line[0]]
     return [(x0, x1) for x0, x1 in ends if x1 - x0 >= least]
 
 
 def _box(words: list[_Piece]) -> np.ndarray:
+    """Quad around the ink of the words, float32 (4, 2)."""
     x0, y0 = min(word.x for word in words), min(word.y for word in words)
     x1 = max(word.x + word.ink.shape[1] for word in words)
     y1 = max(word.y + word.ink.shape[0] for word in words)
@@ -278,7 +284,7 @@ _Line = tuple[list[tuple[str, Word]], float]
 
 
 def _wrap(text: str, size: int, face: Typeface, blank: float, room: float) -> list[_Line]:
-    """Lines of words with their widths; a word too long for a line is cut, as printers do."""
+    """Wrap a text: lines of words, and their widths. A word longer than a line is cut off."""
     lines: list[_Line] = []
     for part in text.split():
         word = draw_word(part, size, face)

@@ -1,4 +1,4 @@
-"""Curled, folded and crumpled paper: how print moves, and how light falls on it."""
+"""Curled, folded and crumpled paper: displacement of the print, and shading."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -10,36 +10,36 @@ from dbnet.errors import InputError
 
 
 class Surface(NamedTuple):
-    """K waves and folds. Each moves print along `push` by a profile of the distance to a line.
+    """K waves and folds. Each shifts print along `push` by a profile of the distance to a line.
 
-    Lines are given by a direction `across` them and `offset`: distance = across . p - offset.
+    A line is given by its unit normal `across` and its `offset`: distance = across . p - offset.
     """
 
     across: np.ndarray  # float64 (K, 2), unit vectors
     offset: np.ndarray  # (K,), pixels of the paper
-    width: np.ndarray  # (K,), pixels: of a fold, or the wave's length / 2 pi
+    width: np.ndarray  # (K,), pixels: width of a fold, or wavelength / 2 pi
     push: np.ndarray  # (K, 2), pixels
     is_wave: np.ndarray  # bool (K,)
 
     def shift(self, points: np.ndarray) -> np.ndarray:
-        """What is added to points of the flat paper, float64 (n, 2)."""
+        """Displacement of points on the flat paper, float64 (n, 2)."""
         u = (points @ self.across.T - self.offset) / self.width  # (n, K)
         profile = np.where(self.is_wave, np.sin(u), u * np.exp(-np.minimum(u * u, 60) / 2))
         return profile @ self.push
 
     def move(self, points: np.ndarray) -> np.ndarray:
-        """From the flat paper to the used one, float64 (n, 2)."""
+        """Map points from the flat paper to the used one, float64 (n, 2)."""
         return points + self.shift(points)
 
     def back(self, points: np.ndarray) -> np.ndarray:
-        """The inverse, to within about 0.01 pixels: slopes are small, so iteration converges."""
+        """The inverse of `move`, by fixed-point iteration, to within about 0.01 pixels."""
         flat = points
         for _ in range(4):
             flat = points - self.shift(flat)
         return flat
 
     def light(self, shape: tuple[int, int]) -> np.ndarray:
-        """Brightness on the paper, float32 (H, W), 1 where it is flat."""
+        """Brightness of the paper, float32 (H, W), 1 where it is flat."""
         step = 4
         rows, columns = -(-shape[0] // step), -(-shape[1] // step)
         y, x = (np.mgrid[:rows, :columns] * step + 0.5 * (step - 1)).astype(np.float32)
@@ -59,7 +59,7 @@ class Surface(NamedTuple):
 def draw_surface(
     rng: np.random.Generator, shape: tuple[int, int], *, em: float, creased: bool
 ) -> Surface:
-    """Of a sheet (height, width): curled a little, and where it is creased folded or crumpled."""
+    """A random surface of a sheet (height, width): curled a little; if creased, also folded."""
     height, width = shape
     waves = int(rng.integers(0, 3))
     crumpled = creased and rng.random() < 0.5
@@ -81,7 +81,7 @@ def draw_surface(
 def textured(
     rng: np.random.Generator, sheet: np.ndarray, texture: str, strength: float
 ) -> np.ndarray:
-    """A sheet, uint8 (H, W, 3), with the relief of photographed paper, of a random part of it."""
+    """The sheet, uint8 (H, W, 3), with the relief of a random part of photographed paper."""
     relief = _relief(texture)
     side = rng.uniform(0.5, 1.0) * np.array(relief.shape)
     y, x = (int(v) for v in rng.uniform(0, 1, 2) * (relief.shape - side))
@@ -94,7 +94,7 @@ def textured(
 
 @lru_cache(maxsize=8)
 def _relief(path: str) -> np.ndarray:
-    """Grey values over their surroundings, float32 (H, W), about 1."""
+    """Grey values divided by those of their surroundings, float32 (H, W), about 1."""
     gray = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
     if gray is None:
         raise InputError(f"{path}: not an image that can be read; remove it from the textures")

@@ -1,4 +1,4 @@
-"""What one receipt says, from its header to its last code; nothing here knows about pixels."""
+"""Contents of a receipt as rows, from the header to the last code. Nothing here uses pixels."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ from dbnet.synthetic.layout import (
 )
 from dbnet.synthetic.words import Shop
 
-MIN_WORDS, MAX_WORDS = 40, 198  # two are left for a stamp
+MIN_WORDS, MAX_WORDS = 40, 198  # a stamp adds one more
 
 
 def write_receipt(rng: np.random.Generator) -> Receipt:
@@ -28,7 +28,7 @@ def write_receipt(rng: np.random.Generator) -> Receipt:
 
 
 def compose(shop: Shop) -> Receipt:
-    """The same, of a shop that is given."""
+    """A receipt of the given shop, as `write_receipt` describes it."""
     rng = shop.rng
     layouts = {"supermarket": 0.4, "restaurant": 0.28, "fuel": 0.1, "memo": 0.08, "invoice": 0.14}
     layout = str(rng.choice(list(layouts), p=list(layouts.values())))
@@ -84,7 +84,7 @@ def _header(shop: Shop) -> list[Row]:
 
 
 def _meta(shop: Shop, layout: str) -> list[Row]:
-    """Date, time, numbers, people."""
+    """Rows of date, time, numbers and people."""
     entries = shop.some("meta", 3, 8)
     if layout == "fuel":
         entries += shop.some("fuel", 5, 10)
@@ -119,7 +119,7 @@ _GRID_LINES = (0.075, 0.565, 0.65, 0.82)
 
 
 def _items(shop: Shop, layout: str, words: int, columns: int) -> tuple[list[Row], float]:
-    """Items worth at least `words` words, with their column heads, and the sum of their prices."""
+    """Items of at least `words` words in all, with column heads, and the sum of their prices."""
     rng = shop.rng
     forms = {
         "invoice": ("grid",),
@@ -158,7 +158,7 @@ def _items(shop: Shop, layout: str, words: int, columns: int) -> tuple[list[Row]
 def _item_lines(
     shop: Shop, form: str, number: int, name: str, count: int, unit: float, letter: str
 ) -> list[tuple[Cell, ...]]:
-    """The one or two lines of an item."""
+    """The cells of an item: one or two lines."""
     each, amount = shop.figure(unit), shop.amount(count * unit)
     last = right(amount, 0.74, 0.93), right(letter, 0.94, 1)
     code = shop.fill(shop.one_of(("~~~~~~~~~~~~~", "^^~~~~~")))
@@ -181,7 +181,7 @@ def _item_lines(
 
 
 def _totals(shop: Shop, total: float) -> list[Row]:
-    """From the subtotal to the change."""
+    """Rows from the subtotal to the change."""
     rng, form = shop.rng, shop.one_of(("edges", "edges", "right", "three"))
     rows = []
     if rng.random() < 0.3:
@@ -229,12 +229,12 @@ def _tax_table(shop: Shop, total: float) -> list[Row]:
 
 
 def _notes(shop: Shop) -> list[Row]:
-    """Small print."""
+    """Rows of small print."""
     return [line(shop, shop.say("note")) for _ in range(shop.rng.integers(1, 4))]
 
 
 def _closing(shop: Shop) -> list[Row]:
-    """Signature, thanks, codes."""
+    """Rows of signature, thanks and codes."""
     rng = shop.rng
     sign = [Row("sign"), line(shop, shop.say("sign"))] if rng.random() < 0.1 else []
     thanks = [

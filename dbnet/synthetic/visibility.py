@@ -1,4 +1,4 @@
-"""What can be seen of texts: behind paper that is laid over them, and at the image's border."""
+"""Visible parts of texts: below other paper, at the image's border, and at low contrast."""
 
 from typing import NamedTuple
 
@@ -12,13 +12,16 @@ _FAINTEST = 14  # grey levels between print and paper that a person can still re
 
 
 class Text(NamedTuple):
-    outline: np.ndarray  # float32 (P, 2), pixels of the image, may leave it
+    outline: np.ndarray  # float32 (P, 2), pixels of the image; may reach beyond it
     text: str
     ignored: bool
 
 
 def behind_paper(text: Text, mask: np.ndarray) -> Text | None:
-    """What is left of a text where paper has been laid over it."""
+    """The text below a sheet that lies where `mask`, uint8 (H, W), is 255.
+
+    With more than 10 % of its outline hidden, the text is ignored; with more than 90 %, None.
+    """
     x, y, width, height = cv2.boundingRect(text.outline)
     x0, y0 = max(0, x), max(0, y)
     covered = mask[y0 : max(0, y + height), x0 : max(0, x + width)]
@@ -33,9 +36,10 @@ def behind_paper(text: Text, mask: np.ndarray) -> Text | None:
 
 
 def clipped(text: Text, shape: tuple[int, int]) -> Text | None:
-    """What of a text lies inside an image of (height, width); None where it is hardly anything.
+    """The part of a text inside an image of (height, width); None where hardly anything is left.
 
-    What has lost much of its height is ignored, what has lost more than its edge has no text.
+    A part with less than 0.55 of the height is ignored. A part with less than 0.98 of the area
+    has no transcription.
     """
     points = text.outline
     border = np.array(shape[::-1]) - 1
@@ -58,7 +62,7 @@ def clipped(text: Text, shape: tuple[int, int]) -> Text | None:
 
 
 def legible(text: Text, image: np.ndarray) -> Text:
-    """The text, ignored where its grey values in the image (H, W, 3) hardly differ."""
+    """The text, ignored where its contrast in the image (H, W, 3) is too low to read."""
     x, y, width, height = cv2.boundingRect(text.outline)
     crop = image[max(0, y) : y + height, max(0, x) : x + width]
     grey = cv2.blur(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (3, 3))

@@ -1,4 +1,4 @@
-"""A hard receipt's print and what was done to it: faint ink, the back, stamps, handwriting."""
+"""Print and wear of a hard receipt: faint ink, show-through, stamps, handwriting."""
 
 from collections.abc import Collection
 
@@ -16,7 +16,7 @@ _MARKERS = ((255, 250, 120), (255, 190, 215), (190, 255, 170))
 def print_and_use(
     rng: np.random.Generator, sheet: Sheet, kinds: Collection[str], *, scanned: bool
 ) -> tuple[np.ndarray, list[np.ndarray], list[str]]:
-    """The used sheet, flat and evenly lit, uint8 (H, W, 3), RGB, with its quads and texts."""
+    """Print a sheet and wear it out: uint8 (H, W, 3), RGB, flat and evenly lit; quads; texts."""
     quads, texts = list(sheet.quads), list(sheet.texts)
     used = paper(rng, sheet.ink.shape, scanned=scanned)
     if "show-through" in kinds:
@@ -34,10 +34,10 @@ def print_and_use(
 
 
 def _show_through(rng: np.random.Generator, used: np.ndarray, sheet: Sheet) -> np.ndarray:
-    """The sheet's print, mirrored, shifted and turned a little, as if it stood on the back.
+    """The paper with the sheet's print on its back: mirrored, shifted and turned a little.
 
-    It is paler than the palest print of the front (`_faint`): at few pixels a letter, contrast is
-    what tells the two apart.
+    It is paler than the palest print of the front (`_faint`), because contrast alone tells the
+    two apart when letters have few pixels.
     """
     height, width = sheet.ink.shape
     ink = np.roll(cv2.flip(sheet.ink, 1), int(rng.integers(height)), axis=0)
@@ -49,7 +49,7 @@ def _show_through(rng: np.random.Generator, used: np.ndarray, sheet: Sheet) -> n
 
 
 def _faint(rng: np.random.Generator, sheet: Sheet) -> np.ndarray:
-    """Ink of a worn thermal head: pale all over, paler in streaks and bands."""
+    """Ink of a worn thermal head: pale everywhere, paler in streaks and bands."""
     height, width = sheet.ink.shape
     gain = rng.uniform(0.3, 0.6)
     field = cloud(rng, sheet.ink.shape, (int(rng.integers(2, 9)), 4), 200 * gain, 255 * gain)
@@ -66,7 +66,7 @@ def _faint(rng: np.random.Generator, sheet: Sheet) -> np.ndarray:
 
 
 def _write_across(rng: np.random.Generator, used: np.ndarray, em: int) -> None:
-    """A pen's scrawl, tick or ring, or a marker's stroke, in place."""
+    """Draw handwriting, a tick, a ring or the stroke of a marker, in place."""
     kind = rng.choice(["scrawl", "scrawl", "mark", "marker"])
     if kind == "mark":
         scribble(rng, used, em)
@@ -93,7 +93,7 @@ def _write_across(rng: np.random.Generator, used: np.ndarray, em: int) -> None:
 
 
 def _scrawl(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Loops and strokes as of fast handwriting, illegible, uint8 (H, W)."""
+    """Loops and strokes that look like fast, illegible handwriting, uint8 (H, W)."""
     letters = max(2, round(width / (0.45 * height)))
     t = np.linspace(0, letters, 14 * letters)
     each = np.arange(letters + 1)

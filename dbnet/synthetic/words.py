@@ -1,4 +1,4 @@
-"""The vocabulary of drawn receipts (words.txt) and the shops that speak it."""
+"""The vocabulary of drawn receipts (words.txt), and shops that write phrases and amounts."""
 
 import datetime
 import re
@@ -13,7 +13,7 @@ Option = TypeVar("Option")
 
 
 class Money(NamedTuple):
-    """How amounts are written. A shop settles on one of each."""
+    """How amounts are written. A shop chooses one symbol and one of each separator."""
 
     symbols: tuple[str, ...]
     decimals: int
@@ -59,7 +59,7 @@ MORE_LOCALES = (
 
 @cache
 def vocabulary(language: str) -> dict[str, tuple[str, ...]]:
-    """Phrases by key; English where the language has none of its own."""
+    """Phrases of a language by key; English phrases for keys that the language lacks."""
     sections: dict[str, dict[str, tuple[str, ...]]] = {}
     for line in Path(__file__).with_name("words.txt").read_text("utf-8").splitlines():
         if line.startswith("["):
@@ -71,7 +71,7 @@ def vocabulary(language: str) -> dict[str, tuple[str, ...]]:
 
 
 class Shop:
-    """Language, money, labels and taste, which stay the same all over one receipt."""
+    """Language, currency, labels and style of one receipt."""
 
     def __init__(self, rng: np.random.Generator, locales: Sequence[Locale] = LOCALES) -> None:
         shares = np.array([locale.share for locale in locales])
@@ -81,12 +81,12 @@ class Shop:
         self.words = vocabulary(locale.language)
         self.upper = rng.random() < 0.45
         self.align = "left" if rng.random() < 0.12 else "center"
-        self.mark = self.one_of("---=*._lld")  # of its rules, see Row
+        self.mark = self.one_of("---=*._lld")  # of its rules, see `Row.mark`
         self.tax_rate = self.one_of(locale.tax_rates)
         self.symbol = self.one_of(locale.money.symbols)
         self.symbol_at = self.one_of(("nowhere", "total", "total", "everywhere"))
         small = 100.0 if locale.money.cheapest >= 1000 else 10.0
-        self.coin = 0.05 if locale.money.decimals else small  # the least one there is
+        self.coin = 0.05 if locale.money.decimals else small  # the smallest coin
         self._blank = self.one_of(("", " "))
         self._point = self.one_of(locale.money.points)
         self._group = self.one_of(locale.money.groups)
@@ -107,7 +107,7 @@ class Shop:
         return options[int(self.rng.integers(len(options)))]
 
     def some(self, key: str, low: int, high: int) -> list[list[str]]:
-        """From `low` to `high` - 1 different entries LABEL=VALUE of a key, placeholders filled."""
+        """`low` to `high` - 1 different entries [label, value] of a key, placeholders filled."""
         entries = self.words[key]
         chosen = self.rng.permutation(len(entries))[: self.rng.integers(low, high)]
         return [[self.fill(part) for part in entries[i].split("=", 1)] for i in chosen]
@@ -126,7 +126,7 @@ class Shop:
         return re.sub(r"~|\^|\{\w+\}", value, phrase)
 
     def say(self, key: str) -> str:
-        """A phrase of that key; none comes back before all have been said."""
+        """A random phrase of a key. Phrases repeat only after all of the key have been used."""
         deck = self._decks.setdefault(key, [])
         if not deck:
             deck += [self.words[key][i] for i in self.rng.permutation(len(self.words[key]))]
@@ -134,20 +134,20 @@ class Shop:
         return text.upper() if self.upper else text
 
     def label(self, key: str) -> str:
-        """The phrase this shop always uses for that key."""
+        """The phrase of a key, the same at every call."""
         if key not in self._labels:
             self._labels[key] = self.say(key)
         return self._labels[key]
 
     def figure(self, value: float) -> str:
-        """Digits, separators and sign, as the shop writes them."""
+        """A number with the shop's separators and sign, without the currency symbol."""
         value = self.rounded(value)
         text = f"{abs(value):,.{self._money.decimals}f}"
         text = text.translate({ord(","): self._group, ord("."): self._point})
         return f"-{text}" if value < 0 else text
 
     def amount(self, value: float, *, symbol: bool = False) -> str:
-        """The figure, with the currency's symbol where that is asked for or the shop's habit."""
+        """A number, with the currency symbol if `symbol` is set or the shop always prints it."""
         text = self.figure(value)
         if not symbol and self.symbol_at != "everywhere":
             return text
@@ -156,12 +156,12 @@ class Shop:
         )
 
     def price(self) -> float:
-        """The price of something, rounded as prices are."""
+        """A random price, log-uniform in the range of the currency, rounded to coins."""
         cheapest, dearest = self._money.cheapest, self._money.dearest
         value = float(np.exp(self.rng.uniform(np.log(cheapest), np.log(dearest))))
         below = 0.01 if self._money.decimals and self.rng.random() < 0.3 else 0.0
         return self.rounded(max(1, round(value / self.coin)) * self.coin - below)
 
     def rounded(self, value: float) -> float:
-        """To the digits that are written."""
+        """The value rounded to the decimals of the currency."""
         return round(value, self._money.decimals)
