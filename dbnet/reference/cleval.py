@@ -31,18 +31,11 @@ def evaluate(dets, gts, ignored, texts, *, ap_constraint=0.3, vertical=0.5):
     dc = [g for g in range(len(gts)) if ignored[g]]
     valid = [g for g in range(len(gts)) if not ignored[g]]
     whole_gts, whole_dets = [np.trunc(p) for p in gts], [np.trunc(p) for p in dets]
-
-    def share(g, d):
-        """Share of d's area on text g. Other texts are cut out of don't-care texts."""
-        area = abs(shoelace(whole_dets[d]))
-        if area == 0:
-            return np.float32(0)
-        cut = [whole_gts[v] for v in valid] if g in dc else []
-        pair = [whole_gts[g], whole_dets[d], *cut]
-        common = measure(pair, lambda inside: all(inside[:2]) and not any(inside[2:]))
-        return np.float32(common / area)
-
-    shares = [[share(g, d) for d in range(len(dets))] for g in range(len(gts))]
+    cut = [whole_gts[v] for v in valid]  # texts are cut out of don't-care texts
+    shares = [
+        [share(det, gt, cut if is_dc else []) for det in whole_dets]
+        for gt, is_dc in zip(whole_gts, ignored, strict=True)
+    ]
     chars = [
         [{c for c, at in enumerate(row) if is_inside(det, at)} for det in whole_dets]
         for row in centres
@@ -80,6 +73,15 @@ def evaluate(dets, gts, ignored, texts, *, ap_constraint=0.3, vertical=0.5):
         "gran_score_recall": sum(n - 1 for n in pieces if n),
         "gran_score_precision": sum(n - 1 for n in members if n),
     }
+
+
+def share(det, gt, cut):
+    """Share of the detection's area on the text and on none of the polygons `cut`, float32."""
+    area = abs(shoelace(det))
+    if area == 0:
+        return np.float32(0)
+    common = measure([gt, det, *cut], lambda inside: all(inside[:2]) and not any(inside[2:]))
+    return np.float32(common / area)
 
 
 def characters(gt, text, is_dc, vertical):

@@ -4,6 +4,7 @@ docs/outlines.md derives the formulas.
 """
 
 import math
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -43,12 +44,7 @@ def postprocess(
     shrink_ratio: float,
 ) -> Detections:
     """Detections of one probability map, float32 (H, W). Settings: `PostprocessConfig`."""
-
-    def distance(area: float, perimeter: float) -> float:
-        if unclip_ratio is not None:
-            return unclip_ratio * area / perimeter
-        return grow_back(area, perimeter, shrink_ratio)
-
+    distance = partial(unclip_distance, unclip_ratio=unclip_ratio, shrink_ratio=shrink_ratio)
     regions = list(find_regions(prob_map, bin_thresh))
     page, agree = page_direction(regions)
     found = []
@@ -246,8 +242,12 @@ def contour_outline(region, distance):
     return largest_offset(outline, max(reach - missing / perimeter, 0))
 
 
-def grow_back(area: float, perimeter: float, shrink_ratio: float) -> float:
-    """Offset D of the shrink that left a kernel of this area and perimeter."""
+def unclip_distance(
+    area: float, perimeter: float, *, unclip_ratio: float | None, shrink_ratio: float
+) -> float:
+    """Outward offset of a kernel: by a fixed ratio, or the offset D of the shrink that left it."""
+    if unclip_ratio is not None:
+        return unclip_ratio * area / perimeter
     c = 1 - shrink_ratio**2
     a, b = 8 - 4 * c, (1 - c) * perimeter
     return (-b + math.sqrt(b**2 + 4 * a * c * area)) / (2 * a)
