@@ -12,15 +12,10 @@ from dbnet.geometry import min_area_quad
 
 
 def evaluate(dets, gts, ignored, texts, *, ap_constraint=0.3, vertical=0.5):
-    """Counts of one image, by name.
+    """Counts of one image, by name. Polygons are float32 (P, 2); settings: `CLEvalConfig`.
 
-    Args:
-        dets: detections, n x float32 (P, 2).
-        gts: texts, m x float32 (P, 2).
-        ignored: m x bool, don't-care texts.
-        texts: m x str, "" where the transcription is unknown.
-        ap_constraint: least share of a detection's area on a text, 0 to 1.
-        vertical: texts whose width / height is below are read from top to bottom.
+    `ignored` texts are don't care. A text is "" where the transcription is unknown. A text is
+    vertical if its width / height is below `vertical`.
     """
     centres = [
         characters(gt, text, is_dc, vertical)
