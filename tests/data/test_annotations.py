@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 from shapely import MultiPoint, Polygon
 
-from dbnet.data.annotations.files import json_members, load_json
 from dbnet.data.annotations.find import Where
 from dbnet.data.annotations.formats.icdar import parse_icdar_line
+from dbnet.data.annotations.json_files import json_members, load_json
 from dbnet.data.annotations.outlines import check_polygons, mended_polygons
 from dbnet.data.annotations.report import summary_table
 from dbnet.data.annotations.scan import load_records, scan

@@ -21,8 +21,8 @@ import evaluate
 import predict
 from configs import Config, EvaluateConfig, PredictConfig
 from dbnet.checkpoint import build_model, load_checkpoint, save_checkpoint
-from dbnet.data.annotations.files import Findings
-from dbnet.data.annotations.files import Source as AnnotationSource
+from dbnet.data.annotations.entries import Findings
+from dbnet.data.annotations.entries import Source as AnnotationSource
 from dbnet.data.annotations.formats import ufo
 from dbnet.data.images import decode_image, decode_reduced
 from dbnet.data.samples import load_sample

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from dbnet.data.annotations.files import LINKS_HINT, Entry, Source, Word, inside, listed
+from dbnet.data.annotations.entries import Entry, Source, Word
+from dbnet.data.annotations.files import LINKS_HINT, inside, listed
 from dbnet.data.annotations.names import ImageNames
 from dbnet.data.annotations.outlines import OUTSIDE, Fate, mended_polygons
 from dbnet.data.annotations.sides import Side

@@ -6,16 +6,8 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from dbnet.data.annotations.files import (
-    KINDS,
-    LINKS_HINT,
-    Place,
-    Source,
-    inside,
-    listed,
-    not_walked,
-    walk,
-)
+from dbnet.data.annotations.entries import KINDS, Place, Source
+from dbnet.data.annotations.files import LINKS_HINT, inside, listed, not_walked, walk
 from dbnet.data.annotations.foreign import foreign_title
 from dbnet.data.annotations.formats import FORMATS
 from dbnet.data.annotations.heads import read_head

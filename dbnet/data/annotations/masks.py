@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from dbnet.data.annotations.files import rectangle
+from dbnet.data.annotations.shapes import rectangle
 from dbnet.data.image_files import MAX_PIXELS
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dbnet.data.annotations.files import Findings, Source, list_files, listed
+from dbnet.data.annotations.entries import Findings, Source
+from dbnet.data.annotations.files import list_files, listed
 from dbnet.data.annotations.heads import read_head
 from dbnet.data.image_files import IMAGE_SUFFIXES
 

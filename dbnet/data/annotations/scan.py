@@ -15,15 +15,8 @@ from itertools import starmap
 from pathlib import Path
 
 from dbnet.data.annotations.checks import check_entries
-from dbnet.data.annotations.files import (
-    LINKED_FOLDER,
-    Findings,
-    Source,
-    list_files,
-    listed,
-    not_walked,
-    printable,
-)
+from dbnet.data.annotations.entries import Findings, Source
+from dbnet.data.annotations.files import LINKED_FOLDER, list_files, listed, not_walked, printable
 from dbnet.data.annotations.find import USUAL_PLACES, Where, find_source
 from dbnet.data.annotations.formats import FORMATS
 from dbnet.data.annotations.outlines import Fate

@@ -2,7 +2,19 @@
 
 import numpy as np
 
-from dbnet.data.annotations.files import as_points, rectangle
+
+def as_points(values: list) -> np.ndarray:
+    """Numbers as float64 (P, 2); those too large for it become infinite."""
+    try:
+        return np.array(values, np.float64).reshape(-1, 2)
+    except OverflowError:  # an integer of more than 308 digits
+        return np.full((1, 2), np.inf)
+
+
+def rectangle(corner: np.ndarray, opposite: np.ndarray) -> np.ndarray:
+    """Upright rectangle over two opposite corners (2,), as float64 (4, 2)."""
+    (x0, y0), (x1, y1) = corner, opposite
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
 
 
 def sized_box(x: float, y: float, width: float, height: float) -> np.ndarray:

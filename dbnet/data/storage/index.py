@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dbnet.data.annotations import scan as annotations
-from dbnet.data.annotations.files import Source, printable, walk
+from dbnet.data.annotations.entries import Source
+from dbnet.data.annotations.files import printable, walk
 from dbnet.data.annotations.find import USUAL_PLACES, Where, find_source
 from dbnet.data.annotations.report import Report
 from dbnet.data.storage.array_file import is_whole, map_arrays, write_arrays

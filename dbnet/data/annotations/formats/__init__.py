@@ -8,8 +8,8 @@ A format's module has four names:
     recognises(head)       whether a file that begins so (heads.py) is of this format
     read(source, found)    its entries, one image at a time: a large split need not fit in memory
 
-A file belongs to the first format in FORMATS that recognises it. files.py has the endings that are
-looked at (KINDS) and what readers share.
+A file belongs to the first format in FORMATS that recognises it. entries.py has the endings that
+are looked at (KINDS). Readers share json_files.py, xml_files.py, values.py and shapes.py.
 
 `read` raises InputError where a file as a whole makes no sense. What is wrong with one image or one
 text goes to `found.problems`, so that one pass finds everything. A reader takes names, coordinates,
@@ -24,7 +24,7 @@ illegible text in every format.
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from dbnet.data.annotations.files import Entry, Findings, Place, Source
+from dbnet.data.annotations.entries import Entry, Findings, Place, Source
 from dbnet.data.annotations.formats import (
     coco,
     cvat,

@@ -5,23 +5,24 @@ from typing import Any
 
 import numpy as np
 
-from dbnet.data.annotations.files import (
-    Entry,
-    Findings,
-    Place,
-    Source,
-    Word,
-    collecting,
-    load_json,
+from dbnet.data.annotations.entries import Entry, Findings, Place, Source, Word, collecting
+from dbnet.data.annotations.json_files import read_json
+from dbnet.data.annotations.marks import (
+    TEXT_NAMES,
+    attribute_classes,
+    attribute_marks,
+    member_marks,
+)
+from dbnet.data.annotations.masks import coco_box
+from dbnet.data.annotations.shapes import has_region, sized_box
+from dbnet.data.annotations.values import (
+    first_text,
     optional,
     point_pairs,
     shown,
     stated_size,
     typed,
 )
-from dbnet.data.annotations.marks import attribute_classes, attribute_marks, member_marks
-from dbnet.data.annotations.masks import coco_box
-from dbnet.data.annotations.shapes import has_region, sized_box
 from dbnet.errors import InputError
 
 TITLE = "COCO"
@@ -57,9 +58,7 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
     `attributes`.
     """
     path = source.annotations
-    content, problems = load_json(source.bounds, path)
-    found.problems.extend(problems)
-    content = typed(content, f"{path}", dict)
+    content = read_json(path, dict, source, found)
     entries: dict[int | str, Entry] = {}
     for index, image in enumerate(typed(content.get("images"), f"{path}: images", list)):
         place = f"{path}: images[{index}]"
@@ -105,12 +104,9 @@ def _category_names(categories: list) -> dict[Any, str]:
 
 def _coco_words(annotation: dict, names: dict[Any, str], place: str) -> list[Word]:
     attributes = optional(annotation, "attributes", place, dict) or {}
-    texts = [
-        optional(parent, key, at, str)
-        for parent, at in ((annotation, place), (attributes, f"{place}/attributes"))
-        for key in _TEXT_KEYS
-    ]
-    text = next(filter(None, texts), "")
+    text = first_text(annotation, TEXT_NAMES, place)
+    other_text = first_text(attributes, TEXT_NAMES, f"{place}/attributes")
+    text = text or other_text
     marks = _marks(annotation, attributes, place)
     category = annotation.get("category_id")
     name = names.get(category, "") if isinstance(category, (int, str)) else ""
@@ -131,9 +127,6 @@ def _coco_words(annotation: dict, names: dict[Any, str], place: str) -> list[Wor
     if any(map(has_region, outlines)):  # an empty one beside it is the tool's, no text
         outlines = [outline for outline in outlines if len(outline)]
     return [Word(place, points, text, marks, labels) for points in outlines]
-
-
-_TEXT_KEYS = ("text", "transcription", "utf8_string")
 
 
 def _marks(annotation: dict, attributes: dict, place: str) -> tuple[str, ...]:

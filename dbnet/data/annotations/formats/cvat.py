@@ -5,19 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from dbnet.data.annotations.files import (
-    Entry,
-    Findings,
-    Place,
-    Source,
-    Word,
-    as_points,
-    collecting,
-    rectangle,
-    shown,
-)
+from dbnet.data.annotations.entries import Entry, Findings, Place, Source, Word, collecting
 from dbnet.data.annotations.marks import TEXT_NAMES, attribute_classes, attribute_marks
-from dbnet.data.annotations.shapes import ellipse, sized_box, turned
+from dbnet.data.annotations.shapes import as_points, ellipse, rectangle, sized_box, turned
+from dbnet.data.annotations.values import number, shown
 from dbnet.data.annotations.xml_files import Element, xml_members
 from dbnet.errors import InputError
 
@@ -113,12 +104,7 @@ def _box(shape: Element, place: str) -> np.ndarray:
 
 
 def _number(element: Element, key: str, place: str) -> float:
-    text = element.attributes.get(key)
-    try:
-        return float(text or "")
-    except ValueError:
-        found = "is missing" if text is None else f"found {shown(text)}"
-        raise InputError(f"{place}: {key} {found}; must be a number") from None
+    return number(element.attributes.get(key), f"{place}: {key}")
 
 
 def _mask(shape: Element, place: str) -> np.ndarray:

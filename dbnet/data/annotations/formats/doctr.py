@@ -3,17 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from dbnet.data.annotations.files import (
-    Entry,
-    Findings,
-    Place,
-    Source,
-    Word,
-    collecting,
-    load_json,
-    point_pairs,
-    typed,
-)
+from dbnet.data.annotations.entries import Entry, Findings, Place, Source, Word, collecting
+from dbnet.data.annotations.json_files import read_json
+from dbnet.data.annotations.values import point_pairs, typed
 
 TITLE = "docTR"
 PLACES = (
@@ -36,9 +28,7 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
     `img_dimensions` is not looked at: files exist with both orders of height and width.
     """
     path = source.annotations
-    content, problems = load_json(source.bounds, path)
-    found.problems.extend(problems)
-    content = typed(content, f"{path}", dict)
+    content = read_json(path, dict, source, found)
     for name in list(content):
         image, place = content.pop(name), f"{path}: {name}"  # read, its memory may go
         entry = None

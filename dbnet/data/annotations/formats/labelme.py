@@ -5,23 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from dbnet.data.annotations.files import (
-    Entry,
-    Findings,
-    Place,
-    Source,
-    Word,
-    collecting,
-    load_json,
-    optional,
-    point_pairs,
-    rectangle,
-    stated_size,
-    typed,
-)
+from dbnet.data.annotations.entries import Entry, Findings, Place, Source, Word, collecting
+from dbnet.data.annotations.json_files import read_json
 from dbnet.data.annotations.marks import attribute_classes, attribute_marks, member_marks
 from dbnet.data.annotations.pairs import pair
-from dbnet.data.annotations.shapes import ellipse
+from dbnet.data.annotations.shapes import ellipse, rectangle
+from dbnet.data.annotations.values import first_text, optional, point_pairs, stated_size, typed
 from dbnet.errors import InputError
 
 TITLE = "LabelMe"
@@ -47,9 +36,7 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
     for name, path in pair(source, ("{}.json",), found, recognises):
         entry = None
         with collecting(found.problems):
-            content, repeated = load_json(source.bounds, path)
-            found.problems.extend(repeated)
-            content = typed(content, f"{path}", dict)
+            content = read_json(path, dict, source, found)
             size = stated_size(content, "imageWidth", "imageHeight", f"{path}")
             entry = Entry(str(path), name, size, [])
             shapes = typed(content.get("shapes"), f"{path}: shapes", list)
@@ -62,14 +49,14 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
 
 
 def _labelme_word(shape: dict, place: str) -> Word:
-    texts = [optional(shape, key, place, str) for key in _TEXT_KEYS]
+    text = first_text(shape, _TEXT_KEYS, place)
     flags = optional(shape, "flags", place, dict) or {}
     attributes = optional(shape, "attributes", place, dict) or {}
     optional(shape, "difficult", place, bool, int)
     word = Word(
         place,
         point_pairs(shape.get("points"), f"{place}/points"),
-        next(filter(None, texts), ""),
+        text,
         (*member_marks(shape), *attribute_marks(flags), *attribute_marks(attributes)),
         (optional(shape, "label", place, str) or "", *attribute_classes(attributes)),
     )

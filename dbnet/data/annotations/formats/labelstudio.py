@@ -12,21 +12,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from dbnet.data.annotations.files import (
-    Entry,
-    Findings,
-    Place,
-    Source,
-    Word,
-    collecting,
-    load_json,
-    optional,
-    point_pairs,
-    shown,
-    typed,
-)
+from dbnet.data.annotations.entries import Entry, Findings, Place, Source, Word, collecting
+from dbnet.data.annotations.json_files import read_json
 from dbnet.data.annotations.masks import labelstudio_box
 from dbnet.data.annotations.shapes import ellipse, sized_box, turned
+from dbnet.data.annotations.values import optional, point_pairs, shown, typed
 from dbnet.data.image_files import IMAGE_SUFFIXES
 from dbnet.errors import InputError
 
@@ -51,9 +41,7 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
     one marked as ground truth counts, else the last.
     """
     path = source.annotations
-    content, problems = load_json(source.bounds, path)
-    found.problems.extend(problems)
-    tasks = typed(content, f"{path}", list)
+    tasks = read_json(path, list, source, found)
     for index, task in enumerate(tasks):
         tasks[index] = None  # read, its memory may go
         place = f"{path}: [{index}]"

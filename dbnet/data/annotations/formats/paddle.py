@@ -8,21 +8,11 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from dbnet.data.annotations.files import (
-    Entry,
-    Findings,
-    Place,
-    Source,
-    Word,
-    collecting,
-    optional,
-    point_pairs,
-    read_text,
-    shown,
-    typed,
-)
+from dbnet.data.annotations.entries import Entry, Findings, Place, Source, Word, collecting
+from dbnet.data.annotations.files import read_text
 from dbnet.data.annotations.heads import Lines
 from dbnet.data.annotations.marks import member_marks
+from dbnet.data.annotations.values import optional, point_pairs, shown, typed
 from dbnet.errors import InputError
 
 TITLE = "PaddleOCR"

@@ -3,20 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from dbnet.data.annotations.files import (
-    Entry,
-    Findings,
-    Place,
-    Source,
-    Word,
-    collecting,
-    json_members,
-    optional,
-    point_pairs,
-    stated_size,
-    typed,
-)
+from dbnet.data.annotations.entries import Entry, Findings, Place, Source, Word, collecting
+from dbnet.data.annotations.json_files import json_members
 from dbnet.data.annotations.marks import member_marks
+from dbnet.data.annotations.values import optional, point_pairs, stated_size, typed
 
 TITLE = "UFO"
 PLACES = (Place("jsons/{split}.json"),)

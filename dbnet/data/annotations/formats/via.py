@@ -5,20 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from dbnet.data.annotations.files import (
-    Entry,
-    Findings,
-    Place,
-    Source,
-    Word,
-    as_points,
-    collecting,
-    load_json,
-    optional,
-    typed,
-)
+from dbnet.data.annotations.entries import Entry, Findings, Place, Source, Word, collecting
+from dbnet.data.annotations.json_files import read_json
 from dbnet.data.annotations.marks import TEXT_NAMES, attribute_classes, attribute_marks
-from dbnet.data.annotations.shapes import ellipse, sized_box
+from dbnet.data.annotations.shapes import as_points, ellipse, sized_box
+from dbnet.data.annotations.values import first_text, optional, typed
 from dbnet.errors import InputError
 
 TITLE = "VIA"
@@ -49,9 +40,7 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
     without regions is an image without text.
     """
     path = source.annotations
-    content, problems = load_json(source.bounds, path)
-    found.problems.extend(problems)
-    content = typed(content, f"{path}", dict)
+    content = read_json(path, dict, source, found)
     if _PROJECT in content:
         content = typed(content[_PROJECT], f"{path}: {_PROJECT}", dict)
     for key in list(content):
@@ -78,8 +67,7 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
 def _word(region: dict, kind: str, place: str) -> Word:
     shape = region["shape_attributes"]
     attributes = optional(region, "region_attributes", place, dict) or {}
-    texts = [optional(attributes, name, f"{place}/region_attributes", str) for name in TEXT_NAMES]
-    text = next(filter(None, texts), "")
+    text = first_text(attributes, TEXT_NAMES, f"{place}/region_attributes")
     points = _OUTLINES[kind](shape, f"{place}/shape_attributes")
     damaged = "" if kind in ("polygon", "rect") else f"shape {kind}"
     marks, labels = attribute_marks(attributes), attribute_classes(attributes)

@@ -5,20 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from dbnet.data.annotations.files import (
-    Entry,
-    Findings,
-    Place,
-    Source,
-    Word,
-    as_points,
-    collecting,
-    rectangle,
-    shown,
-)
+from dbnet.data.annotations.entries import Entry, Findings, Place, Source, Word, collecting
 from dbnet.data.annotations.marks import attribute_classes, attribute_marks, member_marks
 from dbnet.data.annotations.pairs import pair
-from dbnet.data.annotations.shapes import has_region, turned
+from dbnet.data.annotations.shapes import as_points, has_region, rectangle, turned
+from dbnet.data.annotations.values import number
 from dbnet.data.annotations.xml_files import Element, xml_members
 from dbnet.errors import InputError
 
@@ -115,12 +106,7 @@ def _box(shape: Element, place: str) -> np.ndarray:
 
 
 def _number(parent: Element, tag: str, place: str) -> float:
-    text = parent.text_of(tag)
-    try:
-        return float(text or "")
-    except ValueError:
-        found = "is missing" if text is None else f"found {shown(text)}"
-        raise InputError(f"{place}/{parent.tag}/{tag}: {found}; must be a number") from None
+    return number(parent.text_of(tag), f"{place}/{parent.tag}/{tag}:")
 
 
 _OUTLINES = {"polygon": _polygon, "robndbox": _turned_box, "bndbox": _box}

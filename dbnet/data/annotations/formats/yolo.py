@@ -11,20 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from dbnet.data.annotations.files import (
-    Entry,
-    Findings,
-    Place,
-    Source,
-    Word,
-    as_points,
-    collecting,
-    read_text,
-    rectangle,
-    shown,
-)
+from dbnet.data.annotations.entries import Entry, Findings, Place, Source, Word, collecting
+from dbnet.data.annotations.files import read_text
 from dbnet.data.annotations.heads import Lines
 from dbnet.data.annotations.pairs import pair
+from dbnet.data.annotations.shapes import as_points, rectangle
+from dbnet.data.annotations.values import shown
 from dbnet.errors import InputError
 
 TITLE = "YOLO"
