@@ -48,7 +48,8 @@ def train_loader(
     """
     transform = TrainTransform(augment, image_size=data.train_size or data.image_size)
     random = _random_geometry(augment)
-    _print_cached("training", data, random)
+    if random and data.cache == "all":
+        print(f"training images: not cached, the geometry is random ({', '.join(random)})")
     used = Caches(targets=None, images=None) if random else caches
     loader = _loader(records, transform, data, targets, used, seed=seed, shuffle=True)
     loader.sampler.split = data.batch_size
@@ -67,7 +68,6 @@ def val_loader(
     Without `caches` the loader opens its own.
     """
     transform = EvalTransform(image_size=data.image_size)
-    _print_cached("validation", data, [])
     if caches is None:
         caches = open_caches(data, targets)
     own = _Share(records)
@@ -98,16 +98,6 @@ def _random_geometry(augment: AugmentConfig) -> list[str]:
     """Settings that change the geometry in every epoch. A flip does not: one entry serves both."""
     still = {"rotate": 0, "quarter_turns": 0, "scale": (1, 1), "crop": 0, "stretch": (1, 1)}
     return [name for name, value in still.items() if getattr(augment, name) != value]
-
-
-def _print_cached(name: str, data: EvalDataConfig, random: list[str]) -> None:
-    what = "images and targets" if data.cache == "all" else "targets"
-    how = f"cached in {data.cache_dir}/"
-    if data.cache == "none":
-        how = "computed each time, --data.cache is none"
-    elif random:
-        how = f"computed each time, the geometry is random ({', '.join(random)})"
-    print(f"{name} {what}: {how}", flush=True)
 
 
 def _loader(
@@ -155,7 +145,8 @@ def fill_cache(
     train = train_loader(own, data, augment, targets, seed=0, caches=caches)
     train.sampler.split = None  # all of its own
     val = val_loader(records["val"], data, targets, caches=caches)
-    loaders = [val] if _random_geometry(augment) else [train, val]
+    random = _random_geometry(augment)
+    loaders = [val] if random else [train, val]
     total = sum(len(loader.sampler) for loader in loaders)
     started, done = time.perf_counter(), 0
     try:
@@ -170,6 +161,8 @@ def fill_cache(
         counts = caches.counts()
         done, total = distributed.all_reduce_sum(np.array([done, total])).astype(int)
         print(f"{done} of {total} images in {time.perf_counter() - started:.1f} s")
+        if random:
+            print(f"training images are left out: the geometry is random ({', '.join(random)})")
         for name, own_counts in counts.items():
             hits, misses, stored = distributed.all_reduce_sum(np.array(own_counts)).astype(int)
             print(f"{name}: {hits} hits, {misses} misses, {stored / 1e6:.1f} MB stored", flush=True)

@@ -149,7 +149,8 @@ def load_imagenet(encoder: Encoder, name: str) -> str | None:
         except urllib.error.HTTPError:
             pass  # it answered: reachable
         except (OSError, ValueError) as error:
-            return f"{address} cannot be reached ({getattr(error, 'reason', error)})"
+            reason = getattr(error, "reason", error)
+            return f"{address}: {getattr(reason, 'strerror', None) or reason}"
     try:
         indices = _feature_info(encoder.body).out_indices
         source = _feature_extractor(name, pretrained=True, out_indices=indices)

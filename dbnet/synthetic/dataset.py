@@ -160,7 +160,7 @@ def _fill(
     images: Path, names: list[str], notes: list[str | None], tasks: list[_Task], workers: int
 ) -> None:
     """Draw the images of the tasks and put their annotations into `notes`."""
-    bar = tqdm(tasks, f"drawing {images.name}", unit="receipt")
+    bar = tqdm(tasks, f"drawing {images.name}", unit="receipt", leave=False)
     with closing(_draw_all(tasks, workers)) as jpegs:
         for task, jpeg in zip(bar, jpegs, strict=True):
             _write(images / names[task.number], jpeg)

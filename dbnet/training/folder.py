@@ -26,6 +26,19 @@ from dbnet.settings import ModelConfig
 Config = Any  # the settings of train.py, a dataclass with its sections
 
 _LOCK = ".lock"
+# By the tables of the data and of the epochs, and by the line with the run's folder.
+_TOLD_ELSEWHERE = (
+    "data.drawn_train",
+    "data.drawn_val",
+    "model.encoder",
+    "model.fpn_channels",
+    "model.weights",
+    "train.device",
+    "train.epochs",
+    "train.name",
+    "train.out",
+    "train.precision",
+)
 
 
 class StoredRun(NamedTuple):
@@ -94,16 +107,18 @@ def described(cfg: Config, built: dict[str, Any]) -> dict[str, Any]:
 
 
 def told_settings(cfg: Config) -> str:
-    """The settings that differ from the defaults, in lines of 80 columns; the start of a training
-    prints them. All of them are in config.json."""
+    """The settings that differ from the defaults and that no other line tells, by section, in lines
+    of 80 columns; the start of a training prints them. All of them are in config.json."""
     defaults = flat(to_dict(type(cfg)()))
-    elsewhere = ("train.device", "train.precision", "train.name", "train.out")  # told by the run
-    changed = [
-        f"{name} {' '.join(map(str, value)) if isinstance(value, list) else value}"
-        for name, value in flat(to_dict(cfg)).items()
-        if value != defaults[name] and name not in elsewhere
-    ]
-    text = f"settings: {', '.join(changed) or 'the defaults'}"
+    changed: dict[str, list[str]] = {}
+    for name, value in flat(to_dict(cfg)).items():
+        if value != defaults[name] and name not in _TOLD_ELSEWHERE:
+            section, _, setting = name.partition(".")
+            values = value if isinstance(value, list) else [value]
+            shown = " ".join(str(each).removesuffix(".0") for each in values)
+            changed.setdefault(section, []).append(f"{setting} {shown}")
+    listed = (f"{section}: {', '.join(settings)}" for section, settings in changed.items())
+    text = f"settings: {'; '.join(listed) or 'the defaults'}"
     return textwrap.fill(
         text, 80, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
     )

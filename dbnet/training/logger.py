@@ -25,9 +25,21 @@ from dbnet.runtime.run_files import METRICS
 from dbnet.training.board import tag
 from dbnet.training.engine import StepReport
 
-_BAR = "{desc} {bar:8} {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"  # in 80 columns
+_BAR = "{desc} {bar:16} {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"  # in 80 columns
 _TIMED_STEPS = 4  # batches after the first one, which warms up
-_LONG = 300.0  # seconds: a longer training is announced with its duration
+_LONG = 600.0  # seconds: a longer training is announced with its duration
+# Title, width, figure and format: the line of an epoch, in 80 columns.
+_COLUMNS = (
+    ("loss", 6, "train/loss_total", ".3f"),
+    ("prob", 6, "train/loss_prob", ".3f"),
+    ("thresh", 6, "train/loss_thresh", ".3f"),
+    ("binary", 6, "train/loss_binary", ".3f"),
+    ("img/s", 6, "train/images_per_second", ".1f"),
+    ("CLEval P", 8, "val/cleval/precision", ".4f"),
+    ("R", 6, "val/cleval/recall", ".4f"),
+    ("H", 6, "val/cleval/hmean", ".4f"),
+    ("IoU H", 6, "val/iou/hmean", ".4f"),
+)
 
 NOTHING_YET: dict[str, Any] = {"images": 0, "seconds": 0.0, "sums": {}, "stages": {}, "scalars": {}}
 
@@ -71,7 +83,7 @@ class RunLogger:
         self._open(folder)
         self.started = time.perf_counter()
         self.first_step = 0.0  # seconds of its epoch when this process had done a step
-        self.duration_told = False
+        self.duration_told = self.header_told = False
         self.bar = tqdm(disable=True)
 
     @main_only
@@ -144,9 +156,7 @@ class RunLogger:
         elapsed = self.seconds
         waited = sum(self.timer.durations["data_wait"])
         self.bar.set_postfix_str(
-            f"loss {report.losses['total']:.2f} P {report.losses['prob']:.2f} "
-            f"T {report.losses['thresh']:.2f} B {report.losses['binary']:.2f} "
-            f"waits {waited / elapsed:.0%}",
+            f"loss {report.losses['total']:.2f}, {waited / elapsed:.0%} waiting for data",
             refresh=False,
         )
         self.bar.update()
@@ -164,13 +174,14 @@ class RunLogger:
         epochs, batches = self.epochs - self.epoch, self.bar.total or 0
         each = (self.seconds - self.first_step) / _TIMED_STEPS
         left, what = epochs * batches - self.bar.n, f"{epochs} epochs of {batches} batches"
-        shorter = "; for a quick look: --train.max-steps 100"
+        shorter = "; a quick look: --train.max-steps 100"
         if self.most is not None and self.most - self.step < left:
             left, what, shorter = self.most - self.step, f"{self.most} batches in all", ""
         if left * each > _LONG:
             self.bar.write(
                 f"about {rounded(left * each)} to go without validation: {what}, "
-                f"{each:.{1 if each < 10 else 0}f} s each (mean of {_TIMED_STEPS}){shorter}"
+                f"{each:.{1 if each < 10 else 0}f} s each\n"
+                f"  Ctrl-C stops it, --train.resume {self.path.parent} goes on{shorter}"
             )
 
     def _write_scalars(self) -> None:
@@ -202,34 +213,23 @@ class RunLogger:
         line = {"epoch": self.epoch, "step": self.step, **record}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+        if not self.header_told:
+            self.header_told = True
+            print(" ".join(["  epoch", *(f"{title:>{w}}" for title, w, *_ in _COLUMNS), "   left"]))
         print(self._line(record), flush=True)
+        if record.get("val/cleval/hmean", 0) > 0.2 and record["val/iou/hmean"] < 0.05:
+            print("WARNING: CLEval without IoU: detections cover the text as blobs", flush=True)
 
     def _line(self, record: dict[str, float]) -> str:
+        """The figures of an epoch under the titles of `_COLUMNS`."""
         done = self.epoch + 1 - self.first_epoch
         left = (time.perf_counter() - self.started) / done * (self.epochs - self.epoch - 1)
-        parts = [
-            f"epoch {self.epoch + 1}/{self.epochs}",
-            f"loss {record['train/loss_total']:.3f}",
-            f"{record['train/images_per_second']:.1f} images/s",
-        ]
-        if "val/cleval/hmean" in record:
-            parts.append(
-                f"val CLEval P {record['val/cleval/precision']:.4f} "
-                f"R {record['val/cleval/recall']:.4f} H {record['val/cleval/hmean']:.4f}, "
-                f"IoU H {record['val/iou/hmean']:.4f}"
-            )
-            if record["val/cleval/hmean"] > 0.2 and record["val/iou/hmean"] < 0.05:
-                parts.append("WARNING: CLEval without IoU: detections cover the text as blobs")
-        rates = [
-            f"{name} {record[f'cache/{name}_hit_rate']:.0%}"
-            for name in ("targets", "images")
-            if f"cache/{name}_hit_rate" in record
-        ]
-        if rates:
-            parts.append(f"cache hits: {', '.join(rates)}")
-        if left:
-            parts.append(f"{_duration(left)} left")
-        return " | ".join(parts)
+        figures = (
+            f"{record[name]:>{width}{form}}" if name in record else " " * width
+            for _, width, name, form in _COLUMNS
+        )
+        place = f"{self.epoch + 1}/{self.epochs}"
+        return " ".join([f"{place:>7}", *figures, f"{rounded(left) if left else '':>7}"]).rstrip()
 
     @main_only
     def image(self, name: str, picture: np.ndarray) -> None:
@@ -290,9 +290,3 @@ def rounded(seconds: float) -> str:
         if seconds < most * size:
             return f"{max(1, round(seconds / size))} {unit}"
     return f"{round(seconds / 86400)} days"
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}"

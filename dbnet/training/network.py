@@ -41,7 +41,7 @@ def _load_start(model: DBNet, cfg: ModelConfig) -> str:
         return "random"
     failure = load_imagenet(model.encoder, cfg.encoder)
     if failure:
-        print(f"WARNING: training starts from RANDOM weights: {failure}", flush=True)
+        print(f"WARNING: RANDOM weights, {failure}", flush=True)
     return f"random: {failure}" if failure else "imagenet"
 
 

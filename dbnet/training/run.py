@@ -94,8 +94,12 @@ class Run:
         built = built | {"ranks": distributed.world(), "launch": torchrun.launch()}
         distributed.main_only(write_json)(self.folder / CONFIG, described(cfg, built))
         told = "resumed" if last else weights.partition(":")[0]  # the reason was told before
-        print(f"network: {cfg.model.encoder}, {count / 1e6:.1f} million parameters, {told}")
-        print(told_settings(cfg), flush=True)
+        print(
+            f"{self.folder}: {cfg.model.encoder}, pyramid {cfg.model.fpn_channels}, "
+            f"{count / 1e6:.1f} million weights, {told}, on {cfg.train.device} in "
+            f"{cfg.train.precision}\n{told_settings(cfg)}",
+            flush=True,
+        )
         seed_other_ranks(cfg.train.seed, step)
         self.cfg = cfg
         most = cfg.train.max_steps
@@ -126,17 +130,11 @@ class Run:
                 self.state.best, self.state.best_epoch = best, epoch
 
     def _tell_start(self) -> None:
-        train = self.cfg.train
-        done = f", {self.log.images} images of the first one are done" if self.log.images else ""
-        epochs = f"epochs {self.state.epoch + 1} to {self._epochs()}"
-        if train.max_steps is not None:
-            epochs += f", at most {train.max_steps} steps,"
-        where = f"on {train.device} in {train.precision}"
-        print(f"{self.folder}: {epochs} {where}{done}")
+        if not self.is_new:
+            done = f", {self.log.images} images of the first are done" if self.log.images else ""
+            print(f"epochs {self.state.epoch + 1} to {self._epochs()}{done}", flush=True)
         if self.cfg.augment.flip:
             print(f"augment.flip {self.cfg.augment.flip} mirrors text; the recipes set it to 0")
-        print("loss: P probability, T threshold, B binary map; waits: share of time without data")
-        print(f"to stop and resume later: Ctrl-C, then --train.resume {self.folder}", flush=True)
 
     @contextmanager
     def training(self) -> Iterator[None]:
@@ -167,7 +165,10 @@ class Run:
         """
         loader.sampler.epoch, loader.sampler.start = self.state.epoch, self.log.images
         sizes = batch_sizes(loader)
-        self.log.start_epoch(self.state.epoch, len(sizes))
+        count, train = len(sizes), self.cfg.train
+        if train.max_steps is not None:
+            count = min(count, (train.max_steps - self.state.steps) * train.accumulate)
+        self.log.start_epoch(self.state.epoch, count)
         return sizes
 
     def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:

@@ -95,20 +95,7 @@ def test_random_geometry_bypasses_the_cache_and_says_so(records, root, tmp_path,
     one_pass(val_loader)
     assert hits_and_misses(caches) == {"targets": (0, VAL), "images": (0, VAL)}
     assert capsys.readouterr().out.splitlines() == [
-        "training images and targets: computed each time, the geometry is random "
-        f"({next(iter(changes))})",
-        f"validation images and targets: cached in {tmp_path}/",
-    ]
-
-
-def test_each_use_of_the_cache_has_its_own_line(records, root, tmp_path, capsys):
-    loaders_of(records, data_config(root, tmp_path, cache="none"))
-    loaders_of(records, data_config(root, tmp_path), AugmentConfig(rotate=1.0, crop=0.5))
-    assert capsys.readouterr().out.splitlines() == [
-        "training targets: computed each time, --data.cache is none",
-        "validation targets: computed each time, --data.cache is none",
-        "training targets: computed each time, the geometry is random (rotate, crop)",
-        f"validation targets: cached in {tmp_path}/",
+        f"training images: not cached, the geometry is random ({next(iter(changes))})"
     ]
 
 
@@ -228,8 +215,8 @@ def check(root: Path, capsys) -> tuple[int, list[str]]:
 def test_a_good_data_set_passes_the_check(own_root, capsys):
     status, lines = check(own_root, capsys)
     assert status == 0
-    assert lines[0].split()[:3] == ["split", "format", "images"]
-    assert [line.split()[:3] for line in lines[1:3]] == [["train", "ufo", "2"], ["val", "ufo", "2"]]
+    assert lines[0].startswith("train: ufo, 2 images, ")
+    assert lines[1].startswith("val: ufo, 2 images, ")
     assert lines[-1] == "images decoded: 4, problems: 0"
     assert not [line for line in lines if line.startswith(("note", "problem"))]
 
@@ -300,14 +287,13 @@ def test_a_resumed_run_may_move_its_cache_but_not_switch_it(root, tmp_path, caps
         resume.refuse_other_settings(config(cache="none"), config(), **one)
 
 
-def test_the_epoch_line_and_the_log_tell_the_hit_rate(tmp_path, capsys):
+def test_the_log_tells_the_hit_rate(tmp_path):
     log = RunLogger(folder=tmp_path, epochs=1, epoch=0, step=0, running=None)
     log.start_epoch(0, 1)
     told = {"train/loss_total": 1.0, "train/images_per_second": 1.0}
     told |= {"cache/targets_hit_rate": 0.5, "cache/targets_bytes": 7, "cache/images_hit_rate": 1.0}
     log.end_epoch(told)
     log.close()
-    assert "| cache hits: targets 50%, images 100%" in capsys.readouterr().out
     (line,) = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert told.items() <= line.items()
 

@@ -49,7 +49,7 @@ def test_steps_end_a_run_within_an_epoch(pages, tmp_path, capsys):
     assert [(line["epoch"], line["step"]) for line in lines] == [(0, 4), (1, 6)]
     assert all("val/cleval/hmean" in line for line in lines)
     told = capsys.readouterr().out
-    assert "ends after 3 optimizer steps" in told and "epoch 2/2 |" in told
+    assert "ends after 3 optimizer steps" in told and "\n    2/2 " in told
 
     with pytest.raises(InputError, match="has 3 optimizer steps already; give a larger"):
         train.main(small(pages, tmp_path, epochs=3, max_steps=3, resume=folder))
@@ -181,3 +181,15 @@ def test_a_resumed_run_is_not_checked_again(pages, tmp_path, monkeypatch):
     folder = train.main(small(pages, tmp_path, epochs=1))
     monkeypatch.setattr(Validation, "check", None)
     train.main(small(pages, tmp_path, epochs=2, resume=folder))
+
+
+def test_the_bar_counts_to_where_the_steps_end(pages, tmp_path, monkeypatch):
+    totals = []
+    start = RunLogger.start_epoch
+    monkeypatch.setattr(
+        RunLogger,
+        "start_epoch",
+        lambda log, epoch, batches: (totals.append(batches), start(log, epoch, batches)),
+    )
+    train.main(small(pages, tmp_path, epochs=3, max_steps=3))
+    assert totals == [4, 2], "4 batches are an epoch, 2 a step"

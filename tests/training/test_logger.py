@@ -68,3 +68,19 @@ def test_characters_covered_by_blobs_are_warned_of(log, capsys, cleval, iou, war
         figures | {"val/iou/hmean": iou, "train/loss_total": 1.0, "train/images_per_second": 2.0}
     )
     assert ("WARNING: CLEval without IoU" in capsys.readouterr().out) == warns
+
+
+@pytest.mark.parametrize("cleval, iou", [(0.9, 0.7), (0.46, 0.0)])
+def test_epochs_stand_in_columns_under_one_header(log, capsys, cleval, iou):
+    trained = {f"train/loss_{name}": 12.3456 for name in LOSSES} | {"train/images_per_second": 99.9}
+    validated = {f"val/cleval/{name}": cleval for name in ("precision", "recall", "hmean")}
+    for epoch, figures in enumerate((trained, trained | validated | {"val/iou/hmean": iou})):
+        log.start_epoch(epoch, 1)
+        log.end_epoch(figures)
+    header, *rows = capsys.readouterr().out.splitlines()[:3]
+    assert max(map(len, (header, *rows))) <= 80
+    for title, figure in (
+        ("epoch", "2/200"), ("loss", "12.346"), ("binary", "12.346"), ("img/s", "99.9"),
+        ("CLEval P", f"{cleval:.4f}"), ("IoU H", f"{iou:.4f}"),
+    ):  # fmt: skip
+        assert rows[1][: header.index(title) + len(title)].endswith(f" {figure}")

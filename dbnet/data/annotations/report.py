@@ -43,28 +43,11 @@ class Report:
 
 
 def summary_table(reports: dict[str, Report], *, image_size: int) -> str:
-    """Plain text, a row per split; under it, what else was counted, a column per split.
+    """Plain text, a line per split; under it, what else was counted, a column per split.
 
     `image_size` is the longest side in training, in pixels.
     """
-    rows = [
-        (
-            split,
-            report.format or "-",
-            str(report.images),
-            str(report.texts),
-            f"{report.ignored} ({report.ignored / max(report.texts + report.ignored, 1):.1%})",
-            str(sum(report.repaired.values())),
-            str(sum(report.dropped.values())),
-            f"{np.median(report.text_heights) * image_size:.1f} px at {image_size}"
-            if report.texts
-            else "-",
-        )
-        for split, report in reports.items()
-    ]
-    header = (
-        "split", "format", "images", "texts", "ignored", "repaired", "dropped", "median height"
-    )  # fmt: skip
+    lines = [_split_line(split, report, image_size) for split, report in reports.items()]
     chosen = list(reports.values())
     counted = {
         "images without legible text": [report.textless for report in chosen],
@@ -77,10 +60,25 @@ def summary_table(reports: dict[str, Report], *, image_size: int) -> str:
         **_counted("dropped: {}", [report.dropped for report in chosen]),
     }
     others = [(name, *map(str, counts)) for name, counts in counted.items() if any(counts)]
-    lines = _aligned([header, *rows])
     if others:
         lines += _aligned([("also counted", *reports), *others])
     return "\n".join(lines)
+
+
+def _split_line(split: str, report: Report, image_size: int) -> str:
+    """Counts of zero are left out, but for images and texts."""
+    parts = [f"{split}: {report.format or 'no annotations'}", f"{report.images} images"]
+    parts.append(f"{report.texts} texts")
+    if report.ignored:
+        share = report.ignored / (report.texts + report.ignored)
+        parts.append(f"{report.ignored} ignored ({share:.1%})")
+    for kind, counts in (("repaired", report.repaired), ("dropped", report.dropped)):
+        if counts:
+            parts.append(f"{sum(counts.values())} {kind}")
+    if report.texts:
+        height = np.median(report.text_heights) * image_size
+        parts.append(f"median height {height:.1f} px at {image_size}")
+    return ", ".join(parts)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
