@@ -99,12 +99,7 @@ if __name__ != "__mp_main__":  # spawned processes import this file too, and nee
         resolve_precision,
     )
     from dbnet.runtime.memory import keep_freed_memory
-    from dbnet.runtime.profiler import (
-        MACHINE,
-        check_comparable,
-        compare_profiles,
-        untold,
-    )
+    from dbnet.runtime.profiler import MACHINE, check_comparable, compare_profiles, untold
     from dbnet.runtime.workers import usable_cores
     from dbnet.structures import Record
     from dbnet.training.caps import CapCounter

@@ -211,10 +211,7 @@ class Detector:
         return [by_index[index] for index in range(len(items))]
 
     def stream(
-        self,
-        images: Iterable[ImageLike],
-        *,
-        on_failure: Callable[[int, InputError], None],
+        self, images: Iterable[ImageLike], *, on_failure: Callable[[int, InputError], None]
     ) -> Iterator[tuple[int, Found]]:
         """Index and texts of each image as soon as they are known, in any order.
 

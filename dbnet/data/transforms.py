@@ -173,9 +173,7 @@ def warp(sample: Sample, matrix: np.ndarray, size: int) -> Sample:
     else:
         canvas = cv2.warpAffine(image, residual[:2], (size, size), flags=cv2.INTER_LINEAR)
     return sample._replace(
-        image=canvas,
-        polygons=transform(sample.orig_polygons, matrix),
-        matrix=matrix,
+        image=canvas, polygons=transform(sample.orig_polygons, matrix), matrix=matrix
     )
 
 

@@ -52,11 +52,7 @@ def window_weights(starts: list[int], window: int) -> list[np.ndarray]:
 
 
 def windowed_map(
-    image: np.ndarray,
-    network: Network,
-    *,
-    window: int,
-    seen: np.ndarray | None = None,
+    image: np.ndarray, network: Network, *, window: int, seen: np.ndarray | None = None
 ) -> np.ndarray:
     """The probability map of a whole image, float32 (H, W), 0..1.
 

@@ -198,11 +198,7 @@ class CLEval(BatchMetric):
         return self._ground_truths.get(content, make, len(polygons))
 
     def _evaluate(
-        self,
-        detections: RaggedPolygons,
-        offsets: list[int],
-        truth: GroundTruth,
-        capped: np.ndarray,
+        self, detections: RaggedPolygons, offsets: list[int], truth: GroundTruth, capped: np.ndarray
     ) -> np.ndarray:
         """`Counts` of N images: all sizes, then one per bin, (N, 1 + bins, len(Counts)).
 

@@ -125,11 +125,7 @@ def _are_probabilities(prob_map: np.ndarray) -> bool:
 
 
 def _rectangles(
-    centres: np.ndarray,
-    angles: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    heights: np.ndarray,
+    centres: np.ndarray, angles: np.ndarray, low: np.ndarray, high: np.ndarray, heights: np.ndarray
 ) -> np.ndarray:
     """Rectangles from `low` to `high` along `angles` from `centres`, float32 (n, 4, 2).
 

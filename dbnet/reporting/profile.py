@@ -136,7 +136,7 @@ def _stages(profile: dict[str, Any]) -> str:
 def _memory(profile: dict[str, Any]) -> str:
     p = _figures(profile)
     rows = [
-        [f"resident, peak ({p['cpu_memory_percent']:.0f} % of it all)", f"{p['rss_peak_gb']:.2f}"],
+        [f"resident, peak ({p['cpu_memory_percent']:.0f} % of it all)", f"{p['rss_peak_gb']:.2f}"]
     ]
     if p["gpu_memory_reserved_gb"]:
         rows += [

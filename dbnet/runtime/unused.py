@@ -112,11 +112,7 @@ RULES = {
             lambda cfg: cfg.tile == "auto",
             "changes nothing with --tile auto, which makes no target maps",
         ),
-        Unused(
-            ("--data.drawn-train",),
-            lambda cfg: cfg.split != "train",
-            "is for --split train",
-        ),
+        Unused(("--data.drawn-train",), lambda cfg: cfg.split != "train", "is for --split train"),
     ),
     "profile_val": (
         Unused(
@@ -129,11 +125,7 @@ RULES = {
             lambda cfg: True,
             "is for the training split; validation images are profiled",
         ),
-        Unused(
-            ("--tolerance",),
-            lambda cfg: cfg.baseline is None,
-            "is for --baseline",
-        ),
+        Unused(("--tolerance",), lambda cfg: cfg.baseline is None, "is for --baseline"),
     ),
 }
 

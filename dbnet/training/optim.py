@@ -13,23 +13,14 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def build_optimizer(
-    model: nn.Module,
-    cfg: OptimConfig,
-    *,
-    steps_per_epoch: int,
-    epochs: int,
-    max_steps: int | None,
+    model: nn.Module, cfg: OptimConfig, *, steps_per_epoch: int, epochs: int, max_steps: int | None
 ) -> tuple[AdamW, LambdaLR]:
     """AdamW and its schedule, which is stepped once per optimizer step.
 
     The cosine schedule ends after `epochs` or `max_steps`, whichever comes first.
     """
     optimizer = AdamW(
-        model.parameters(),
-        lr=cfg.lr,
-        betas=cfg.betas,
-        eps=cfg.eps,
-        weight_decay=cfg.weight_decay,
+        model.parameters(), lr=cfg.lr, betas=cfg.betas, eps=cfg.eps, weight_decay=cfg.weight_decay
     )
     warmup_steps = round(cfg.warmup_epochs * steps_per_epoch)
     total_steps = min(epochs * steps_per_epoch, max_steps or math.inf)

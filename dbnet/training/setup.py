@@ -11,12 +11,7 @@ import torch
 from dbnet.data import loaders, splits
 from dbnet.model.backbone import stages_of
 from dbnet.runtime import distributed, torchrun
-from dbnet.runtime.device import (
-    autocast_dtype,
-    resolve_device,
-    resolve_precision,
-    seed_everything,
-)
+from dbnet.runtime.device import autocast_dtype, resolve_device, resolve_precision, seed_everything
 from dbnet.runtime.memory import keep_freed_memory
 from dbnet.structures import Record
 from dbnet.training.folder import StoredRun

@@ -141,10 +141,6 @@ class Validation:
     def _draw_examples(self) -> np.ndarray:
         examples = first_samples(self.loader, 4)
         maps, found = predict_batch(
-            self.model,
-            examples,
-            postprocess=self.postprocess,
-            device=self.device,
-            dtype=self.dtype,
+            self.model, examples, postprocess=self.postprocess, device=self.device, dtype=self.dtype
         )
         return draw_predictions(examples, maps, found)

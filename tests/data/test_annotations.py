@@ -66,10 +66,7 @@ def test_ufo_files_are_read_as_written(tmp_path, format):
         "0003": {"points": OTHER, "transcription": "###"},
         "0004": {"points": QUAD[:3]},
     }
-    images = {
-        "b.png": {"img_w": 100, "img_h": 50, "words": words},
-        "a/b.png": {"words": {}},
-    }
+    images = {"b.png": {"img_w": 100, "img_h": 50, "words": words}, "a/b.png": {"words": {}}}
     _ufo(tmp_path, images)
     records, report = load_records(tmp_path, "train", format=format)
     assert [record.image_id for record in records] == ["a/b.png", "b.png"]

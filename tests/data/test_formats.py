@@ -333,10 +333,7 @@ def via_region(text=None, illegible="", **shape):
 
 VIA_REGIONS = [
     via_region(
-        "Tea",
-        name="polygon",
-        all_points_x=[x for x, _ in QUAD],
-        all_points_y=[y for _, y in QUAD],
+        "Tea", name="polygon", all_points_x=[x for x, _ in QUAD], all_points_y=[y for _, y in QUAD]
     ),
     via_region("?", {"illegible": True}, name="rect", x=50, y=20, width=40, height=10),
     via_region(name="circle", cx=5, cy=5, r=3),

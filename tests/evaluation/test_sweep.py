@@ -34,10 +34,7 @@ def make_postprocessor(cfg: PostprocessConfig) -> DBPostprocessor:
 
 
 def metrics() -> dict:
-    return {
-        "cleval": CLEval(CLEvalConfig()),
-        "iou": IoUMetric(IoUConfig()),
-    }
+    return {"cleval": CLEval(CLEvalConfig()), "iou": IoUMetric(IoUConfig())}
 
 
 def prediction(images: int) -> tuple[Batch, torch.Tensor]:

@@ -105,9 +105,7 @@ def test_images_of_odd_names_are_read(tmp_path):
 
 
 SETTINGS = settings(
-    max_examples=300,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=300, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 # Values as a careless tool writes them: near the right shape, with the known keys.

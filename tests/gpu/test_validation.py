@@ -11,13 +11,7 @@ from dbnet.metrics import build_metrics
 from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.runtime.device import describe_precision, memory_figures, resolve_device, wait_for
 from dbnet.runtime.profiler import StageTimer
-from dbnet.settings import (
-    DataConfig,
-    LossConfig,
-    MetricConfig,
-    PostprocessConfig,
-    TargetsConfig,
-)
+from dbnet.settings import DataConfig, LossConfig, MetricConfig, PostprocessConfig, TargetsConfig
 from dbnet.training.engine import evaluate
 from dbnet.training.losses import DBLoss
 from dbnet.training.predictions import start_download

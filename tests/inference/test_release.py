@@ -67,8 +67,7 @@ def test_a_release_has_settings_but_no_names_of_the_machine(trained, tmp_path):
     release.main(ReleaseConfig(trained, out))
     kept = from_dict(Config, load_checkpoint(out)["config"])
     assert kept == Config(
-        data=DataConfig(image_size=320, drawn_level="lines"),
-        postprocess=CONFIG.postprocess,
+        data=DataConfig(image_size=320, drawn_level="lines"), postprocess=CONFIG.postprocess
     )
     assert b"somebody" in trained.read_bytes()
     assert not any(word in out.read_bytes() for word in (b"somebody", b"secret"))

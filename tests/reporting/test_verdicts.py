@@ -20,10 +20,7 @@ def verdict(about: str, found: dict) -> str:
     [
         (FORWARD, "**device-bound**: of the main process' time, loader 1%, device 93%, scoring 6%"),
         (SCORING, "**host-bound**: of the main process' time, loader 1%, device 30%, scoring 69%"),
-        (
-            LOADER,
-            "**loader-bound**: of the main process' time, loader 80%, device 14%, scoring 6%",
-        ),
+        (LOADER, "**loader-bound**: of the main process' time, loader 80%, device 14%, scoring 6%"),
     ],
 )
 def test_the_largest_part_names_what_bounds_the_run(stages, line):

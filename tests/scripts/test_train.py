@@ -124,9 +124,7 @@ def test_weights_start_a_new_run(pages, tmp_path):
     cfg = small(pages, tmp_path, epochs=1, name="second")
     # A learning rate of nearly nothing leaves the weights where they came from.
     cfg = replace(
-        cfg,
-        model=replace(cfg.model, weights=first / "last.pt"),
-        optim=OptimConfig(lr=1e-12),
+        cfg, model=replace(cfg.model, weights=first / "last.pt"), optim=OptimConfig(lr=1e-12)
     )
     before, after = state_of(first)["model"], state_of(train.main(cfg))["model"]
     weights = [name for name in before if name.endswith("weight")]

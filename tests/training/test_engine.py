@@ -11,11 +11,7 @@ from dbnet.errors import NonFiniteError
 from dbnet.postprocess.frames import to_original
 from dbnet.runtime.profiler import StageTimer
 from dbnet.structures import DBOutputs, Detections, Sample, TargetMaps
-from dbnet.training.engine import (
-    StepReport,
-    evaluate,
-    train_one_epoch,
-)
+from dbnet.training.engine import StepReport, evaluate, train_one_epoch
 from dbnet.training.losses import DBLosses
 from dbnet.training.predictions import one_ahead
 from dbnet.training.scoring import score_batch, truth_of

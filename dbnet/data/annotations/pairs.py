@@ -15,10 +15,7 @@ _RESULTS = "res_"  # what the names of detections begin with in ICDAR's evaluati
 
 
 def pair(
-    source: Source,
-    patterns: tuple[str, ...],
-    found: Findings,
-    recognises: Callable[[Any], bool],
+    source: Source, patterns: tuple[str, ...], found: Findings, recognises: Callable[[Any], bool]
 ) -> list[tuple[str, Path]]:
     """Images and the one file each that annotates them, as (image name, file).
 

@@ -75,13 +75,7 @@ class TargetCache:
         key = self._key(polygons, ignored, height, width)
         entry: bytes | memoryview | None = self.store.read(key)
         if entry is None:
-            maps = make_targets(
-                polygons,
-                ignored,
-                height,
-                width,
-                **vars(self.targets),
-            )
+            maps = make_targets(polygons, ignored, height, width, **vars(self.targets))
             entry = encoded = self._encode(maps)
             self.store.write(key, encoded)
         return self._decode(entry, height, width, flipped)

@@ -146,10 +146,7 @@ def _digest(facts: tuple) -> str:
 
 def _places(root: Path, split: str, cache_dir: Path) -> list[Path]:
     name = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=8).hexdigest()
-    return [
-        root / ".dbnet-index" / f"{split}.bin",
-        cache_dir / "records" / f"{name}-{split}.bin",
-    ]
+    return [root / ".dbnet-index" / f"{split}.bin", cache_dir / "records" / f"{name}-{split}.bin"]
 
 
 def _named(source: Source) -> tuple[str, ...]:

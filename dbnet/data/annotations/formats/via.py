@@ -13,10 +13,7 @@ from dbnet.data.annotations.values import first_text, optional, typed
 from dbnet.errors import InputError
 
 TITLE = "VIA"
-PLACES = (
-    Place("{split}/via_region_data.json"),
-    Place("{images}/via_region_data.json"),
-)
+PLACES = (Place("{split}/via_region_data.json"), Place("{images}/via_region_data.json"))
 
 _PROJECT = "_via_img_metadata"  # a saved project has the annotations below this key
 

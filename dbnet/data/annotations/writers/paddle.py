@@ -34,11 +34,7 @@ def write(folder: Path, split: str, images: Iterable[Sized]) -> Counter[str]:
             lost[LOST] += ignored and text not in ("", ILLEGIBLE)
             lost[STAR] += not ignored and text == "*"
             transcription = ILLEGIBLE if ignored else text
-            word = {
-                "transcription": transcription,
-                "points": pairs(polygon),
-                "difficult": ignored,
-            }
+            word = {"transcription": transcription, "points": pairs(polygon), "difficult": ignored}
             listed.append(word)
         content = json.dumps(listed, ensure_ascii=False)
         lines.append(f"images/{split}/{record.image_id}\t{content}\n")
