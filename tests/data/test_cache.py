@@ -48,6 +48,11 @@ def make_cache(folder: Path, **changes) -> TargetCache:
     return TargetCache(folder=folder, targets=TargetsConfig(**PARAMETERS | changes))
 
 
+@pytest.fixture
+def cache(tmp_path) -> TargetCache:
+    return make_cache(tmp_path)
+
+
 def entries(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
@@ -65,8 +70,7 @@ def assert_right(maps, polygons, ignored, height=HEIGHT, width=WIDTH) -> None:
     np.testing.assert_allclose(maps.thresh_map, expected.thresh_map, rtol=0, atol=HALF_STEP + 1e-6)
 
 
-def test_hit_equals_miss(tmp_path):
-    cache = make_cache(tmp_path)
+def test_hit_equals_miss(cache, tmp_path):
     miss, hit = cache(*page(), HEIGHT, WIDTH), cache(*page(), HEIGHT, WIDTH)
     assert_same(hit, miss)
     assert_right(miss, *page())
@@ -83,8 +87,7 @@ def test_another_cache_on_the_same_folder_hits(tmp_path):
     assert other.counts() == CacheCounts(hits=1, misses=0, bytes_stored=0)
 
 
-def test_maps_are_the_callers_to_change(tmp_path):
-    cache = make_cache(tmp_path)
+def test_maps_are_the_callers_to_change(cache):
     for _ in range(2):
         maps = cache(*page(), HEIGHT, WIDTH)
         assert_right(maps, *page())
@@ -93,8 +96,7 @@ def test_maps_are_the_callers_to_change(tmp_path):
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 3), (200, 60), (50, 300)])
-def test_text_at_the_border_and_no_text_are_cached(tmp_path, height, width):
-    cache = make_cache(tmp_path)
+def test_text_at_the_border_and_no_text_are_cached(cache, height, width):
     nothing = [], np.zeros(0, bool)
     for polygons, ignored in (page(), nothing):
         for _ in range(2):
@@ -124,8 +126,7 @@ def one_less(polygons, ignored):
 
 
 @pytest.mark.parametrize("change", [moved, joined, other_ignored, one_less])
-def test_changed_annotation_misses(tmp_path, change):
-    cache = make_cache(tmp_path)
+def test_changed_annotation_misses(cache, change):
     cache(*page(), HEIGHT, WIDTH)
     changed = change(*page())
     assert_right(cache(*changed, HEIGHT, WIDTH), *changed)
@@ -133,8 +134,7 @@ def test_changed_annotation_misses(tmp_path, change):
 
 
 @pytest.mark.parametrize("size", [(HEIGHT + 1, WIDTH), (HEIGHT, WIDTH + 1), (WIDTH, HEIGHT)])
-def test_changed_size_misses(tmp_path, size):
-    cache = make_cache(tmp_path)
+def test_changed_size_misses(cache, size):
     cache(*page(), HEIGHT, WIDTH)
     assert_right(cache(*page(), *size), *page(), *size)
     assert cache.counts()[:2] == (0, 2)
@@ -153,27 +153,19 @@ def test_changed_parameter_misses(tmp_path, change):
     assert other.counts()[:2] == (0, 1)
 
 
+VERSIONS = [(cache_module, "_TARGETS_VERSION"), (cache_module, "MIN_SIDE"), *LIBRARIES]
+
+
 @pytest.mark.faults("cache of another version")
-@pytest.mark.parametrize("name", ["_TARGETS_VERSION", "MIN_SIDE"])
-def test_changed_version_misses(tmp_path, monkeypatch, name):
-    cache = make_cache(tmp_path)
+@pytest.mark.parametrize(("owner", "name"), VERSIONS)
+def test_targets_of_another_version_miss(cache, monkeypatch, owner, name):
     cache(*page(), HEIGHT, WIDTH)
-    monkeypatch.setattr(cache_module, name, getattr(cache_module, name) + 1)
-    cache(*page(), HEIGHT, WIDTH)
-    assert cache.counts()[:2] == (0, 2)
-
-
-@pytest.mark.parametrize(("owner", "name"), LIBRARIES)
-def test_targets_of_another_library_version_miss(tmp_path, monkeypatch, owner, name):
-    cache = make_cache(tmp_path)
-    cache(*page(), HEIGHT, WIDTH)
-    monkeypatch.setattr(owner, name, "99")
+    monkeypatch.setattr(owner, name, 99)
     cache(*page(), HEIGHT, WIDTH)
     assert cache.counts()[:2] == (0, 2)
 
 
-def test_flipped_maps_are_mirrored_and_share_the_entry(tmp_path):
-    cache = make_cache(tmp_path)
+def test_flipped_maps_are_mirrored_and_share_the_entry(cache):
     plain = cache(*page(), HEIGHT, WIDTH)
     mirrored = cache.get(*page(), HEIGHT, WIDTH, flipped=True)
     assert_same(mirrored, [plane[:, ::-1] for plane in plain])
@@ -244,21 +236,24 @@ def damages(entry: bytes) -> dict[str, bytes]:
     return found
 
 
-@pytest.mark.faults("damaged cache entry")
-def test_damaged_entries_are_rebuilt(tmp_path):
-    cache = make_cache(tmp_path)
-    expected = cache(*page(), HEIGHT, WIDTH)
-    (path,) = entries(tmp_path)
+def check_rebuilt(folder: Path, cache, use) -> None:
+    """Damage the one entry of a folder in many ways; `use` asks the cache and checks the result."""
+    (path,) = entries(folder)
     good = path.read_bytes()
     for misses, (name, damaged) in enumerate(damages(good).items(), start=2):
         path.write_bytes(damaged)
-        assert_same(cache(*page(), HEIGHT, WIDTH), expected)
+        use()
         assert cache.counts().misses == misses, name
         assert path.read_bytes() == good, name
 
 
-def test_entry_under_the_name_of_another_is_rebuilt(tmp_path):
-    cache = make_cache(tmp_path)
+@pytest.mark.faults("damaged cache entry")
+def test_damaged_entries_are_rebuilt(cache, tmp_path):
+    expected = cache(*page(), HEIGHT, WIDTH)
+    check_rebuilt(tmp_path, cache, lambda: assert_same(cache(*page(), HEIGHT, WIDTH), expected))
+
+
+def test_entry_under_the_name_of_another_is_rebuilt(cache, tmp_path):
     cache(*page(0), HEIGHT, WIDTH)
     (first,) = entries(tmp_path)
     cache(*page(1), HEIGHT, WIDTH)
@@ -343,8 +338,7 @@ def fails(code: int):
     ("method", "code"),
     [("write_bytes", errno.ENOSPC), ("replace", errno.EROFS), ("mkdir", errno.EACCES)],
 )
-def test_unwritable_folder_turns_storing_off(tmp_path, monkeypatch, caplog, method, code):
-    cache = make_cache(tmp_path)
+def test_unwritable_folder_turns_storing_off(cache, tmp_path, monkeypatch, caplog, method, code):
     expected = cache(*page(0), HEIGHT, WIDTH)
     stored = cache.counts().bytes_stored
     monkeypatch.setattr(Path, method, fails(code))
@@ -367,8 +361,7 @@ def test_a_folder_that_cannot_be_made_is_told_once(tmp_path, caplog):
     assert cache.counts() == CacheCounts(hits=0, misses=3, bytes_stored=0)
 
 
-def test_one_process_turns_storing_off_for_all(tmp_path, monkeypatch):
-    cache = make_cache(tmp_path)
+def test_one_process_turns_storing_off_for_all(cache, tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", fails(errno.ENOSPC))
     assert run("fork", (cache, [0])) == [0]
     monkeypatch.undo()
@@ -451,61 +444,53 @@ def other_name(path: Path) -> Path:
     return path.rename(path.with_name("other.bmp"))
 
 
+@pytest.fixture
+def image(tmp_path) -> tuple[Record, ImageCache]:
+    """An image of 100 x 80 pixels, and a cache that has seen it."""
+    record, cache = write_image(tmp_path / "image.bmp", 100, 80), ImageCache(folder=tmp_path / "c")
+    seen(record, cache)
+    return record, cache
+
+
 @pytest.mark.parametrize(
     "change",
     [other_pixels, other_mtime, other_length, other_pixels_of_equal_size_and_time, other_name],
 )
-def test_changed_image_file_misses(tmp_path, change):
-    record, cache = write_image(tmp_path / "image.bmp", 100, 80), ImageCache(folder=tmp_path / "c")
-    seen(record, cache)
-    seen(record._replace(image_path=str(change(tmp_path / "image.bmp"))), cache)
+def test_changed_image_file_misses(image, change):
+    record, cache = image
+    seen(record._replace(image_path=str(change(Path(record.image_path)))), cache)
     assert cache.counts()[:2] == (0, 2)
 
 
-def test_changed_image_size_misses(tmp_path):
-    record, cache = write_image(tmp_path / "image.png", 100, 80), ImageCache(folder=tmp_path / "c")
-    seen(record, cache)
-    seen(record, cache, size=96)
-    assert cache.counts()[:2] == (0, 2)
+def test_changed_image_size_misses(image):
+    seen(*image, size=96)
+    assert image[1].counts()[:2] == (0, 2)
 
 
-VERSIONS = [(cache_module, "_IMAGES_VERSION"), *LIBRARIES]
-
-
-@pytest.mark.parametrize(("owner", "name"), VERSIONS)
-def test_another_version_of_what_decodes_misses(tmp_path, monkeypatch, owner, name):
-    record, cache = write_image(tmp_path / "image.png", 100, 80), ImageCache(folder=tmp_path / "c")
-    seen(record, cache)
+@pytest.mark.parametrize(("owner", "name"), [(cache_module, "_IMAGES_VERSION"), *LIBRARIES])
+def test_another_version_of_what_decodes_misses(image, monkeypatch, owner, name):
     monkeypatch.setattr(owner, name, 99)
-    seen(record, cache)
-    assert cache.counts()[:2] == (0, 2)
+    seen(*image)
+    assert image[1].counts()[:2] == (0, 2)
 
 
-def test_changed_annotation_hits_the_image_and_is_used(tmp_path):
-    record, cache = write_image(tmp_path / "image.png", 100, 80), ImageCache(folder=tmp_path / "c")
-    seen(record, cache)
+def test_changed_annotation_hits_the_image_and_is_used(image):
+    record, cache = image
     seen(record._replace(polygons=[record.polygons[0] + 1], texts=["other"]), cache)
     assert cache.counts()[:2] == (1, 1)
 
 
-def test_two_ways_to_one_file_share_the_entry(tmp_path):
-    record, cache = write_image(tmp_path / "image.png", 100, 80), ImageCache(folder=tmp_path / "c")
-    (tmp_path / "link.png").symlink_to(tmp_path / "image.png")
-    seen(record, cache)
-    seen(record._replace(image_path=str(tmp_path / "link.png")), cache)
+def test_two_ways_to_one_file_share_the_entry(image, tmp_path):
+    record, cache = image
+    (tmp_path / "link.bmp").symlink_to(record.image_path)
+    seen(record._replace(image_path=str(tmp_path / "link.bmp")), cache)
     assert cache.counts()[:2] == (1, 1)
 
 
 def test_damaged_image_entries_are_rebuilt(tmp_path):
     record, cache = write_image(tmp_path / "image.png", 50, 40), ImageCache(folder=tmp_path / "c")
     seen(record, cache)
-    (path,) = entries(tmp_path / "c")
-    good = path.read_bytes()
-    for misses, (name, damaged) in enumerate(damages(good).items(), start=2):
-        path.write_bytes(damaged)
-        seen(record, cache)
-        assert cache.counts().misses == misses, name
-        assert path.read_bytes() == good, name
+    check_rebuilt(tmp_path / "c", cache, lambda: seen(record, cache))
 
 
 def test_an_unwritable_image_cache_still_answers(tmp_path, caplog):
@@ -529,8 +514,7 @@ def test_an_image_that_cannot_be_read_is_named_and_not_cached(tmp_path, content)
     assert entries(tmp_path / "c") == []
 
 
-def test_figures_tell_what_happened_since(tmp_path):
-    cache = make_cache(tmp_path)
+def test_figures_tell_what_happened_since(cache, tmp_path):
     fill(cache, [0, 1])
     caches = Caches(targets=cache, images=None)
     before = caches.counts()
