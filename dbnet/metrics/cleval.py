@@ -13,12 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dbnet.metrics.batches import BatchMetric
+from dbnet.metrics.base import RATES, Flags, Metric, Polygons, counted, named
 from dbnet.metrics.characters import GroundTruth, false_characters, ground_truth, joined
 from dbnet.metrics.content_cache import ContentCache
 from dbnet.metrics.matching import area_precision, find_pairs, is_dont_care, match
 from dbnet.metrics.polygons import checked, measure
-from dbnet.metrics.rates import RATES, counted, named
 from dbnet.ragged import RaggedPolygons
 from dbnet.settings import CLEvalConfig
 
@@ -43,7 +42,7 @@ class Counts(NamedTuple):
     gran_score_precision: float  # texts in merged detections beyond the first, unweighted
 
 
-class CLEval(BatchMetric):
+class CLEval(Metric):
     """CLEval precision, recall and hmean of text detection, accumulated over images.
 
     A text is a row of pseudo-characters. A detection that matches the text finds the characters
@@ -84,11 +83,12 @@ class CLEval(BatchMetric):
 
     def update_batch(
         self,
-        det_polygons: Sequence[Sequence[np.ndarray]],
-        gt_polygons: Sequence[Sequence[np.ndarray]],
-        ignored: Sequence[Sequence[bool] | np.ndarray],
+        det_polygons: Polygons,
+        gt_polygons: Polygons,
+        ignored: Flags,
         texts: Sequence[Sequence[str] | None],
         image_sizes: Sequence[tuple[int, int] | None],
+        /,
     ) -> list[dict[str, float]]:
         """Add N images; returns the precision, recall, hmean (0..1) and `Counts` of each.
 
@@ -96,15 +96,10 @@ class CLEval(BatchMetric):
         package).
 
         Args:
-            det_polygons: per image, D (P, 2) arrays in pixels, best first.
-            gt_polygons: per image, G (P, 2) arrays in the same frame.
-            ignored: per image, bool (G,): which are don't-care regions.
             texts: per image, G transcriptions or None. Only their lengths are used. For don't-care
                 regions and empty transcriptions, the length is estimated from the aspect ratio.
-            image_sizes: per image, height and width; needed for `scale_wise` only.
-
-        Raises:
-            ValueError: wrong shapes or lengths, or numbers that are not finite. No image is added.
+            image_sizes: needed for `scale_wise` only.
+            det_polygons, gt_polygons, ignored: as in `Metric.update_batch`.
         """
         considered = [found[: self.cfg.max_polygons] for found in det_polygons]
         detections, offsets = checked(considered, "detected")
@@ -134,28 +129,10 @@ class CLEval(BatchMetric):
             result |= named(self._rates(row), f"_scale_{low:g}_{high:g}")
         return result
 
-    def state(self) -> np.ndarray:
-        """The running sums, float64 (1 + bins, S). States of several processes may be added."""
-        return self._totals.copy()
-
-    def load_state(self, state: np.ndarray) -> None:
-        """Continue from a `state`, or from a sum of states.
-
-        Raises:
-            ValueError: the state has other bins.
-        """
-        state = np.array(state, np.float64)
-        if state.shape != self._totals.shape:
-            raise ValueError(
-                f"CLEval state has shape {state.shape}, not {self._totals.shape}: "
-                "make it with the same scale bins"
-            )
-        self._totals = state
-
     def _ground_truth(
         self,
-        polygons: Sequence[Sequence[np.ndarray]],
-        ignored: Sequence[Sequence[bool] | np.ndarray],
+        polygons: Polygons,
+        ignored: Flags,
         texts: Sequence[Sequence[str] | None],
         image_sizes: Sequence[tuple[int, int] | None],
     ) -> GroundTruth:

@@ -4,18 +4,17 @@ Karatzas et al., "ICDAR 2015 Competition on Robust Reading". The competition's e
 truncates corners to whole pixels; here corners are not rounded.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from dbnet.metrics.batches import BatchMetric
+from dbnet.metrics.base import RATES, Flags, Metric, counted, named
+from dbnet.metrics.base import Polygons as Outlines
 from dbnet.metrics.content_cache import ContentCache
 from dbnet.metrics.overlap import boxes_meet, overlap_areas
 from dbnet.metrics.polygons import Polygons, checked, measure, pack
-from dbnet.metrics.rates import RATES, counted, named
 from dbnet.settings import IoUConfig
 
 _DC_SHARE = 0.5  # a detection with more of its own area on a don't-care region is left out
@@ -39,7 +38,7 @@ class _GroundTruth(NamedTuple):
     offsets: list[int]  # N + 1, the index at which the polygons of each image start
 
 
-class IoUMetric(BatchMetric):
+class IoUMetric(Metric):
     """Precision, recall and hmean of detections whose IoU with a text is above `iou_thresh`.
 
     1. Detections with more than half of their area on one don't-care region are left out. So are
@@ -64,25 +63,11 @@ class IoUMetric(BatchMetric):
         self._totals = np.zeros(len(IoUCounts._fields) + len(RATES))
 
     def update_batch(
-        self,
-        det_polygons: Sequence[Sequence[np.ndarray]],
-        gt_polygons: Sequence[Sequence[np.ndarray]],
-        ignored: Sequence[Sequence[bool] | np.ndarray],
-        texts: Sequence[Sequence[str] | None],
-        image_sizes: Sequence[tuple[int, int] | None],
+        self, det_polygons: Outlines, gt_polygons: Outlines, ignored: Flags, *_: Any
     ) -> list[dict[str, float]]:
         """Add N images; returns the precision, recall, hmean (0..1) and `IoUCounts` of each.
 
         Without a text to find, recall is 1. Precision is then 1 if nothing was detected, else 0.
-
-        Args:
-            det_polygons: per image, D (P, 2) arrays in pixels, best first.
-            gt_polygons: per image, G (P, 2) arrays in the same frame.
-            ignored: per image, bool (G,): which are don't-care regions.
-            texts, image_sizes: not used.
-
-        Raises:
-            ValueError: wrong shapes or lengths, or numbers that are not finite. No image is added.
         """
         detections, offsets = checked(det_polygons, "detected")
         truth = self._ground_truth(gt_polygons, ignored)
@@ -101,26 +86,7 @@ class IoUMetric(BatchMetric):
         means = self._totals[-len(RATES) :] / counts.num_images if counts.num_images else [1.0] * 3
         return named(_rates(counts)) | named(means, "_per_image") | counted(counts)
 
-    def state(self) -> np.ndarray:
-        """The running sums, a float64 vector. States of several processes may be added."""
-        return self._totals.copy()
-
-    def load_state(self, state: np.ndarray) -> None:
-        """Continue from a `state`, or from a sum of states.
-
-        Raises:
-            ValueError: the shape is wrong.
-        """
-        state = np.array(state, np.float64)
-        if state.shape != self._totals.shape:
-            raise ValueError(f"IoU state has shape {state.shape}, not {self._totals.shape}")
-        self._totals = state
-
-    def _ground_truth(
-        self,
-        polygons: Sequence[Sequence[np.ndarray]],
-        ignored: Sequence[Sequence[bool] | np.ndarray],
-    ) -> _GroundTruth:
+    def _ground_truth(self, polygons: Outlines, ignored: Flags) -> _GroundTruth:
         """The measured annotations; from the cache after an earlier call with the same content."""
         ragged, offsets = checked(polygons, "ground truth")
         for image, flags in zip(polygons, ignored, strict=True):

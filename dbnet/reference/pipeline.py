@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def reference_pipeline(
     return loader, find, metrics
 
 
-class ReferenceCLEval:
+class ReferenceCLEval(Metric):
     """The published CLEval package, one image at a time. Detections are their smallest rectangles.
 
     Raises:
@@ -94,17 +95,10 @@ class ReferenceCLEval:
         self.reset()
 
     def reset(self) -> None:
-        self.counts = dict.fromkeys(self.package.NAMES, 0.0)
+        self._totals = np.zeros(len(self.package.NAMES))
 
-    def update_batch(
-        self,
-        det_polygons: Sequence[Sequence[np.ndarray]],
-        gt_polygons: Sequence[Sequence[np.ndarray]],
-        ignored: Sequence[Sequence[bool] | np.ndarray],
-        texts: Sequence[Sequence[str] | None],
-        image_sizes: Sequence[tuple[int, int] | None],
-    ) -> list[dict[str, float]]:
-        return list(map(self._update, det_polygons, gt_polygons, ignored, texts))
+    def update_batch(self, *images: Any) -> list[dict[str, float]]:
+        return list(map(self._update, *images[:4]))
 
     def _update(
         self,
@@ -116,19 +110,12 @@ class ReferenceCLEval:
         quads = [min_area_quad(polygon) for polygon in det_polygons]
         truth = [p if len(p) == 4 else min_area_quad(p) for p in gt_polygons]
         result = self.package.evaluate(quads, truth, ignored, texts)
-        for name in self.counts:
-            self.counts[name] += result[name]
+        self._totals += [result[name] for name in self.package.NAMES]
         return result
-
-    def state(self) -> np.ndarray:
-        return np.array(list(self.counts.values()))
-
-    def load_state(self, state: np.ndarray) -> None:
-        self.counts = dict(zip(self.counts, state.tolist(), strict=True))
 
     def compute(self) -> dict[str, float]:
         """Corpus precision, recall and hmean from the summed counts."""
-        c = self.counts
+        c = dict(zip(self.package.NAMES, self._totals.tolist(), strict=True))
         recall = max(0.0, c["num_char_tp"] - c["gran_score_recall"]) / max(1, c["num_char_gt"])
         found = max(0.0, c["num_char_tp"] - c["gran_score_precision"])
         precision = found / max(1, c["num_char_det"])
@@ -136,7 +123,7 @@ class ReferenceCLEval:
         return {"precision": precision, "recall": recall, "hmean": hmean}
 
 
-class ReferenceIoU:
+class ReferenceIoU(Metric):
     """`reference.iou`, one image at a time. Only its time counts; `compute` gives no figures."""
 
     def __init__(self, *, iou_thresh: float) -> None:
@@ -144,25 +131,12 @@ class ReferenceIoU:
         self.reset()
 
     def reset(self) -> None:
-        self.images = 0
+        self._totals = np.zeros(1)
 
-    def update_batch(
-        self,
-        det_polygons: Sequence[Sequence[np.ndarray]],
-        gt_polygons: Sequence[Sequence[np.ndarray]],
-        ignored: Sequence[Sequence[bool] | np.ndarray],
-        texts: Sequence[Sequence[str] | None],
-        image_sizes: Sequence[tuple[int, int] | None],
-    ) -> list[dict[str, float]]:
-        self.images += len(det_polygons)
+    def update_batch(self, *images: Any) -> list[dict[str, float]]:
+        self._totals += len(images[0])
         evaluate = partial(reference_iou.evaluate, iou_thresh=self.iou_thresh)
-        return list(map(evaluate, det_polygons, gt_polygons, ignored))
-
-    def state(self) -> np.ndarray:
-        return np.array([self.images])
-
-    def load_state(self, state: np.ndarray) -> None:
-        self.images = int(state[0])
+        return list(map(evaluate, *images[:3]))
 
     def compute(self) -> dict[str, float]:
-        return {"images": self.images}
+        return {"images": float(self._totals[0])}
