@@ -21,7 +21,6 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.targets import drawn
 from configs import ProfileConfig
 from dbnet.checkpoint import build_model, load_checkpoint
 from dbnet.data.annotations.scan import load_records
@@ -35,6 +34,7 @@ from dbnet.reference.pipeline import reference_pipeline
 from dbnet.runtime.memory import keep_freed_memory
 from dbnet.settings import DataConfig
 from dbnet.structures import Detections, Sample, TargetMaps
+from dbnet.synthetic import dataset as synthetic
 
 BATCH = DataConfig().batch_size
 
@@ -53,7 +53,9 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
-        root = args.root or drawn(Path(folder), args.images)
+        root = args.root or synthetic.build(
+            Path(folder), train=0, val=args.images, seed=0, workers=0
+        )
         data = DataConfig(
             image_size=args.image_size, num_workers=0, cache_dir=Path(folder) / "cache"
         )

@@ -27,14 +27,6 @@ UNCLIP = {"1.5": 1.5, "2.0": 2.0, "exact": None}
 MODES = {"box": False, "polygon": True}
 
 
-def data_root(root: Path | None, count: int) -> Path:
-    """The given data set, or drawn receipts."""
-    cfg = Config().data
-    return root or synthetic.build(
-        cfg.drawn_dir, train=0, val=count, seed=cfg.drawn_seed, workers=0
-    )
-
-
 def load_texts(root: Path, size: int, count: int) -> Iterator[list[np.ndarray]]:
     """Legible validation texts of up to `count` images, as the network sees them."""
     records, _ = annotations.load_records(root, "val", format="auto")
@@ -120,7 +112,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100)
     args = parser.parse_args()
 
-    root = data_root(args.root, args.images)
+    drawn = Config().data.drawn_dir
+    root = args.root or synthetic.build(drawn, train=0, val=args.images, seed=0, workers=0)
     print("texts               size mode     unclip    mean    > 0.7    > 0.9   texts")
     for size in args.image_size:
         report(

@@ -31,7 +31,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.host_overhead import probability_maps
-from benchmarks.targets import drawn
 from configs import ProfileConfig
 from dbnet.data.annotations.scan import load_records
 from dbnet.data.loaders import val_loader
@@ -42,6 +41,7 @@ from dbnet.runtime.memory import keep_freed_memory
 from dbnet.runtime.profiler import StageTimer, waiting_seconds
 from dbnet.settings import EvalDataConfig
 from dbnet.structures import Batch, Record
+from dbnet.synthetic import dataset as synthetic
 from dbnet.training.engine import timed
 from dbnet.training.losses import DBLosses
 from dbnet.training.predictions import Prediction, score_predictions
@@ -165,7 +165,9 @@ def parse_args() -> argparse.Namespace:
 
 def prepare(args: argparse.Namespace, folder: Path) -> Parts:
     """Images, and the maps that the checkpoint gives of them; kept in `folder`."""
-    root = args.root or drawn(folder / "drawn", args.distinct)
+    root = args.root or synthetic.build(
+        folder / "drawn", train=0, val=args.distinct, seed=0, workers=0
+    )
     data = EvalDataConfig(
         image_size=args.image_size,
         num_workers=args.loader_workers,

@@ -21,6 +21,8 @@ from dbnet.runtime.device import autocast
 from dbnet.settings import PostprocessConfig
 from dbnet.structures import Batch, ImageResult, Record
 
+_ROWS = 15  # of the printed table of a sweep
+
 
 def image_errors(results: Sequence[ImageResult], records: Iterable[Record]) -> list[ImageErrors]:
     """What is wrong in each evaluated image, against its annotation."""
@@ -96,7 +98,6 @@ def write_sweep(
     *,
     given: PostprocessConfig,
     split: str,
-    rows: int = 15,
 ) -> str:
     """Write sweep.json and sweep.png to `out`; returns what to print: table, flags, warning.
 
@@ -113,10 +114,11 @@ def write_sweep(
     )
     write_picture(out / "sweep.png", draw_sweep(results))
     header = ["CLEval hmean", "IoU hmean", "bin_thresh", "box_thresh", "unclip_ratio", "outline"]
+    shown = results[:_ROWS]
     place = next(i for i, result in enumerate(results) if result.postprocess == given)
     lines = [
-        table(header, [_row(result) for result in results[:rows]]),
-        f"the best {min(rows, len(results))} of {len(results)} settings; all: {out / 'sweep.json'}",
+        table(header, [_row(result) for result in shown]),
+        f"the best {len(shown)} of {len(results)} settings; all: {out / 'sweep.json'}",
         f"as given: CLEval hmean {results[place].figures['cleval/hmean']:.4f}, IoU hmean "
         f"{results[place].figures['iou/hmean']:.4f}, place {place + 1} ({flags(given)})",
         f"flags of the best: {flags(results[0].postprocess)}",

@@ -47,19 +47,18 @@ class StoredMaps(NamedTuple):
 
 
 @contextmanager
-def store_maps(
-    predictions: Iterable[tuple[Batch, Tensor]], folder: Path | None = None
-) -> Iterator[StoredMaps]:
+def store_maps(predictions: Iterable[tuple[Batch, Tensor]]) -> Iterator[StoredMaps]:
     """Write the probability maps of all batches to a temporary file; it is deleted at the end.
+
+    TMPDIR sets its folder. An image of 1024 x 1024 needs 4.2 MB.
 
     Args:
         predictions: batches with their probability maps, float32 (N, 1, H, W), 0..1, on the host.
-        folder: for the temporary file; None: the system's. An image of 1024 x 1024 needs 4.2 MB.
 
     Raises:
         OSError: the file cannot be written.
     """
-    with tempfile.NamedTemporaryFile(dir=folder, prefix="dbnet-maps-") as file:
+    with tempfile.NamedTemporaryFile(prefix="dbnet-maps-") as file:
         batches: list[Batch] = []
         images = 0
         height = width = 0
@@ -85,7 +84,6 @@ def grid(
     bin_thresholds: Sequence[float] = BIN_THRESHOLDS,
     box_thresholds: Sequence[float] = BOX_THRESHOLDS,
     unclip_ratios: Sequence[float | None] = UNCLIP_RATIOS,
-    outlines: Sequence[bool] = OUTLINES,
 ) -> list[PostprocessConfig]:
     """All combinations, with the values of `postprocess` itself among them; what the grid does not
     vary is that of `postprocess`.
@@ -104,7 +102,7 @@ def grid(
             use_polygon=use_polygon,
         )
         for use_polygon, unclip_ratio, bin_thresh, box_thresh in itertools.product(
-            outlines, unclip_ratios, bin_thresholds, box_thresholds
+            OUTLINES, unclip_ratios, bin_thresholds, box_thresholds
         )
     ]
 

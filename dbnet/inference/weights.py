@@ -28,9 +28,9 @@ def find_weights(named: str | None) -> Path:
     return Path(named) if named else newest_checkpoint() or released_weights()
 
 
-def newest_checkpoint(folder: Path = RUNS) -> Path | None:
-    """The best.pt below `folder` that was written last."""
-    found = folder.glob(f"*/{BEST}")
+def newest_checkpoint() -> Path | None:
+    """The best.pt below runs/ that was written last."""
+    found = RUNS.glob(f"*/{BEST}")
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
