@@ -169,7 +169,7 @@ def check_evaluated(
         name = loaded.description.removeprefix(f"{file} ").removesuffix(" by onnxruntime")
         networks[f"onnxruntime {name}"] = loaded.network
         sizes.append(file.stat().st_size)
-    with tqdm(total=len(records), desc="evaluate", unit="image", leave=False) as bar:
+    with tqdm(total=len(records), desc="evaluate", unit="image", leave=False, disable=None) as bar:
         figures = compare(networks, loaded.trained, records, bar.update)
     print(f"{cfg.evaluate}, val, {len(records)} images; times are of the network alone, per image")
     print(figures_table(figures, sizes))

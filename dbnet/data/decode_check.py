@@ -25,7 +25,7 @@ def decode_all(paths: list[str], workers: int) -> tuple[list[str], list[str]]:
     warnings: list[str] = []
     with (
         ThreadPoolExecutor(max(1, workers)) as pool,
-        tqdm(total=len(paths), desc="decode", unit="image", leave=False) as bar,
+        tqdm(total=len(paths), desc="decode", unit="image", leave=False, disable=None) as bar,
     ):
         for start in range(0, len(paths), _CHUNK):
             chunk = paths[start : start + _CHUNK]

@@ -161,6 +161,12 @@ GROUPS: dict[str, dict[str, Case]] = {
                 "annotations": [{"image_id": 1, "bbox": [70, 10, 20, 10]}],
             },
         ),
+        "docTR, a copy of half the size": given(
+            (
+                "labels/train.json",
+                {"a.png": {"img_dimensions": [200, 200], "polygons": [QUAD]}},
+            )
+        ),
         "ICDAR, outside by EXIF": turned("gts/train/a.txt", "70,10,90,10,90,20,70,20,TOTAL"),
     },
     "Folders and files": {

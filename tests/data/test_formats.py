@@ -54,6 +54,25 @@ def test_the_setting_names_every_format():
     assert get_args(get_type_hints(DataConfig)["format"]) == ("auto", *FORMATS)
 
 
+UNSIZED = {
+    "ufo": ("jsons/train.json", {"images": {"a.png": {"words": {}, "img_w": 0, "img_h": 0}}}),
+    "coco": (
+        "annotations/train.json",
+        {
+            "images": [{"id": 1, "file_name": "a.png", "width": 0, "height": 0}],
+            "annotations": [],
+        },
+    ),
+    "labelme": ("jsons/train/a.json", {"shapes": [], "imageWidth": 0, "imageHeight": 0}),
+}
+
+
+@pytest.mark.parametrize("format", UNSIZED)
+def test_a_size_of_zero_is_not_stated(root, format):
+    write(root / UNSIZED[format][0], UNSIZED[format][1])
+    assert texts_of(root, format) == ([], [], [])
+
+
 # PaddleOCR
 
 
@@ -110,6 +129,12 @@ def test_doctr_files_are_read_as_written(root, polygons):
     assert texts_of(root, "doctr") == ([QUAD, BOX], ["", ""], [False, False])
 
 
+@pytest.mark.parametrize("size", [[80, 100], [100, 80], [0, 0], None])
+def test_doctr_sizes_of_both_orders_are_accepted(root, size):
+    write(root / "labels/train.json", {"a.png": {"img_dimensions": size, "polygons": [QUAD]}})
+    assert texts_of(root, "doctr") == ([QUAD], [""], [False])
+
+
 def test_doctr_folders_of_its_own_layout_are_read(tmp_path):
     for split in ("train", "val"):
         path = tmp_path / split / "images/a.png"
@@ -127,6 +152,14 @@ def test_doctr_folders_of_its_own_layout_are_read(tmp_path):
         ({"a.png": {"polygons": [[1]]}}, "a.png/polygons[0]: must be a list of [x, y] pairs"),
         ({"a.png": {"polygons": {"w": [5]}}}, "a.png/polygons/w[0]: must be a list of [x, y]"),
         ({"a.png": {"img_hash": ""}}, "a.png/polygons: is missing; must be a list or an object"),
+        (
+            {"a.png": {"img_dimensions": [160, 200], "polygons": [BOX]}},
+            "a.png: annotated at 200 x 160 pixels, but the upright image has 100 x 80",
+        ),
+        (
+            {"a.png": {"img_dimensions": "80x100", "polygons": [BOX]}},
+            'a.png/img_dimensions: must be [height, width], found "80x100"',
+        ),
     ],
 )
 def test_doctr_of_wrong_shape_is_refused(root, content, message):

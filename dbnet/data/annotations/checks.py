@@ -84,7 +84,7 @@ class _Tally:
             self.missing.append(image)
         elif name in self.used:
             self.problems.append(f"{entry.place}: {entry.name} is annotated twice")
-        elif entry.size not in (None, image.header.size):
+        elif not _has_size(entry, image.header.size):
             self.problems.append(_other_size(entry, image.header))
         else:
             self.used.add(name)
@@ -156,7 +156,7 @@ def check_entries(
     image_names = ImageNames(source.images, links=not source.bounds)
     with (
         ThreadPoolExecutor(_THREADS) as pool,
-        tqdm(desc=f"reading {source.images.name}", unit="image", leave=False) as bar,
+        tqdm(desc=f"reading {source.images.name}", unit="image", leave=False, disable=None) as bar,
     ):
         while chunk := list(islice(entries, _CHUNK)):
             images = [*pool.map(partial(_image_of, source, image_names), chunk)]
@@ -234,6 +234,12 @@ def _is_meant(folder: Path, side: Side | None, image: _Image | InputError | str)
     if side is None:
         return True
     return side.holds(folder / image.name) if isinstance(image, _Image) else not side.is_val
+
+
+def _has_size(entry: Entry, size: tuple[int, int]) -> bool:
+    """Whether the annotation states no size, or this height and width."""
+    swapped = entry.either_order and entry.size == size[::-1]
+    return entry.size is None or entry.size == size or swapped
 
 
 def _other_size(entry: Entry, header: Header) -> str:

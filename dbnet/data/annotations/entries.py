@@ -47,6 +47,7 @@ class Entry(NamedTuple):
     size: tuple[float, float] | None  # height, width, where the annotation states them
     words: list[Word]
     relative: bool = False  # points are fractions of the image's width and height, not pixels
+    either_order: bool = False  # the size may also be width, height
 
 
 class Findings(NamedTuple):

@@ -41,9 +41,9 @@ def optional(parent: dict, key: str, place: str, *types: type) -> Any:
 
 
 def stated_size(parent: dict, width: str, height: str, place: str) -> tuple[float, float] | None:
-    """Height and width under these keys, None where either is missing."""
+    """Height and width under these keys, None where either is missing or 0."""
     size = tuple(optional(parent, key, place, int, float) for key in (height, width))
-    return None if None in size else size
+    return size if all(size) else None
 
 
 def first_text(parent: dict, keys: Sequence[str], place: str) -> str:

@@ -5,7 +5,8 @@ from typing import Any
 
 from dbnet.data.annotations.entries import Entry, Findings, Place, Source, Word, collecting
 from dbnet.data.annotations.json_files import read_json
-from dbnet.data.annotations.values import point_pairs, typed
+from dbnet.data.annotations.values import point_pairs, shown, typed
+from dbnet.errors import InputError
 
 TITLE = "docTR"
 PLACES = (
@@ -25,7 +26,7 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
 
     There are no transcriptions. All other classes are text.
 
-    `img_dimensions` is not looked at: files exist with both orders of height and width.
+    `img_dimensions` may be missing; files exist with both orders of height and width.
     """
     path = source.annotations
     content = read_json(path, dict, source, found)
@@ -33,14 +34,25 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
         image, place = content.pop(name), f"{path}: {name}"  # read, its memory may go
         entry = None
         with collecting(found.problems):
-            entry = Entry(place, name, None, [])
             image = typed(image, place, dict)
+            size = _size(image, f"{place}/img_dimensions")
+            entry = Entry(place, name, size, [], either_order=True)
             polygons = typed(image.get("polygons"), f"{place}/polygons", list, dict)
             for key, polygon, name in _numbered(polygons, f"{place}/polygons"):
                 with collecting(found.problems):
                     entry.words.append(Word(key, point_pairs(polygon, key), "", labels=(name,)))
         if entry:
             yield entry
+
+
+def _size(image: dict, place: str) -> tuple[float, float] | None:
+    sides = image.get("img_dimensions")
+    if sides is None:
+        return None
+    if not isinstance(sides, list) or len(sides) != 2:
+        raise InputError(f"{place}: must be [height, width], found {shown(sides)}")
+    height, width = (typed(side, place, int, float) for side in sides)
+    return (height, width) if height and width else None
 
 
 def _numbered(polygons: Any, place: str, name: str = "") -> Iterator[tuple[str, Any, str]]:
