@@ -5,8 +5,30 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from dbnet.synthetic.dataset import draw_receipt
+
+
+def write(path: Path, content: object) -> None:
+    """Write bytes, text, or anything else as JSON, and make the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
+
+
+def write_image(path: Path, size: tuple[int, int] = (100, 50), **options) -> None:
+    """Write a black image of (width, height), and make the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size).save(path, **options)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files below a folder by their relative names."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def draw_page(

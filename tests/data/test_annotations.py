@@ -16,28 +16,16 @@ from dbnet.data.annotations.json_files import json_members, load_json
 from dbnet.data.annotations.outlines import check_polygons, mended_polygons
 from dbnet.data.annotations.report import summary_table
 from dbnet.data.annotations.scan import load_records, scan
+from tests.drawing import write, write_image
 
 QUAD = [[10.5, 5.0], [40.25, 6.0], [40.0, 15.0], [10.0, 14.0]]
 OTHER = [[50, 20], [90, 20], [90, 30], [50, 30]]
 
 
-def _image(path, size=(100, 50), **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size).save(path, **options)
-
-
-def _write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
-
-
 def _ufo(root, images, *, draw=True):
     for name in images if draw else ():
-        _image(root / "images/train" / name)
-    _write(root / "jsons/train.json", {"images": images})
+        write_image(root / "images/train" / name)
+    write(root / "jsons/train.json", {"images": images})
 
 
 def _words(*polygons):
@@ -83,8 +71,8 @@ def test_ufo_files_are_read_as_written(tmp_path, format):
 
 def test_images_without_entry_are_counted_not_used(tmp_path):
     _ufo(tmp_path, {"a.png": _words(QUAD)})
-    _image(tmp_path / "images/train/sub/z.jpg")
-    _image(tmp_path / "images/train/.hidden.jpg")
+    write_image(tmp_path / "images/train/sub/z.jpg")
+    write_image(tmp_path / "images/train/.hidden.jpg")
     records, report = load_records(tmp_path, "train", format="auto")
     assert [record.image_id for record in records] == ["a.png"]
     assert report.unannotated == 1
@@ -147,8 +135,8 @@ def test_images_without_entry_are_counted_not_used(tmp_path):
     ],
 )
 def test_ufo_of_wrong_shape_is_refused(tmp_path, content, message):
-    _image(tmp_path / "images/train/a.png")
-    _write(tmp_path / "jsons/train.json", content)
+    write_image(tmp_path / "images/train/a.png")
+    write(tmp_path / "jsons/train.json", content)
     problems = _problems(tmp_path)
     assert len(problems) == 1
     assert problems[0].startswith(f"{tmp_path}/jsons/train.json: ")
@@ -171,10 +159,10 @@ def test_all_problems_are_collected(tmp_path):
 
 @pytest.mark.faults("key that stands twice")
 def test_keys_that_stand_twice_are_problems(tmp_path):
-    _image(tmp_path / "images/train/a.png")
+    write_image(tmp_path / "images/train/a.png")
     word = json.dumps({"points": QUAD})
     words = f'{{"words": {{"1": {word}, "1": {word}}}}}'
-    _write(tmp_path / "jsons/train.json", f'{{"images": {{"a.png": {words}, "a.png": {words}}}}}')
+    write(tmp_path / "jsons/train.json", f'{{"images": {{"a.png": {words}, "a.png": {words}}}}}')
     problems = _problems(tmp_path)
     assert len(problems) == 3
     assert sum("key 'a.png' stands twice in one object" in p for p in problems) == 1
@@ -232,16 +220,16 @@ def test_members_are_read_one_by_one_as_the_whole(
 
 
 def test_a_second_list_of_images_is_a_problem(tmp_path):
-    _image(tmp_path / "images/train/a.png")
+    write_image(tmp_path / "images/train/a.png")
     images = json.dumps({"a.png": _words(QUAD)})
-    _write(tmp_path / "jsons/train.json", f'{{"images": {images}, "images": {images}}}')
+    write(tmp_path / "jsons/train.json", f'{{"images": {images}, "images": {images}}}')
     assert "key 'images' stands twice in one object" in _problems(tmp_path)[0]
 
 
 def test_a_byte_order_mark_in_json_is_skipped(tmp_path):
-    _image(tmp_path / "images/train/a.png")
+    write_image(tmp_path / "images/train/a.png")
     content = json.dumps({"images": {"a.png": _words(QUAD)}})
-    _write(tmp_path / "jsons/train.json", b"\xef\xbb\xbf" + content.encode())
+    write(tmp_path / "jsons/train.json", b"\xef\xbb\xbf" + content.encode())
     _same(load_records(tmp_path, "train", format="auto")[0][0].polygons, [QUAD])
 
 
@@ -251,7 +239,7 @@ def test_a_byte_order_mark_in_json_is_skipped(tmp_path):
 @pytest.mark.faults("missing images")
 def test_missing_images_are_listed_once(tmp_path):
     _ufo(tmp_path, {f"{i}.png": _words(QUAD) for i in range(7)}, draw=False)
-    _image(tmp_path / "images/train/0.png")
+    write_image(tmp_path / "images/train/0.png")
     folder = tmp_path / "images/train"
     message = f"{folder}: 6 annotated images missing: 1.png, 2.png, 3.png, 4.png, 5.png, ...; "
     assert _problems(tmp_path) == [message + "add them, or leave them out with --data.skip-missing"]
@@ -264,7 +252,7 @@ def test_missing_images_are_listed_once(tmp_path):
 
 @pytest.mark.faults("name too long for a file")
 def test_names_no_file_system_holds_are_missing(tmp_path):
-    _image(tmp_path / "images/train/a.png")
+    write_image(tmp_path / "images/train/a.png")
     _ufo(tmp_path, {"x" * 300: _words(QUAD), "nul\0.png": _words(QUAD)}, draw=False)
     assert len(_problems(tmp_path)) == 1
     assert _problems(tmp_path)[0].startswith(
@@ -274,8 +262,8 @@ def test_names_no_file_system_holds_are_missing(tmp_path):
 
 def test_names_that_are_not_utf8_are_problems_and_can_be_printed(tmp_path):
     name = "caf\udce9.png"  # as Python shows the bytes b"caf\xe9.png"
-    _image(tmp_path / "images/train" / name)
-    _image(tmp_path / "images/train/a.png")
+    write_image(tmp_path / "images/train" / name)
+    write_image(tmp_path / "images/train/a.png")
     _ufo(tmp_path, {"a.png": _words(QUAD)})
     (warning,) = load_records(tmp_path, "train", format="auto")[1].warnings
     assert warning.endswith("1 images without a readable annotation are not used: caf\\udce9.png")
@@ -298,8 +286,8 @@ def test_names_that_are_not_utf8_are_problems_and_can_be_printed(tmp_path):
 @pytest.mark.faults("../ and absolute paths")
 @pytest.mark.parametrize("name", ["../a.png", "sub/../../a.png", "/etc/passwd", "../b.png"])
 def test_paths_that_leave_the_folder_are_refused(tmp_path, name):
-    _image(tmp_path / "images/train/a.png")
-    _image(tmp_path / "images/a.png")
+    write_image(tmp_path / "images/train/a.png")
+    write_image(tmp_path / "images/a.png")
     _ufo(tmp_path, {name: _words(QUAD)}, draw=False)
     records, report = scan(tmp_path, "train", format="auto")
     assert not records
@@ -321,7 +309,7 @@ def test_paths_that_leave_the_folder_are_refused(tmp_path, name):
 )
 @pytest.mark.parametrize("spelt", ["a b.png", "a%20b.png", "A B.PNG"])
 def test_names_that_lead_back_or_are_spelt_as_on_the_web(tmp_path, name, spelt):
-    _image(tmp_path / "images/train/a b.png")
+    write_image(tmp_path / "images/train/a b.png")
     _ufo(tmp_path, {name.replace("a b.png", spelt): _words(QUAD)}, draw=False)
     records, report = scan(tmp_path, "train", format="auto")
     assert [record.image_id for record in records] == ["a b.png"]
@@ -330,7 +318,7 @@ def test_names_that_lead_back_or_are_spelt_as_on_the_web(tmp_path, name, spelt):
 
 def test_a_percent_sign_in_a_name_is_one(tmp_path):
     for name in ("a%20b.png", "a b.png"):
-        _image(tmp_path / "images/train" / name)
+        write_image(tmp_path / "images/train" / name)
     _ufo(tmp_path, {"x/A%20B.png": _words(QUAD)}, draw=False)
     assert [r.image_id for r in scan(tmp_path, "train", format="auto")[0]] == ["a%20b.png"]
 
@@ -339,8 +327,8 @@ def test_a_percent_sign_in_a_name_is_one(tmp_path):
 def test_links_that_leave_the_root_are_refused(tmp_path):
     root, folder = tmp_path / "root", tmp_path / "root/images/train"
     _ufo(root, {name: _words(QUAD) for name in ("a.png", "b.png", "dir/a.png")}, draw=False)
-    _image(tmp_path / "outside/a.png")
-    _image(root / "images/kept.png")
+    write_image(tmp_path / "outside/a.png")
+    write_image(root / "images/kept.png")
     folder.mkdir()
     (folder / "a.png").symlink_to(tmp_path / "outside/a.png")
     (folder / "b.png").symlink_to(root / "images/kept.png")
@@ -360,14 +348,14 @@ def test_root_may_be_a_link(tmp_path):
 
 def test_linked_places_outside_the_root_are_refused(tmp_path):
     root = tmp_path / "root"
-    _image(tmp_path / "outside/a.png")
+    write_image(tmp_path / "outside/a.png")
     (root / "images").mkdir(parents=True)
     (root / "images/train").symlink_to(tmp_path / "outside")
     assert _problems(root)[0].startswith(f"{root}/images/train: leads out of {root}")
 
     other = tmp_path / "other"
-    _image(other / "images/train/a.png")
-    _write(tmp_path / "secret.json", {"images": {}})
+    write_image(other / "images/train/a.png")
+    write(tmp_path / "secret.json", {"images": {}})
     (other / "jsons").mkdir()
     (other / "jsons/train.json").symlink_to(tmp_path / "secret.json")
     assert _problems(other)[0].startswith(f"{other}/jsons/train.json: leads out of {other}")
@@ -381,7 +369,7 @@ def _linked_halves(root: Path) -> None:
             (root / "store" / half / more).mkdir(parents=True)
             (root / half / "train" / more).symlink_to(root / "store" / half / more)
     for name in ("a", "b/b", "c/c"):
-        _image(root / f"images/train/{name}.png")
+        write_image(root / f"images/train/{name}.png")
         (root / f"gts/train/{name}.txt").write_text("10,10,60,10,60,30,10,30,SALE\n")
 
 
@@ -402,7 +390,7 @@ def test_linked_sub_folders_are_told_and_read_when_asked(tmp_path):
 
 def test_unreadable_sub_folders_are_told(tmp_path, lock):
     for name in ("a", "sub/b"):
-        _image(tmp_path / f"images/train/{name}.png")
+        write_image(tmp_path / f"images/train/{name}.png")
         (tmp_path / f"gts/train/{name}.txt").parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f"gts/train/{name}.txt").write_text("10,10,60,10,60,30,10,30,SALE\n")
     for half in ("images", "gts"):
@@ -427,9 +415,9 @@ def test_unreadable_images_are_reported(tmp_path):
     _ufo(
         tmp_path, {"a.png": _words(QUAD), "b.png": _words(QUAD), "c.txt": _words(QUAD)}, draw=False
     )
-    _image(tmp_path / "images/train/a.png")
-    _write(tmp_path / "images/train/b.png", b"")
-    _write(tmp_path / "images/train/c.txt", b"hello")
+    write_image(tmp_path / "images/train/a.png")
+    write(tmp_path / "images/train/b.png", b"")
+    write(tmp_path / "images/train/c.txt", b"hello")
     records, report = scan(tmp_path, "train", format="ufo")
     assert [record.image_id for record in records] == ["a.png"]
     assert "b.png: the file is empty (0 bytes)" in report.problems[0]
@@ -442,7 +430,7 @@ def test_sizes_are_those_of_the_upright_image(tmp_path):
     exif[ExifTags.Base.Orientation] = 6
     entry = _words([[10, 60], [40, 60], [40, 90], [10, 90]], [[60, 10], [90, 10], [90, 40]])
     _ufo(tmp_path, {"a.jpg": {**entry, "img_w": 50, "img_h": 100}}, draw=False)
-    _image(tmp_path / "images/train/a.jpg", exif=exif)
+    write_image(tmp_path / "images/train/a.jpg", exif=exif)
     records, report = load_records(tmp_path, "train", format="auto")
     assert len(records[0].polygons) == 1
     assert report.dropped == {"outside the image": 1}
@@ -628,9 +616,9 @@ def _quad_line(text, points=QUAD):
 @pytest.mark.parametrize("folder", ["gts/train", "annotations/train", "images/train"])
 @pytest.mark.parametrize("name", ["gt_a.txt", "a.txt", "a.csv"])
 def test_icdar_files_are_read_as_written(tmp_path, folder, name):
-    _image(tmp_path / "images/train/a.jpg")
-    _image(tmp_path / "images/train/unused.jpg")
-    _write(tmp_path / folder / name, f"{_quad_line('TOTAL')}\n{_quad_line('###', OTHER)}\n")
+    write_image(tmp_path / "images/train/a.jpg")
+    write_image(tmp_path / "images/train/unused.jpg")
+    write(tmp_path / folder / name, f"{_quad_line('TOTAL')}\n{_quad_line('###', OTHER)}\n")
     records, report = load_records(tmp_path, "train", format="auto")
     assert [record.image_id for record in records] == ["a.jpg"]
     _same(records[0].polygons, [QUAD, OTHER])
@@ -641,13 +629,13 @@ def test_icdar_files_are_read_as_written(tmp_path, folder, name):
 
 @pytest.mark.faults("byte order mark, CRLF, commas")
 def test_icdar_marks_line_ends_and_sub_folders_are_read(tmp_path):
-    _image(tmp_path / "images/train/s/a.jpg")
-    _image(tmp_path / "images/train/s/empty.jpg")
+    write_image(tmp_path / "images/train/s/a.jpg")
+    write_image(tmp_path / "images/train/s/empty.jpg")
     text = (
         f"\ufeff{_quad_line('가격 1,000')}\r\n\r\n{_quad_line('b', OTHER)}\r{_quad_line('c')}\n\n"
     )
-    _write(tmp_path / "gts/train/s/gt_a.txt", text.encode("utf-8"))
-    _write(tmp_path / "gts/train/s/gt_empty.txt", b"\xef\xbb\xbf")
+    write(tmp_path / "gts/train/s/gt_a.txt", text.encode("utf-8"))
+    write(tmp_path / "gts/train/s/gt_empty.txt", b"\xef\xbb\xbf")
     records, _ = load_records(tmp_path, "train", format="icdar")
     assert [record.image_id for record in records] == ["s/a.jpg", "s/empty.jpg"]
     assert records[0].texts == ["가격 1,000", "b", "c"]
@@ -689,8 +677,8 @@ def test_icdar_lines_give_outline_and_text(line, points, text):
 
 
 def test_icdar_more_points_are_noted(tmp_path):
-    _image(tmp_path / "images/train/a.jpg")
-    _write(tmp_path / "gts/train/a.txt", f"{_quad_line('x')}\n{_quad_line('word', HEXAGON)}")
+    write_image(tmp_path / "images/train/a.jpg")
+    write(tmp_path / "gts/train/a.txt", f"{_quad_line('x')}\n{_quad_line('word', HEXAGON)}")
     records, report = load_records(tmp_path, "train", format="auto")
     _same(records[0].polygons, [QUAD, HEXAGON])
     assert report.notes == [f"{tmp_path}/gts/train/a.txt, line 2: read as 6 points"]
@@ -710,8 +698,8 @@ def test_icdar_more_points_are_noted(tmp_path):
     ],
 )
 def test_broken_icdar_lines_are_named(tmp_path, line, reason):
-    _image(tmp_path / "images/train/a.jpg")
-    _write(tmp_path / "gts/train/gt_a.txt", f"{_quad_line('x')}\n\n{line}\n{_quad_line('y')}\n")
+    write_image(tmp_path / "images/train/a.jpg")
+    write(tmp_path / "gts/train/gt_a.txt", f"{_quad_line('x')}\n\n{line}\n{_quad_line('y')}\n")
     records, report = scan(tmp_path, "train", format="auto")
     assert records[0].texts == ["x", "y"]
     assert len(report.problems) == 1
@@ -721,23 +709,23 @@ def test_broken_icdar_lines_are_named(tmp_path, line, reason):
 
 @pytest.mark.faults("annotations not UTF-8")
 def test_icdar_that_is_not_utf8_is_refused(tmp_path):
-    _image(tmp_path / "images/train/a.jpg")
-    _write(tmp_path / "gts/train/a.txt", b"\xef\xbb\xbf1,2\n\xb0\xa1")
+    write_image(tmp_path / "images/train/a.jpg")
+    write(tmp_path / "gts/train/a.txt", b"\xef\xbb\xbf1,2\n\xb0\xa1")
     message = f"{tmp_path}/gts/train/a.txt: not UTF-8 at byte 7; save the file as UTF-8"
     assert _problems(tmp_path) == [message]
 
 
 def test_icdar_nan_is_dropped(tmp_path):
-    _image(tmp_path / "images/train/a.jpg")
-    _write(tmp_path / "gts/train/a.txt", "1,2,3,4,nan,6,7,8,word\n1,2,3,4,-INF,6,7,8,word")
+    write_image(tmp_path / "images/train/a.jpg")
+    write(tmp_path / "gts/train/a.txt", "1,2,3,4,nan,6,7,8,word\n1,2,3,4,-INF,6,7,8,word")
     assert scan(tmp_path, "train", format="auto")[1].dropped == {"not finite": 2}
 
 
 def test_icdar_files_that_do_not_pair_are_problems(tmp_path):
     for name in ("a.jpg", "a.png", "b.jpg"):
-        _image(tmp_path / "images/train" / name)
+        write_image(tmp_path / "images/train" / name)
     for name in ("a.txt", "b.txt", "gt_b.txt", "gone.txt"):
-        _write(tmp_path / "gts/train" / name, _quad_line("x"))
+        write(tmp_path / "gts/train" / name, _quad_line("x"))
     source = tmp_path / "gts/train"
     assert set(_problems(tmp_path)) == {
         f"{source}: b.jpg has several annotations: gt_b.txt, b.txt",
@@ -775,8 +763,8 @@ def test_icdar_line_gives_points_or_a_value_error(line):
 
 
 def _coco(root, images, annotations, place="annotations/train.json"):
-    _image(root / "images/train/a.png")
-    _write(root / place, {"images": images, "annotations": annotations})
+    write_image(root / "images/train/a.png")
+    write(root / place, {"images": images, "annotations": annotations})
 
 
 A_PNG = {"id": 3, "file_name": "a.png", "width": 100, "height": 50}
@@ -863,8 +851,8 @@ def test_labelme_files_are_read_as_written(tmp_path, folder):
         {"label": "text", "shape_type": "circle", "points": [[1, 1], [2, 2]]},
     ]
     content = {"shapes": shapes, "imageWidth": 100, "imageHeight": 50, "imagePath": "../../x.png"}
-    _image(tmp_path / "images/train/a.png")
-    _write(tmp_path / folder / "a.json", content)
+    write_image(tmp_path / "images/train/a.png")
+    write(tmp_path / folder / "a.json", content)
     records, report = load_records(tmp_path, "train", format="auto")
     assert records[0].image_id == "a.png"
     _same(records[0].polygons[:4], [QUAD, OTHER, OTHER, QUAD])
@@ -891,8 +879,8 @@ def test_labelme_files_are_read_as_written(tmp_path, folder):
     ],
 )
 def test_labelme_of_wrong_shape_is_refused(tmp_path, content, message):
-    _image(tmp_path / "images/train/a.png")
-    _write(tmp_path / "images/train/a.json", content)
+    write_image(tmp_path / "images/train/a.png")
+    write(tmp_path / "images/train/a.json", content)
     problems = _problems(tmp_path)
     assert len(problems) == 1
     assert problems[0].startswith(f"{tmp_path}/images/train/a.json: {message}")
@@ -907,7 +895,7 @@ def test_nothing_found_says_where_it_looked(tmp_path):
         f"{tmp_path}/images/train: no such folder; it should hold the images; {tmp_path} holds no "
         "images"
     ]
-    _image(tmp_path / "images/train/a.png")
+    write_image(tmp_path / "images/train/a.png")
     assert _problems(tmp_path) == [
         f"{tmp_path}: no annotations of train; looked for jsons/train.json, annotations/train.json,"
         " gts/train/, labels/train/ and the other places in docs/data-formats.md"
@@ -921,7 +909,7 @@ def test_nothing_found_says_where_it_looked(tmp_path):
 
 def test_several_annotations_need_a_format(tmp_path):
     _ufo(tmp_path, {"a.png": _words(QUAD)})
-    _write(tmp_path / "gts/train/a.txt", _quad_line("x", OTHER))
+    write(tmp_path / "gts/train/a.txt", _quad_line("x", OTHER))
     assert _problems(tmp_path) == [
         f"{tmp_path}: several annotations of train, name the format or move the others away: "
         "jsons/train.json (ufo), gts/train (icdar)"
@@ -950,7 +938,7 @@ def test_summary_table_counts_each_split(tmp_path):
     words = {"1": {"points": tall}, "2": {"points": tilted}, "3": hidden, "4": {"points": []}}
     words |= {"5": {"points": [[1, 1], [9, 9]]}, "6": crossed}
     _ufo(tmp_path, {"a.png": {"words": words}, "b.png": {"words": {"1": hidden}}})
-    _image(tmp_path / "images/train/c.png")
+    write_image(tmp_path / "images/train/c.png")
     _, report = load_records(tmp_path, "train", format="auto")
     np.testing.assert_allclose(sorted(report.text_heights), [0.04 * 2**0.5, 0.1], rtol=1e-5)
     none = scan(tmp_path / "absent", "val", format="auto")

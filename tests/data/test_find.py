@@ -5,12 +5,12 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from dbnet.data.annotations.find import Where, find_source
 from dbnet.data.annotations.heads import json_head, read_head
 from dbnet.data.annotations.scan import load_records, scan
 from dbnet.errors import InputError
+from tests.drawing import write, write_image
 
 WORDS = {"words": {"1": {"points": [[1, 1], [9, 1], [9, 5]]}}}
 UFO = {"images": {"a.png": WORDS}}
@@ -22,20 +22,10 @@ VIA = {"a.png1": {"filename": "a.png", "regions": []}}
 LINE = "1,1,9,1,9,5,1,5,text\n"
 
 
-def image(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (20, 10)).save(path)
-
-
-def write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-
-
 @pytest.fixture
 def root(tmp_path):
     """images/train/a.png, without annotations."""
-    image(tmp_path / "images/train/a.png")
+    write_image(tmp_path / "images/train/a.png")
     return tmp_path
 
 
@@ -134,14 +124,14 @@ def test_coco_under_its_usual_names_is_found(root, name):
 @pytest.mark.parametrize("name", ["valid", "validation", "val"])
 @pytest.mark.parametrize("images", ["{}", "{}/images", "images/{}"])
 def test_folders_of_roboflow_and_others_are_found(root, name, images):
-    image(root / images.format(name) / "b.png")
+    write_image(root / images.format(name) / "b.png")
     write(root / name / "_annotations.coco.json", COCO)
     source = find_source(root, "val", "auto")
     assert (source.images, source.format) == (root / images.format(name), "coco")
 
 
 def test_yolo_folders_of_roboflow_are_found(tmp_path):
-    image(tmp_path / "valid/images/a.png")
+    write_image(tmp_path / "valid/images/a.png")
     write(tmp_path / "valid/labels/a.txt", "0 .5 .5 1 1")
     assert found(tmp_path, "val") == ("yolo", "valid/labels")
 
@@ -203,7 +193,7 @@ def test_a_broken_file_in_a_usual_place_is_no_reason_to_take_another(root):
 
 
 def test_named_places_are_where_a_split_is_read(root):
-    image(root / "images_val_canonical/a.png")
+    write_image(root / "images_val_canonical/a.png")
     write(root / "jsons/val.json", UFO)
     assert "images/val: no such folder" in refused(root, "val")
     where = Where(images="images_val_canonical")
@@ -218,7 +208,7 @@ def test_named_places_are_where_a_split_is_read(root):
 
 def test_named_places_may_lie_outside_the_root(root, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside")
-    image(outside / "img/a.png")
+    write_image(outside / "img/a.png")
     write(outside / "texts.json", UFO)
     where = Where(images=outside / "img", annotations=outside / "texts.json")
     records, report = load_records(root, "test", format="auto", where=where)
@@ -244,8 +234,8 @@ def test_named_places_that_are_not_there_are_told(root):
 def linked(root, tmp_path_factory):
     """images/train/b.png, images/train/sub and gts/train lead out of the root."""
     outside = tmp_path_factory.mktemp("outside")
-    image(outside / "sub/c.png")
-    image(outside / "b.png")
+    write_image(outside / "sub/c.png")
+    write_image(outside / "b.png")
     for name in ("a", "b", "sub/c"):
         write(outside / f"gts/{name}.txt", LINE)
     (root / "images/train/b.png").symlink_to(outside / "b.png")

@@ -5,26 +5,24 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from dbnet.data.annotations.find import Where, find_source
 from dbnet.data.annotations.roots import is_named_for
 from dbnet.data.places import check_places
 from dbnet.errors import InputError
 from dbnet.settings import DataConfig
+from tests.drawing import write, write_image
 
 SCRIPTS = Path(__file__).parents[2]
 UFO = '{"images": {"a.png": {"words": {}}}}'
 
 
 def images(folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (20, 10)).save(folder / "a.png")
+    write_image(folder / "a.png")
 
 
 def texts(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(UFO)
+    write(path, UFO)
 
 
 def data_set(root):

@@ -29,6 +29,7 @@ from dbnet.synthetic.surface import draw_surface
 from dbnet.synthetic.text import write_receipt
 from dbnet.synthetic.visibility import Text, behind_paper, clipped, legible
 from dbnet.synthetic.words import LOCALES, Shop
+from tests.drawing import contents
 
 NOTHING = Material()
 PLAIN_FACE = Typeface("sans", 400, 1.0, 0.0, False, "smooth")
@@ -269,11 +270,6 @@ def test_without_font_files_the_built_in_fonts_are_used(tmp_path):
 # Building
 
 
-def _contents(folder):
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
 def test_hard_and_plain_sets_lie_side_by_side(tmp_path):
     counts = {"train": 2, "val": 1, "seed": 4, "workers": 0}
     plain = build(tmp_path, **counts)
@@ -287,17 +283,17 @@ def test_hard_and_plain_sets_lie_side_by_side(tmp_path):
     for record in records:
         words = listed[record.image_id]["words"].values()
         assert [word.get("illegibility", False) for word in words] == record.ignored.tolist()
-    before = _contents(hard)
+    before = contents(hard)
     (hard / "images" / "train" / "drawn_00001.jpg").unlink()
     assert build(tmp_path, **counts, style="hard", level="lines") == hard
-    assert _contents(hard) == before
+    assert contents(hard) == before
 
 
 def test_workers_draw_the_same_hard_receipts(tmp_path):
     counts = {"train": 2, "val": 0, "seed": 1, "style": "hard"}
     alone = build(tmp_path / "a", **counts, workers=0)
     pool = build(tmp_path / "b", **counts, workers=2)
-    assert _contents(alone) == _contents(pool)
+    assert contents(alone) == contents(pool)
 
 
 def test_photos_of_the_user_change_the_folder_and_are_used(tmp_path):
