@@ -14,7 +14,7 @@ from dbnet.metrics.polygons import pack
 from dbnet.reference import cleval as cleval_plain
 from dbnet.settings import CLEvalConfig
 from tests.published import cleval_pinned
-from tests.published.cleval_scenes import KINDS, scene
+from tests.published.cleval_scenes import KINDS, box, picked, scene
 
 BINS = (0.0, 0.02, 0.04, 0.08, 0.5, 1.0)
 
@@ -30,15 +30,6 @@ def metric(**changes) -> CLEval:
         "scale_bins": BINS,
     }
     return CLEval(CLEvalConfig(**options | changes))
-
-
-def box(x, y, width, height) -> np.ndarray:
-    corners = [[x, y], [x + width, y], [x + width, y + height], [x, y + height]]
-    return np.array(corners, np.float32)
-
-
-def picked(result, names) -> dict:
-    return {name: result[name] for name in names}
 
 
 # The same numbers as the package

@@ -10,20 +10,11 @@ from dbnet.metrics.iou import IoUCounts, IoUMetric
 from dbnet.metrics.polygons import pack
 from dbnet.reference import iou as plain
 from dbnet.settings import IoUConfig
-from tests.published.cleval_scenes import scene
+from tests.published.cleval_scenes import box, picked, scene
 
 
 def metric(iou_thresh=0.5) -> IoUMetric:
     return IoUMetric(IoUConfig(iou_thresh=iou_thresh))
-
-
-def box(x, y, width, height) -> np.ndarray:
-    corners = [[x, y], [x + width, y], [x + width, y + height], [x, y + height]]
-    return np.array(corners, np.float32)
-
-
-def picked(result, names) -> dict:
-    return {name: result[name] for name in names}
 
 
 @pytest.mark.parametrize("iou_thresh", [0.2, 0.5, 0.8])

@@ -10,6 +10,16 @@ import numpy as np
 KINDS = ("words", "turned", "skewed", "grid", "tiny", "crossing", "dont_care", "upright")
 
 
+def box(x, y, width, height):
+    """Upright quad, float32 (4, 2)."""
+    return _box(x, y, width, height).astype(np.float32)
+
+
+def picked(result, names):
+    """The figures with these names."""
+    return {name: result[name] for name in names}
+
+
 def scene(seed):
     """(det_polygons, gt_polygons, ignored, texts) of kind KINDS[seed % 8]."""
     rng = Random(seed)

@@ -9,10 +9,11 @@ import torch
 
 import evaluate
 import train
-from configs import Config, EvaluateConfig, TrainConfig
+from configs import Config, EvaluateConfig
 from dbnet.checkpoint import load_checkpoint
-from dbnet.settings import AugmentConfig, DataConfig, ModelConfig, OptimConfig
+from dbnet.settings import AugmentConfig, OptimConfig
 from tests.drawing import write_dataset, write_receipt_windows
+from tests.faults import runs
 from tests.faults.runs import same
 
 
@@ -23,23 +24,14 @@ def pages(tmp_path_factory) -> Path:
 
 def small(root: Path, out: Path, **changes) -> Config:
     """A run of seconds; five pages in batches of two leave a last batch of one."""
-    values = dict(epochs=3, accumulate=2, precision="fp32", device="cpu", out=out, name="run")
-    return Config(
-        data=DataConfig(
-            root=root, image_size=96, batch_size=2, num_workers=0, cache_dir=out / "cache"
-        ),
-        augment=AugmentConfig(rotate=5.0, color=0.3),
-        model=ModelConfig(encoder="mobilenetv3_small_050", pretrained=False, fpn_channels=16),
-        optim=OptimConfig(warmup_epochs=0.5, step_size=2),
-        train=TrainConfig(**{**values, **changes}),
-    )
+    return runs.small(root, out, **{"epochs": 3, **changes})
 
 
 def state_of(folder: Path) -> dict:
     return load_checkpoint(folder / "last.pt")
 
 
-STATE = ("model", "ema", "ema_updates", "optimizer", "scheduler", "scaler", "rng", "step", "best")
+STATE = (*runs.STATE, "step", "best")
 
 
 @pytest.mark.parametrize("changes", [{}, {"ema": 0.9}], ids=["plain", "ema"])
