@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dbnet.ragged import RaggedPolygons
+
 _STRAY = np.tan(np.radians(35))  # edges steeper than this against the page are no part of a row
 _NEARBY = 6.0  # text heights, up and down, over which rows have the same shape
 _STIFF = 0.02  # ridge of the fit: one text alone makes a straight row
@@ -36,17 +38,14 @@ def straightened(polygons: list[np.ndarray], angle: float) -> Lines:
     The slope of a row is a parabola in u, fitted for each text to the edges of the outlines at
     about its height, so that it may differ from the top of a receipt to its bottom.
     """
-    lengths = np.array([len(p) for p in polygons])
-    first = np.cumsum(lengths) - lengths  # (n,)
-    points = np.concatenate(polygons).astype(np.float64)  # (M, 2)
+    ragged = RaggedPolygons.pack(polygons)
+    points = ragged.points.astype(np.float64)  # (M, 2)
     u = points @ [np.cos(angle), np.sin(angle)]
     v = points @ [-np.sin(angle), np.cos(angle)]
     centre, half = (u.max() + u.min()) / 2, max(np.ptp(u) / 2, 1.0)
     x = (u - centre) / half  # -1..1
 
-    following = np.arange(1, len(points) + 1)
-    following[first + lengths - 1] = first
-    run, rise = u[following] - u, v[following] - v  # (M,), of each edge
+    run, rise = u[ragged.next] - u, v[ragged.next] - v  # (M,), of each edge
     in_row = np.abs(rise) < _STRAY * np.abs(run)
     edges = _Edges(
         x=(x + run / half / 2)[in_row],
@@ -54,16 +53,16 @@ def straightened(polygons: list[np.ndarray], angle: float) -> Lines:
         length=np.abs(run[in_row]),
         slope=rise[in_row] / run[in_row],
     )
-    middle = np.add.reduceat(v, first) / lengths
-    height = np.median(np.maximum.reduceat(v, first) - np.minimum.reduceat(v, first))
+    middle = ragged.reduce(np.add, v) / ragged.counts
+    height = np.median(ragged.reduce(np.maximum, v) - ragged.reduce(np.minimum, v))
     curve = _row_slopes(edges, middle, reach=_NEARBY * height)  # (n, 3)
 
-    a, b, c = np.repeat(curve, lengths, axis=0).T  # each (M,)
+    a, b, c = ragged.repeat(curve).T  # each (M,)
     v = v - half * (a * x + b * x**2 / 2 + c * x**3 / 3)
-    top, bottom = np.minimum.reduceat(v, first), np.maximum.reduceat(v, first)
+    top, bottom = ragged.reduce(np.minimum, v), ragged.reduce(np.maximum, v)
     return Lines(
-        start=np.minimum.reduceat(u, first),
-        end=np.maximum.reduceat(u, first),
+        start=ragged.reduce(np.minimum, u),
+        end=ragged.reduce(np.maximum, u),
         middle=(top + bottom) / 2,
         height=bottom - top,
     )

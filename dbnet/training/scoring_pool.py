@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from multiprocessing.connection import Connection, wait
 from multiprocessing.queues import Queue
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,9 +96,7 @@ class ScoringPool:
     def __enter__(self) -> "ScoringPool":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def host_maps(self, shape: tuple[int, ...]) -> Tensor:

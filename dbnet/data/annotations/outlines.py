@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import shapely
 
+from dbnet.ragged import RaggedPolygons
+
 OUTSIDE = "outside the image"
 
 # Polygons whose convex hull is smaller, in square pixels, count as zero area.
@@ -134,21 +136,17 @@ def check_polygons(
     def drop(bad: np.ndarray, reason: str) -> None:
         reasons[bad & (reasons == "")] = reason
 
-    lengths = np.array([len(p) for p in points])
-    owner = np.repeat(np.arange(count), lengths)  # polygon of each point
+    ragged = RaggedPolygons.pack(points)
+    owner = ragged.owner
     with np.errstate(over="ignore"):
-        flat = np.concatenate(points).astype(np.float32)  # (sum P, 2)
+        flat = ragged.points.astype(np.float32)  # (M, 2)
     drop(np.bincount(owner[~np.isfinite(flat).all(axis=1)], minlength=count) > 0, "not finite")
-    drop(lengths < 3, "fewer than 3 points")
+    drop(ragged.counts < 3, "fewer than 3 points")
 
-    ends = np.cumsum(lengths)
-    following = np.arange(1, len(flat) + 1)
-    following[ends[lengths > 0] - 1] = (ends - lengths)[lengths > 0]
-    differs = (flat != flat[following]).any(axis=1)
+    differs = (flat != flat[ragged.next]).any(axis=1)
     flat, owner = flat[differs], owner[differs]
-    lengths = np.bincount(owner, minlength=count)
-    drop(lengths < 3, "zero area")
-    polygons = np.split(flat, np.cumsum(lengths)[:-1])
+    ragged = RaggedPolygons(flat, np.searchsorted(owner, np.arange(count + 1)))
+    drop(ragged.counts < 3, "zero area")
 
     good = np.flatnonzero(reasons == "")
     rows = np.isin(owner, good)
@@ -162,4 +160,4 @@ def check_polygons(
     height, width = np.array(sizes, np.float64).T  # (n,) each
     frame = shapely.box(-0.5, -0.5, width - 0.5, height - 0.5)  # pixels reach half a unit around
     drop(~shapely.intersects(outlines, frame), OUTSIDE)
-    return polygons, reasons
+    return ragged.split(), reasons

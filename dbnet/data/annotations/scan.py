@@ -14,7 +14,7 @@ from functools import partial
 from itertools import starmap
 from pathlib import Path
 
-from dbnet.data.annotations.checks import check_entries
+from dbnet.data.annotations.checks import Checked, check_entries
 from dbnet.data.annotations.entries import Findings, Source
 from dbnet.data.annotations.files import LINKED_FOLDER, list_files, listed, not_walked, printable
 from dbnet.data.annotations.find import USUAL_PLACES, Where, find_source
@@ -76,20 +76,9 @@ def scan(
     ignore_marks: Collection[str] = EvalDataConfig.ignore_marks,
 ) -> tuple[Records, Report]:
     """Like `load_records`, but leaves all problems to the caller, in the report."""
-    root = Path(root)
-    found = Findings([], [], [], [])
-    source = Source(root, root / "images" / split, "", root, bounds=())  # while none is found
     ignoring = {mark.strip().lower() for mark in ignore_marks}
-    check = partial(check_entries, ignore_marks=ignoring, side=where.side)
-    try:
-        source = find_source(root, split, format, where)
-        checked = check(source, FORMATS[source.format].read(source, found))
-    except ValueError as error:
-        found = Findings([], [str(error)], [], [])
-        checked = check(source, iter(()))
+    source, found, checked = _read(Path(root), split, format, where, ignoring)
     is_val_side = where.side is not None and where.side.is_val
-    if is_val_side:  # what readers tell of the whole folder counts for train
-        found = Findings([], found.problems, [], [])
     problems = found.problems + checked.problems
     warnings = found.warnings + checked.warnings
     if missing := checked.missing:
@@ -157,6 +146,23 @@ def _empty_side(source: Source, side: Side, images: int) -> str:
         f"{source.images}: --data.val-fraction {side.fraction:g} leaves none of {images} images to "
         f"{'val' if side.is_val else 'train'}; give another one, or another --data.val-seed"
     )
+
+
+def _read(
+    root: Path, split: str, format: str, where: Where, ignoring: Collection[str]
+) -> tuple[Source, Findings, Checked]:
+    """Find, read and check the annotations. An error that ends the reading is the only problem."""
+    found = Findings([], [], [], [])
+    source = Source(root, root / "images" / split, "", root, bounds=())  # while none is found
+    check = partial(check_entries, ignore_marks=ignoring, side=where.side)
+    try:
+        source = find_source(root, split, format, where)
+        checked = check(source, FORMATS[source.format].read(source, found))
+    except ValueError as error:
+        return source, Findings([], [str(error)], [], []), check(source, iter(()))
+    if where.side is not None and where.side.is_val:  # the folder's notes count for train
+        found = Findings([], found.problems, [], [])
+    return source, found, checked
 
 
 def _reasons(fates: list[tuple[str, Fate]], verdict: str) -> dict[str, int]:
