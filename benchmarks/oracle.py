@@ -27,6 +27,11 @@ UNCLIP = {"1.5": 1.5, "2.0": 2.0, "exact": None}
 MODES = {"box": False, "polygon": True}
 
 
+def data_root(root: Path | None, count: int) -> Path:
+    """The given data set, or drawn receipts."""
+    return root or synthetic.build(Config().data.drawn_dir, train=0, val=count, seed=0, workers=0)
+
+
 def load_texts(root: Path, size: int, count: int) -> Iterator[list[np.ndarray]]:
     """Legible validation texts of up to `count` images, as the network sees them."""
     records, _ = annotations.load_records(root, "val", format="auto")
@@ -112,8 +117,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100)
     args = parser.parse_args()
 
-    drawn = Config().data.drawn_dir
-    root = args.root or synthetic.build(drawn, train=0, val=args.images, seed=0, workers=0)
+    root = data_root(args.root, args.images)
     print("texts               size mode     unclip    mean    > 0.7    > 0.9   texts")
     for size in args.image_size:
         report(

@@ -179,7 +179,7 @@ class AugmentConfig(Section, prefix="augment"):
     crop: Share = 0.0
     """Probability of a random square window, 30-100 % of the longest side, instead of scale."""
     color: Share = 0.0
-    """Strength of brightness, contrast, saturation and gamma changes, 0..1."""
+    """Strength of changes of brightness, contrast, white balance, saturation and gamma, 0..1."""
     blur: Share = 0.0
     """Probability of a slight gaussian or motion blur."""
     noise: Share = 0.0
