@@ -31,7 +31,7 @@ Natural = Annotated[int, Range(ge=0)]
 
 @dataclass(frozen=True)
 class TrainConfig(Section, prefix="train"):
-    """The loop."""
+    """The training loop."""
 
     epochs: Count = 200
     """Passes over the training set."""
@@ -48,7 +48,7 @@ class TrainConfig(Section, prefix="train"):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Autocast type; auto takes bf16 where the device computes in it natively."""
     ema: Annotated[float, Range(ge=0, lt=1)] = 0.0
-    """Decay of the averaged weights that are validated and kept as best, such as 0.998; 0: off."""
+    """Decay of the averaged weights that are validated and saved as best, such as 0.998; 0: off."""
     recompute_encoder: bool = False
     """Run the encoder twice instead of keeping its activations: less memory, more time."""
     deterministic: bool = False
@@ -58,7 +58,7 @@ class TrainConfig(Section, prefix="train"):
     sync_batchnorm: bool = False
     """Batch-norm statistics over all ranks instead of each one's own (GPUs only)."""
     save_minutes: NonNegative = 15.0
-    """Write last.pt that often within an epoch too; 0: after every optimizer step."""
+    """Minutes between writes of last.pt within an epoch; 0: after every optimizer step."""
     val_every: Count = 1
     """Epochs between validations; the last epoch is always validated."""
     log_every: Count = 1
@@ -74,7 +74,7 @@ class TrainConfig(Section, prefix="train"):
     name: str | None = None
     """Name of this run's folder; None: date and time."""
     resume: Path | None = None
-    """Run folder to continue exactly where its last.pt stands."""
+    """Run folder to resume from its last.pt."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,11 @@ class EvaluateConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Autocast type; auto takes bf16 where the device computes in it natively."""
     out: Path | None = None
-    """Folder for metrics.json, predictions.json and drawings; None: eval-DATE-TIME beside it."""
+    """Folder for the results; None: eval-DATE-TIME beside the checkpoint."""
     draw_worst: Annotated[int, Range(ge=0, le=99)] = 8
-    """Draw this many images, those with the lowest CLEval hmean."""
+    """Number of images to draw, those with the lowest CLEval hmean."""
     sweep: bool = False
-    """Run the network once and score a grid of post-process settings on its maps, instead."""
+    """Instead, run the network once and score a grid of post-process settings on its maps."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -164,17 +164,17 @@ class ProfileConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Autocast type; auto takes bf16 where the device computes in it natively."""
     warmup: Natural = 2
-    """Batches that are run first and not measured."""
+    """Batches to run first without measuring."""
     train_steps: Natural = 5
-    """Training steps timed beside; 0: none."""
+    """Training steps to time as well; 0: none."""
     compare_reference: bool = False
-    """Also run the slow reference: no cache, plain targets, post-process and metrics."""
+    """Also time the slow reference of targets, post-process and metrics, without a cache."""
     trace: bool = False
     """Write a torch.profiler trace of three batches."""
     baseline: Path | None = None
-    """Earlier profile.json; exit status 1 where a stage has become slower."""
+    """Earlier profile.json to compare with; exit status 1 if a stage has become slower."""
     tolerance: NonNegative = 0.1
-    """Slowdown a stage may have against the baseline; 0.1 is 10 %."""
+    """Slowdown against the baseline that is accepted; 0.1 is 10 %."""
     out: Path | None = None
     """Folder for profile.json, report.md and stages.png; None: runs/profile-DATE-TIME."""
 
@@ -204,18 +204,18 @@ class PredictConfig(Section):
     draw: bool = False
     """Also draw each image with the text found in it, to drawings/."""
     crops: Path | None = None
-    """Folder for each text as an upright image of its own, NAME/0001.png, and crops.csv."""
+    """Folder for an upright image of each text, NAME/0001.png, and crops.csv."""
     image_size: Side = DataConfig.image_size
     """Longest side at the network in pixels, a multiple of 32. More finds smaller text."""
     shrink_ratio: ShrinkRatio = TargetsConfig.shrink_ratio
-    """How far texts were shrunk for training; detections are grown back accordingly."""
+    """Shrink ratio r of the training targets; detections are grown back by it."""
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
     tile: Literal["auto", "off"] = "auto"
     """auto: the scale follows the text; images whose text is small are cut into windows."""
     batch_size: Count = 8
-    """Images of one shape that go through the network together."""
+    """Images of one shape in a batch of the network."""
     num_workers: Count = 4
-    """Threads that decode images ahead of the network, and draw behind it."""
+    """Threads that decode and draw images."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the GPU where there is one."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
