@@ -6,7 +6,7 @@ Examples:
     python train.py --data.root DIR --model.weights receipts.pt  # train it on
 
 Notes:
-    Of the machine and the data set, nothing is kept.
+    Nothing about the machine and the data set is stored.
 """
 
 from dataclasses import dataclass

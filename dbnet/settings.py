@@ -103,11 +103,11 @@ class EvalDataConfig(Section, prefix="data"):
     drawn_seed: Annotated[int, Range(ge=0)] = 0
     """Seed of the drawn receipts; validation uses its own stream."""
     drawn_dir: Path = Path("data/drawn")
-    """Where drawn receipts are kept."""
+    """Folder of drawn receipts."""
     cache: Literal["none", "targets", "all"] = "targets"
     """Keep what never changes between epochs on disk: target maps, or all, resized images too."""
     cache_dir: Path = Path("cache")
-    """Where it is kept. May be deleted at any time, and shared between runs."""
+    """Folder of the cache. It may be deleted at any time, and shared between runs."""
     skip_missing: bool = False
     """Leave out annotated images that are not there, counted, instead of refusing the data set."""
 

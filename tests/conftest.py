@@ -1,4 +1,4 @@
-"""Settings of all tests, and the table of faults: which were tried, and what came of them.
+"""Settings of all tests, and the table of tested faults.
 
 `pytest -s` prints the table. `@pytest.mark.faults(tried)` puts a test into it, with a second word
 `survived` for what is expected; without it the test's name says that.
@@ -53,7 +53,7 @@ def pytest_terminal_summary(terminalreporter, config):
 
 @pytest.fixture
 def lock(monkeypatch) -> Callable[[Path], None]:
-    """Makes a folder unreadable, for root too."""
+    """A function that makes a folder unreadable, for root too."""
     locked: set[Path] = set()
     scandir = os.scandir
 

@@ -1,4 +1,4 @@
-"""Small networks whose batch norms have seen something, and checkpoints of them."""
+"""Small networks with random batch-norm statistics, and checkpoints of them."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Programs run in a process of their own."""
+"""Programs in their own processes."""
 
 import multiprocessing
 import os
@@ -23,7 +23,7 @@ CONTEXT.set_forkserver_preload([
 
 
 def fork(target: Callable[..., None], *args: object) -> BaseProcess:
-    """A process that has begun with `target(*args)`; what it needs is imported already."""
+    """Start a process that calls `target(*args)` and has the imports already."""
     process = CONTEXT.Process(target=target, args=args)
     with chdir(ROOT):  # the first call starts the server, which imports from here
         process.start()
@@ -31,7 +31,7 @@ def fork(target: Callable[..., None], *args: object) -> BaseProcess:
 
 
 def run_program(*words: object, cwd: Path = ROOT, stdin: str = "") -> subprocess.CompletedProcess:
-    """What `python` with these words does, by `fork`.
+    """Run `python` with these words in a forked process.
 
     Args:
         words: a script in the root, or "-m" and a module; then its command line.
@@ -71,7 +71,7 @@ def become_program(stdin: Path, stdout: Path, stderr: Path) -> None:
 
 
 def said_before_torch(name: str, *words: str, cwd: Path = ROOT) -> str:
-    """What a program prints, and its exit status or last words; it must not import PyTorch.
+    """Output and exit status of a program, which must not import PyTorch.
 
     Args:
         name: of a script in the root, or of a module.

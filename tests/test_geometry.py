@@ -1,4 +1,4 @@
-"""Values by hand; round trips."""
+"""Geometry: values computed by hand, and round trips."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Ragged polygons against each polygon alone."""
+"""Ragged polygons equal the same operation on each polygon alone."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What is kept of a run for its profile: memory over the images, slow images, the facts around."""
+"""Recording of a run for its profile: memory over the images, slow images, facts of the machine."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""Annotated data sets: exact values from every format, a clear line for everything wrong."""
+"""Annotated data sets: values are exact in every format, and every error is one clear line."""
 
 import json
 from pathlib import Path
@@ -362,7 +362,7 @@ def test_linked_places_outside_the_root_are_refused(tmp_path):
 
 
 def _linked_halves(root: Path) -> None:
-    """Of three images two lie in linked folders, and so do their annotations."""
+    """Three images; two of them and their annotations are in linked folders."""
     for half in ("images", "gts"):
         (root / half / "train").mkdir(parents=True)
         for more in ("b", "c"):
@@ -575,7 +575,7 @@ def _cross(a, b, c, d):
 
 
 def _reference_reason(points):
-    """One polygon at a time, edge against edge, in whole numbers."""
+    """The reason for one polygon: all pairs of edges, in whole numbers."""
     if len(points) < 3:
         return "fewer than 3 points"
     ring = [p for i, p in enumerate(points) if p != points[(i + 1) % len(points)]]

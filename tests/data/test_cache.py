@@ -1,4 +1,4 @@
-"""The caches: same bits hit or miss, and whatever is on disk, never wrong maps or pixels."""
+"""The caches: a hit equals a miss bit by bit; damaged entries never give wrong maps or pixels."""
 
 import errno
 import logging
@@ -185,7 +185,7 @@ def test_flipped_maps_are_those_of_the_mirrored_polygons(tmp_path):
 
 
 class Asked:
-    """A cache that remembers what it was asked for."""
+    """A cache that records its calls."""
 
     def __init__(self) -> None:
         self.calls = []
@@ -269,7 +269,7 @@ def fill(cache: TargetCache, seeds: list[int]) -> None:
 
 
 def run(method: str, *arguments: tuple[TargetCache, list[int]]) -> list[int | None]:
-    """Exit codes of processes that fill at the same time."""
+    """Exit codes of processes that fill the cache at the same time."""
     context = multiprocessing.get_context(method)
     processes = [context.Process(target=fill, args=pair) for pair in arguments]
     for process in processes:
@@ -370,7 +370,7 @@ def test_one_process_turns_storing_off_for_all(cache, tmp_path, monkeypatch):
 
 
 def write_image(path: Path, height: int, width: int, seed: int = 0) -> Record:
-    """Noise, so that every pixel counts, and one text."""
+    """Write an image of noise, so that every pixel matters, with one text."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     assert cv2.imwrite(str(path), pixels)
     quad = np.float32([[2, 1], [width - 2, 3], [width - 3, height / 2], [1, height / 2]])
@@ -385,7 +385,7 @@ def assert_same_sample(ours: Sample, expected: Sample) -> None:
 
 
 def seen(record: Record, cache: ImageCache, size: int = 64) -> Sample:
-    """By way of the cache, checked against the way without it."""
+    """The sample from the cache, checked against the sample without it."""
     transform, rng = EvalTransform(image_size=size), np.random.default_rng(0)
     geometry = transform.geometry(rng)
     ours = transform(cache.load(record, geometry, image_size=size), geometry, rng)
@@ -432,7 +432,7 @@ def other_length(path: Path) -> Path:
 
 
 def other_pixels_of_equal_size_and_time(path: Path) -> Path:
-    """Replaced, as `cp --preserve` and `rsync --times` do: only the time of the change tells."""
+    """Replace the file as `cp --preserve` and `rsync --times` do: only its ctime changes."""
     times = path.stat()
     time.sleep(0.02)  # some kernels round the time of a change to 0.01 s
     path.write_bytes(path.read_bytes()[:-100] + bytes(100))

@@ -1,4 +1,4 @@
-"""python -m dbnet.convert: what is read back is what was there."""
+"""python -m dbnet.convert: reading back the result gives the source."""
 
 import json
 from pathlib import Path

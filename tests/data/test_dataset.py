@@ -168,7 +168,7 @@ def test_cached_batches_are_those_without_a_cache(records, transform, workers, t
 
 
 def full_sample(record: Record, geometry: Geometry) -> Sample:
-    """The plain way: every pixel is decoded."""
+    """The sample with every pixel decoded."""
     return load_sample(record, lambda shape: np.eye(3))
 
 
@@ -229,7 +229,7 @@ def test_a_sample_is_reduced_as_far_as_its_geometry_allows(tmp_path):
 
 @pytest.mark.parametrize(("size", "factor"), [(65, 8), (89, 8), (98, 4), (100, 4), (400, 1)])
 def test_a_reduced_letterbox_is_where_the_full_one_is(tmp_path, size, factor):
-    """801 = 8 * 100 + 1 pixels become 101, of which the last stands for one of eight."""
+    """801 = 8 * 100 + 1 pixels become 101; the last one covers a single pixel instead of eight."""
     path = tmp_path / "a.jpg"
     y, x = np.mgrid[:801, :641]
     spot = 160 * np.exp(-((x - 597.3) ** 2 + (y - 752.8) ** 2) / 400)

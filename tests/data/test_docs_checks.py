@@ -60,7 +60,7 @@ def named(name: str, *, image: str = "a.png", beside: str = "") -> Case:
 
 
 def turned(place: str, content) -> Case:
-    """Its EXIF orientation turns 100 x 60 pixels as stored."""
+    """An image of 100 x 60 stored pixels with an EXIF orientation that turns it."""
 
     def make(root: Path) -> None:
         given((place, content))(root)
@@ -185,7 +185,7 @@ GROUPS: dict[str, dict[str, Case]] = {
 
 
 def line_of(case: Case, folder: Path) -> str:
-    """What the check says: what it counts, then the first problem, else the first warning."""
+    """The output of the check in one line: counts, then the first problem or warning."""
     root = case(folder) or folder
     _, report = scan(root, "train", format="auto")
     table = summary_table({"train": report}, image_size=640).splitlines()

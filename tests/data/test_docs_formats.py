@@ -1,4 +1,4 @@
-"""The examples of docs/data-formats.md are read as they stand."""
+"""The examples of docs/data-formats.md can be read unchanged."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where a split lies and in which format: certain, or a line that says what was found instead."""
+"""Place and format of a split are found without doubt, or one line says what was found instead."""
 
 import json
 
@@ -232,7 +232,7 @@ def test_named_places_that_are_not_there_are_told(root):
 
 
 def linked(root, tmp_path_factory):
-    """images/train/b.png, images/train/sub and gts/train lead out of the root."""
+    """A root in which images/train/b.png, images/train/sub and gts/train are links out of it."""
     outside = tmp_path_factory.mktemp("outside")
     write_image(outside / "sub/c.png")
     write_image(outside / "b.png")

@@ -1,4 +1,4 @@
-"""Each annotation format: exact outlines, texts and marks; the place of everything wrong."""
+"""Each annotation format: exact outlines, texts and marks; errors name their place."""
 
 import json
 from typing import get_args, get_type_hints
@@ -33,7 +33,7 @@ def write(path, content):
 
 
 def texts_of(root, format, **options):
-    """Polygons, texts and ignored of a.png, found by name and by looking at the content."""
+    """Polygons, texts and ignored of a.png, with the format named and recognised by content."""
     found = [load_records(root, "train", format=f, **options)[0] for f in ("auto", format)]
     assert [record.image_id for record in found[0]] == ["a.png"]
     for record in (found[0][0], found[1][0]):

@@ -1,4 +1,4 @@
-"""Image files: upright once, one shape for header and pixels, clear refusals."""
+"""Image files: orientation applied once, one shape for header and pixels, clear errors."""
 
 import io
 import struct
@@ -78,7 +78,7 @@ def test_exif_orientation_of_grey_jpegs_is_applied(tmp_path, orientation):
 
 
 def test_exif_behind_the_pixels_of_a_png_is_applied(tmp_path):
-    """The format allows the block there, and some writers put it there."""
+    """PNG allows the EXIF block there, and some writers put it there."""
     data = io.BytesIO()
     Image.fromarray(_corners()).save(data, "PNG")
     body = _exif(6).tobytes().removeprefix(b"Exif\0\0")
@@ -388,7 +388,7 @@ def test_32_bit_pixels_are_refused(tmp_path):
 
 
 def _huge_png(width, height):
-    """A header and nothing else: whoever decodes before looking at the size fails otherwise."""
+    """A PNG header without pixels: decoding before the size check fails with another error."""
     body = struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I4s", 13, b"IHDR") + body + struct.pack(">I", zlib.crc32(b"IHDR" + body))
     return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I4s", 0, b"IDAT") + b"\0" * 4
@@ -405,7 +405,7 @@ def test_huge_images_are_refused_by_their_header(tmp_path, read, side):
 
 
 def _limit(monkeypatch, pixels):
-    """As if an image could have so many pixels, and a JPEG four times as many."""
+    """Set the limit of pixels; a JPEG may have four times as many."""
     for module in (image_files, images):
         monkeypatch.setattr(module, "MAX_PIXELS", pixels)
     monkeypatch.setattr(image_files, "MAX_JPEG_PIXELS", 4 * pixels)

@@ -1,4 +1,4 @@
-"""The index gives what reading gives, is never stale, and survives whatever happens to it."""
+"""The index equals a fresh reading, is never stale, and tolerates any damage."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ def root(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def reads(monkeypatch) -> list[str]:
-    """The splits that were really read."""
+    """Names of the splits that were read from the annotations."""
     asked = []
     load = annotations.load_records
     monkeypatch.setattr(
@@ -96,7 +96,7 @@ def test_relative_and_linked_roots_share_it(root, reads, monkeypatch):
 
 
 def other_pixels(root: Path) -> None:
-    """Other content of the same length, at the same time."""
+    """Other content of the same length with the same mtime."""
     path = root / "images" / "train" / "page_0.png"
     times = path.stat()
     time.sleep(0.02)  # the time of the change is all that tells, and some kernels round it to 0.01
@@ -109,7 +109,7 @@ def other_time(root: Path) -> None:
 
 
 def swapped(root: Path) -> None:
-    """Renamed, each onto the other: neither folder nor files are new."""
+    """Swap the names of two files: neither folder nor files are new."""
     one, other = (root / "images" / "train" / f"page_{i}.png" for i in (0, 1))
     one.rename(root / "aside")
     other.rename(one)
@@ -224,7 +224,7 @@ def test_an_index_of_another_set_is_not_taken(root, reads):
 
 @pytest.fixture
 def write_protected(monkeypatch):
-    """Folders that cannot be written, for root as well."""
+    """Make folders unwritable, for root too."""
     folders: list[Path] = []
     write = index.write_arrays
 

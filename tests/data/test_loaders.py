@@ -1,4 +1,4 @@
-"""What the settings make of loaders and caches; the check of a data set; filling the cache."""
+"""Loaders and caches from settings; the check of a data set; filling the cache."""
 
 import json
 import shutil

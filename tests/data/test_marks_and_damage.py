@@ -1,4 +1,4 @@
-"""Every format: its marks ignore a text, a damaged outline is repaired or its region ignored."""
+"""Every format: marks ignore a text; a damaged outline is repaired, or its region is ignored."""
 
 import json
 

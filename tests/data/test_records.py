@@ -1,4 +1,4 @@
-"""Packed records equal those that went in, and stay where they are in every process."""
+"""Packed records equal the given ones, and processes share them."""
 
 import gc
 import multiprocessing
@@ -155,13 +155,13 @@ def test_arrays_of_every_shape_are_mapped(tmp_path):
 
 
 def private_kib() -> int:
-    """What this process alone holds and the kernel cannot drop."""
+    """Private memory of this process in KiB."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("Private_Dirty:")))
 
 
 def walk(records, grown) -> None:
-    """Growth in KiB over three passes, after what a first few records need."""
+    """Growth in KiB over three passes, after a few records as warm-up."""
     gc.disable()  # it writes to everything that it looks at
     for record in records[:10]:
         len(record.texts)
@@ -184,7 +184,7 @@ def growth(records) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_workers_stay_small_while_they_walk_over_all_records(tmp_path):
-    """Within 0.5 MiB, where a worker that copies 500 lists of 50 quads grows by more than 3."""
+    """Growth stays below 0.5 MiB; copies of 500 lists of 50 quads would take more than 3 MiB."""
     words = [(QUAD, False, "text")] * 50
     plain = [record_of(f"{i}.jpg", words) for i in range(500)]
     in_memory, from_file = packed(plain), mapped(tmp_path / "train.bin", plain)

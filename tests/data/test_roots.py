@@ -1,4 +1,4 @@
-"""Roots that hold no data set: one line says what they are and what was probably meant."""
+"""Roots that hold no data set: one line describes the root and suggests another."""
 
 import subprocess
 import sys

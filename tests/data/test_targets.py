@@ -1,4 +1,4 @@
-"""Target maps: values worked out by hand, and equality with the reference on any polygon."""
+"""Target maps: values computed by hand, and equality with the reference on any polygon."""
 
 import numpy as np
 import pytest

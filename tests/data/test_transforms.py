@@ -1,4 +1,4 @@
-"""Geometry stays exact through every combination; photometry is reproducible."""
+"""Geometry is exact in every combination; photometry is reproducible."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Loader workers: shared memory that is short, signals, start methods, errors on the way back."""
+"""Loader workers: little shared memory, signals, start methods, errors."""
 
 import errno
 import gc
@@ -73,7 +73,7 @@ def fields_of(batch) -> list[torch.Tensor]:
 
 
 def in_one_memory(batch) -> bool:
-    """Whether it came by way of a SharedRing."""
+    """Whether the batch came through a SharedRing."""
     return len({tensor.untyped_storage().data_ptr() for tensor in fields_of(batch)}) == 1
 
 
@@ -182,7 +182,7 @@ def test_a_worker_signalled_at_its_start_serves_on(records, monkeypatch):
 @pytest.mark.faults("SIGTERM to all: no sigtimedwait, or workers spawned", "workers serve on")
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
 def test_workers_outlive_a_sigterm_as_on_macos(records, monkeypatch, start_method):
-    """There workers are spawned, and without sigtimedwait the sender of a signal is not known."""
+    """On macOS workers are spawned, and without sigtimedwait the sender of a signal is unknown."""
     expected = list(loader_of(records, workers=0))
     monkeypatch.delattr(signal, "sigtimedwait", raising=False)
     loader = loader_of(records)

@@ -1,4 +1,4 @@
-"""The error page: whole, sorted, bounded, and without foreign text taken as markup."""
+"""The error page: complete, sorted, bounded, with escaped texts."""
 
 import re
 

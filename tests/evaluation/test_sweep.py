@@ -1,4 +1,4 @@
-"""The sweep gives the figures that single evaluations give, and its best is the best."""
+"""The sweep gives the figures of single evaluations, and sorts them correctly."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""evaluate.py --tile auto: the texts that predict.py finds, with the metrics of the fitted way."""
+"""evaluate.py --tile auto: the texts that predict.py finds, with the usual metrics."""
 
 import json
 import shutil

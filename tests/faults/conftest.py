@@ -18,13 +18,13 @@ def pages(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def whole(pages, tmp_path_factory) -> Path:
-    """The folder of a `small` run that nothing has stopped; to be compared with, never changed."""
+    """The folder of an uninterrupted `small` run. Tests compare with it and must not change it."""
     return train.main(small(pages, tmp_path_factory.mktemp("whole")))
 
 
 @pytest.fixture(autouse=True)
 def ctrl_c_is_heard():
-    """Also where a shell runs pytest in the background, which ignores it."""
+    """SIGINT works even if a shell runs pytest in the background and ignores it."""
     earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, earlier)
@@ -32,6 +32,6 @@ def ctrl_c_is_heard():
 
 @pytest.fixture(autouse=True)
 def event_files_sort(monkeypatch):
-    """Those of one second and process are told apart by a number, and 10 sorts before 9."""
+    """Event files sort by time. Their names end in a counter, and 10 would sort before 9."""
     counter = type(event_file_writer._global_uid)
     monkeypatch.setattr(event_file_writer, "_global_uid", counter(10**6))

@@ -1,4 +1,4 @@
-"""Small runs to break, and how two of them are compared."""
+"""Small runs for the fault tests, and comparisons of two runs."""
 
 import json
 import signal
@@ -33,7 +33,7 @@ def small(root: Path, out: Path, workers: int = 0, **changes) -> Config:
 
 
 def signal_after(monkeypatch, batch: int, number: int) -> None:
-    """This process gets the signal while that batch of the run, from 1, is being logged."""
+    """Send the signal to this process while a batch of the run, counted from 1, is logged."""
     on_step = RunLogger.on_step
 
     def signalled(log, report):
@@ -55,7 +55,7 @@ def same(a, b) -> bool:
 
 
 def lines_of(folder: Path) -> list[dict]:
-    """metrics.jsonl without what a clock or the machine says."""
+    """Lines of metrics.jsonl without times and figures of the machine."""
     kept = ("epoch", "step", "train/loss", "val/loss", "val/cleval", "val/iou")
     lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     return [{key: line[key] for key in line if key.startswith(kept)} for line in lines]
@@ -80,7 +80,7 @@ def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def assert_equal_runs(whole: Path, other: Path) -> None:
-    """Bit by bit; every step is logged once."""
+    """Check that two runs are equal bit by bit, and that every step is logged once."""
     a, b = (load_checkpoint(folder / "last.pt") for folder in (whole, other))
     for name in (*STATE, *POSITION):
         assert same(a[name], b[name]), name

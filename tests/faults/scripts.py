@@ -1,4 +1,4 @@
-"""train.py in a process group of its own, to be sent real signals."""
+"""train.py in its own process group, which receives real signals."""
 
 import os
 import sys
@@ -63,7 +63,7 @@ def _run(words: tuple[str, ...], output: Path) -> None:
 
 
 def living(group: int) -> list[int]:
-    """Processes of a group."""
+    """Ids of the running processes of a group."""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:

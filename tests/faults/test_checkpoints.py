@@ -1,4 +1,4 @@
-"""Checkpoints under a full disk, on a read-only one, damaged, or from elsewhere."""
+"""Checkpoints on a full or read-only disk, damaged, or from other programs."""
 
 import copy
 import errno
@@ -179,7 +179,7 @@ def test_no_damage_goes_unseen(tmp_path):
 
 
 def repacked(path: Path, *, packed: bool, overlapping: bool = False) -> None:
-    """The same checkpoint from another archive writer; overlapping, a member is listed twice."""
+    """The same checkpoint from another archive writer. `overlapping`: a member is listed twice."""
     with zipfile.ZipFile(path) as archive:
         members = [(name, archive.read(name)) for name in archive.namelist()]
     kind = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED

@@ -1,4 +1,4 @@
-"""Odd data: told ahead, all at once, or trained on without a crash."""
+"""Unusual data: reported before the training, all at once, or trained without a crash."""
 
 import json
 import re

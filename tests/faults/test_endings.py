@@ -1,4 +1,4 @@
-"""Runs that end before their epochs: by steps, by patience; the check before the first one."""
+"""Runs that end early, by steps or patience; the validation check before the first epoch."""
 
 import math
 from dataclasses import replace
@@ -97,7 +97,7 @@ HMEANS = (0.5, 0.4, 0.6, 0.5, 0.5, 0.9)  # two without a better one follow the t
 
 @pytest.fixture
 def by_epoch(monkeypatch):
-    """Validations have these CLEval hmeans, by epoch."""
+    """Replace the CLEval hmeans of the validations by these, by epoch."""
     evaluate, start_epoch = validation.evaluate, Run.start_epoch
     here = {}
 

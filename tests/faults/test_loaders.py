@@ -1,4 +1,4 @@
-"""Loader workers that die, images that go bad, caches that vanish, memory that must not grow."""
+"""Killed loader workers, damaged images, deleted caches, constant memory."""
 
 import multiprocessing
 import os
@@ -20,7 +20,7 @@ from tests.runtime.test_memory import resident
 
 
 def after_batch(monkeypatch, number: int, act) -> None:
-    """`act()` once that batch of a run, from 1, is logged."""
+    """Call `act()` after a batch of the run, counted from 1, is logged."""
     on_step = RunLogger.on_step
 
     def acting(log, report):

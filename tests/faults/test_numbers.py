@@ -1,4 +1,4 @@
-"""Losses and gradients that are no numbers; figures that count every image."""
+"""Losses and gradients that are not finite; figures that count every image."""
 
 import math
 from dataclasses import replace

@@ -72,7 +72,7 @@ def tiny_encoder(self: Encoder, *, name: str) -> None:
 
 
 def norm_without_collectives(norm: nn.SyncBatchNorm, x: Tensor) -> Tensor:
-    """As torch's, but for one rank."""
+    """torch's function, for one rank."""
     if norm.training and norm.track_running_stats:
         assert norm.num_batches_tracked is not None
         norm.num_batches_tracked.add_(1)

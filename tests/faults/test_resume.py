@@ -1,4 +1,4 @@
-"""A run stopped at any step and resumed equals one that was not: weights, log and all."""
+"""A run that is stopped at any step and resumed equals an uninterrupted one."""
 
 import os
 import shutil

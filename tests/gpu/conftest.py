@@ -1,6 +1,6 @@
-"""Tests that need a GPU: `python -m pytest tests/gpu`. Without one each is skipped, and counted.
+"""Tests that need a GPU: `python -m pytest tests/gpu`. Without one, each is skipped.
 
-DBNET_TEST_DEVICE=cpu runs those that make sense there, to check the tests themselves.
+DBNET_TEST_DEVICE=cpu runs some of them on the CPU, to check the tests themselves.
 """
 
 import os

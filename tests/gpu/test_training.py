@@ -28,7 +28,7 @@ def losses(folder: Path) -> list[float]:
     ("precision", "tolerance"), [("fp32", 5e-4), ("bf16", 1e-3), ("fp16", 1e-3)]
 )
 def test_losses_follow_those_of_the_cpu(pages, tmp_path, device, precision, tolerance):
-    """The loss falls by 2e-3 from the first epoch to the second: a step left out shows."""
+    """The loss falls by 2e-3 from the first epoch to the second: a missing step would show."""
     if precision == "fp16" and device.type == "cpu":
         pytest.skip("needs CUDA itself")
     kept = replace(small(pages, tmp_path / "cpu", **ALL))

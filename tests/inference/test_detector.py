@@ -1,4 +1,4 @@
-"""Detector: what it takes, what it gives, what it refuses, and that it keeps to itself."""
+"""Detector: inputs, results, errors, and no side effects."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""The ONNX file computes what PyTorch does, at any size, and is there whole or not at all."""
+"""The ONNX file gives the results of PyTorch at any size, and is written whole or not at all."""
 
 import subprocess
 import sys

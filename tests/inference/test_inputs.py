@@ -10,7 +10,7 @@ from dbnet.inference.inputs import find_images, not_read
 
 @pytest.fixture
 def scans(tmp_path) -> Path:
-    """Six names of which one is read."""
+    """Six names; only one of them is an image."""
     folder = tmp_path / "scans"
     (folder / ".hidden").mkdir(parents=True)
     (tmp_path / "other").mkdir()

@@ -1,4 +1,4 @@
-"""Reading order, rows and crops: on drawn layouts whose order is known."""
+"""Reading order, rows and crops on drawn layouts with a known order."""
 
 import cv2
 import numpy as np
@@ -51,7 +51,7 @@ def curled(texts: list[np.ndarray], depth: float) -> list[np.ndarray]:
 
 
 def assert_in_order(texts: list[np.ndarray], seed: int = 0) -> None:
-    """The order and the rows are found again after the texts were shuffled."""
+    """Check that order and rows of shuffled texts are found."""
     mixed = np.random.default_rng(seed).permutation(len(texts))
     layout = reading_order([texts[index] for index in mixed])
     np.testing.assert_array_equal(mixed[layout.order], np.arange(len(texts)))

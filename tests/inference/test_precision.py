@@ -1,4 +1,4 @@
-"""Lower precisions: told in the file, measured on a data set, refused where they lose too much."""
+"""Lower precisions: named in the file, measured on a data set, refused if they lose too much."""
 
 import hashlib
 import sys

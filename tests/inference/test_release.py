@@ -1,4 +1,4 @@
-"""A released checkpoint is the same detector, smaller, and tells nothing of its machine."""
+"""A released checkpoint is the same detector, smaller, without data about its machine."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A metric on smallest rectangles sees the rectangles."""
+"""A metric on smallest rectangles scores the rectangles."""
 
 import numpy as np
 

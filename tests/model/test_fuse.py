@@ -1,4 +1,4 @@
-"""Folded batch norms compute the same; whatever is not plain stays as it is."""
+"""Folded batch norms give the same results; unusual modules are not changed."""
 
 import copy
 
@@ -53,7 +53,7 @@ def test_the_trained_model_is_untouched():
 
 
 class Knot(nn.Module):
-    """A convolution and a batch norm, tied together in a way that must not be undone."""
+    """A convolution and a batch norm in a structure that must not be folded."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()

@@ -315,7 +315,7 @@ def test_any_map_gives_valid_detections(
 
 
 def soft_and_noisy(kernels: np.ndarray, seed: int, noise: float = 0.08) -> np.ndarray:
-    """Kernels as a network gives them: soft edges, and no level quite even."""
+    """Kernels as in the map of a network: soft edges and uneven values."""
     rng = np.random.default_rng(seed)
     soft = cv2.GaussianBlur(kernels, (0, 0), 1.0) * 0.95
     return (soft + noise * cv2.GaussianBlur(rng.normal(0, 1, soft.shape), (0, 0), 0.7)).clip(0, 1)

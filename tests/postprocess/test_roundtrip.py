@@ -1,4 +1,4 @@
-"""Polygons -> target maps -> polygons: what the shrink takes away, post-processing gives back."""
+"""Polygons -> target maps -> polygons: the post-process inverts the shrink."""
 
 from dataclasses import replace
 

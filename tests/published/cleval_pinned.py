@@ -1,4 +1,4 @@
-"""What cleval 0.1.1 counts on `cleval_scenes.scene(seed)`, for seed 0, 1, 2 and so on."""
+"""Counts of cleval 0.1.1 on `cleval_scenes.scene(seed)`, for seeds 0, 1, 2 and so on."""
 
 NAMES = (
     "num_splitted",

@@ -1,6 +1,6 @@
 """Small made-up pages with annotations and detections, the same on every machine.
 
-Only `random.random`, whose stream Python guarantees, and plain arithmetic are used.
+Only arithmetic and `random.random`, whose stream Python guarantees, are used.
 """
 
 from random import Random

@@ -1,4 +1,4 @@
-"""What is recommended follows from the figures, and never contradicts the verdicts."""
+"""Recommendations follow from the figures and agree with the verdicts."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""Pictures of results: what is tinted, outlined, cut away and said."""
+"""Pictures of results: colours, outlines, crops and labels."""
 
 import numpy as np
 import torch

@@ -10,7 +10,7 @@ from tests.reporting.profiles import FORWARD, LOADER, SCORING, profile
 
 
 def verdict(about: str, found: dict) -> str:
-    """The one line about it."""
+    """The one verdict with these words."""
     [line] = [line for line in verdicts(found) if line.startswith(about)]
     return line
 

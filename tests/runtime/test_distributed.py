@@ -41,7 +41,7 @@ VALUES = [100, 200, 50, 250, 220, 30, 90]
 
 
 def on_ranks(work, world: int, *args) -> list:
-    """What `work` returns on each of so many ranks."""
+    """Results of `work` on each of several ranks."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     queue = CONTEXT.SimpleQueue()
     given = (world, store.port, queue, work, args)
@@ -116,7 +116,7 @@ def test_every_image_is_validated_once(count):
 
 
 class MeetingNorm(nn.SyncBatchNorm):
-    """The collective of a synchronised batch norm, which torch has on GPUs only."""
+    """The collective of a synchronised batch norm, which torch supports on GPUs only."""
 
     def forward(self, x):
         if self.training:
@@ -311,7 +311,7 @@ LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 
 def torchrun_anew(script: str, *words: str) -> subprocess.CompletedProcess:
-    """On two ranks, from nothing, as a person starts it."""
+    """Run torchrun with two ranks as a new process, as a user does."""
     return subprocess.run(
         [sys.executable, *LAUNCHER, str(ROOT / script), *words],
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
@@ -320,7 +320,7 @@ def torchrun_anew(script: str, *words: str) -> subprocess.CompletedProcess:
 
 
 def torchrun(script: str, *words: str, restarts: int = 0) -> subprocess.CompletedProcess:
-    """On two ranks, forked from a launcher that has the imports behind it."""
+    """Run torchrun with two ranks, forked from a launcher that has the imports already."""
     forked = ("--run-path", "--start-method", "fork", "--max-restarts", restarts)
     return run_program(*LAUNCHER, *forked, ROOT / script, *words)
 

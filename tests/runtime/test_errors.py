@@ -1,4 +1,4 @@
-"""Errors of torch, NCCL and the machine, told in one line each."""
+"""Errors of torch, NCCL and the machine in one line each."""
 
 import pytest
 import torch
@@ -7,15 +7,15 @@ from dbnet.errors import InputError, is_lost_rank, is_out_of_memory, one_line
 
 
 class DistBackendError(RuntimeError):
-    """Of torch.distributed, for NCCL."""
+    """The error of torch.distributed for NCCL."""
 
 
 class DistNetworkError(RuntimeError):
-    """Of torch.distributed, for its store."""
+    """The error of torch.distributed for its store."""
 
 
 class OutOfMemoryError(RuntimeError):
-    """Of torch, for CUDA."""
+    """The error of torch for CUDA."""
 
 
 LOST = [

@@ -1,4 +1,4 @@
-"""Files are there whole or not at all, whoever else writes them; new folders are nobody else's."""
+"""Files are written whole or not at all, by several writers too; new folders are unique."""
 
 import errno
 import json

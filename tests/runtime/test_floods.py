@@ -1,4 +1,4 @@
-"""Many lines of a few kinds are shortened, and nothing is left out without a count."""
+"""Many lines of a few kinds are shortened; omitted lines are counted."""
 
 from dbnet.runtime.floods import kind_of, shortened
 

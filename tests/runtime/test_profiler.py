@@ -1,4 +1,4 @@
-"""Statistics by hand; what counts as a regression and what does not."""
+"""Statistics computed by hand; what counts as a regression."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The command lines as a person meets them."""
+"""The command lines: help, defaults and errors."""
 
 import os
 import re

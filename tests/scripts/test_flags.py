@@ -1,4 +1,4 @@
-"""Flags that messages and documents name are flags of a program."""
+"""Flags in messages and documents exist in a program."""
 
 import re
 from dataclasses import fields, is_dataclass

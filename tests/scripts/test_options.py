@@ -1,4 +1,4 @@
-"""Every option of every program is honoured, as a test shows, or refused.
+"""Every option of every program is used, as a test shows, or refused.
 
 `python -m tests.scripts.test_options` writes the table to docs/options.md.
 """
@@ -202,7 +202,7 @@ def names_of(cls: Any, prefix: str = "") -> list[str]:
 
 
 def evidence(program: str, name: str) -> str | None:
-    """The test that shows the field, or its whole section; None: the table lacks it."""
+    """The test of the field or of its section; None: the table lacks it."""
     table = HONOURED | COMMANDS.get(program, {})
     return table.get(name) or table.get(name.rpartition(".")[0])
 
@@ -467,7 +467,7 @@ HARD_ONES = {"drawn_backgrounds": Path("tables"), "drawn_textures": Path("crease
 
 
 class EnoughSeenError(Exception):
-    """Raised where a test has seen what it looks for."""
+    """Ends a call once the test has seen what it looks for."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""predict.py: files in, polygons out, on pages of a few bars and a network of random weights."""
+"""predict.py from files to polygons, on pages of a few bars with random weights."""
 
 import csv
 import io

@@ -206,7 +206,7 @@ def test_the_earlier_flag_works_and_prints_a_line(monkeypatch, capsys):
     assert "--compare-naive is now --compare-reference" in capsys.readouterr().err
 
 
-def test_a_profile_of_the_textbook_path_can_be_read(cfg, first, tmp_path):
+def test_a_profile_with_the_earlier_name_of_the_reference_is_read(cfg, first, tmp_path):
     old = json.loads((cfg.out / "profile.json").read_text())
     del old["reference"]
     seconds = {"worker/targets": 1.0, "postprocess": 2.0, "metric": 3.0, "wall": 9.0}

@@ -1,4 +1,4 @@
-"""Hard receipts: exact outlines on bent paper, honest labels, the same for the same seed."""
+"""Hard receipts: exact outlines on bent paper, correct labels, reproducible by seed."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Drawn receipts: exact boxes, plausible counts, and a builder that never draws twice."""
+"""Drawn receipts: exact boxes, plausible counts, and no image drawn twice."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def test_the_same_rng_gives_the_same_bytes(drawn):
 
 
 def test_the_rng_is_the_only_input():
-    """Drawing others in between leaves no trace (fonts and glyphs are cached)."""
+    """Drawing other receipts in between changes nothing, although fonts and glyphs are cached."""
     rng = _rng(0)
     first, second = draw_receipt(rng)[0], draw_receipt(rng)[0]
     rng = _rng(0)
@@ -61,7 +61,7 @@ def test_a_receipt_is_an_image_and_its_words(drawn):
 
 
 def test_lines_are_the_words_between_wide_gaps(drawn):
-    """Every word lies in the line that says it."""
+    """Every word lies in the line that contains its text."""
     for seed in SEEDS:
         _, words, texts = drawn[seed]
         _, lines, line_texts = draw_receipt(_rng(seed), level="lines")

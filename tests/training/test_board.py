@@ -1,4 +1,4 @@
-"""Figures on the TensorBoard page: no two share a card, the results come first."""
+"""Names of figures in TensorBoard: all different, results first."""
 
 import pytest
 

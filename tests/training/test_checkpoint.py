@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, and nothing in them is ever executed."""
+"""Checkpoints are written whole or not at all, and code in them is never executed."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""Accumulation, stopping, frames and sums, on a model small enough to reason about."""
+"""Accumulation, stopping, frames and sums, on a model with results known by hand."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ class Dot(nn.Module):
 
 
 class Square(nn.Module):
-    """Mean over images of (mean logit)^2: its gradient is easy to state."""
+    """Mean over images of (mean logit)^2, whose gradient is known."""
 
     def forward(self, outputs, batch):
         value = outputs.prob_logits.flatten(1).mean(1).square().mean()
@@ -102,7 +102,7 @@ def test_a_loss_that_is_no_number_stops_with_parts_and_files():
 
 
 class Count:
-    """A metric that remembers what it was given."""
+    """A metric that records its inputs."""
 
     def __init__(self):
         self.reset()

@@ -1,4 +1,4 @@
-"""What a run's folder and its start tell."""
+"""Messages about a run's folder and its start."""
 
 from pathlib import Path
 

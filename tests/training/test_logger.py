@@ -1,4 +1,4 @@
-"""The run's log: what it says of time, and when it warns."""
+"""The run's log: times and warnings."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Loss values by hand, finiteness on hostile batches, independence of neighbours."""
+"""Losses: values computed by hand, finite on extreme batches, independent of other images."""
 
 import numpy as np
 import pytest
@@ -135,7 +135,7 @@ def test_inputs_stay_as_they_are_and_no_gradient_reaches_the_targets():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_balanced_bce_equals_the_plain_formula(seed):
+def test_balanced_bce_equals_the_formula(seed):
     torch.manual_seed(seed)
     logits = (torch.randn(3, 1, 24, 24) * 3).requires_grad_()
     target = (torch.rand(3, 1, 24, 24) > 0.95).float()

@@ -1,4 +1,4 @@
-"""Schedules and averages by hand."""
+"""Schedules and weight averages computed by hand."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Worker processes score as this process does, and fail as it does."""
+"""Worker processes give the same scores and the same errors as this process."""
 
 import multiprocessing.pool
 import os
@@ -89,7 +89,7 @@ def make_pool(workers: int = 2, *, postprocess=None, metrics=None) -> ScoringPoo
 
 
 def assert_equal(found: list[BatchScores], expected: list[BatchScores]) -> None:
-    """Bit by bit, types included."""
+    """Check that scores are equal bit by bit, types included."""
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
         for name in other.sums:

@@ -1,4 +1,4 @@
-"""What a training puts into TensorBoard: points, pictures of low recall, the HParams page."""
+"""TensorBoard output of a training: curves, pictures of low recall, the HParams page."""
 
 import json
 
