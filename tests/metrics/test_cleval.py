@@ -11,7 +11,7 @@ import shapely
 from dbnet.metrics import cleval, content_cache, overlap
 from dbnet.metrics.cleval import CLEval, Counts
 from dbnet.metrics.polygons import pack
-from dbnet.reference import cleval as cleval_reference
+from dbnet.reference import cleval as reference
 from dbnet.settings import CLEvalConfig
 from tests.published import cleval_pinned
 from tests.published.cleval_scenes import KINDS, box, picked, scene
@@ -75,7 +75,7 @@ def test_size_bins_are_those_of_the_installed_package():
 
 @pytest.mark.parametrize("seed", range(2000, 2048))
 def test_counts_equal_the_reference(seed):
-    expected = cleval_reference.evaluate(*scene(seed))
+    expected = reference.evaluate(*scene(seed))
     assert picked(metric().update(*scene(seed)), expected) == expected
 
 
@@ -89,7 +89,7 @@ def test_other_polygons_equal_the_reference(seed):
     dets, gts, ignored, texts = scene(seed)
     dets = [bent(polygon, 3 + i % 6) for i, polygon in enumerate(dets)]
     gts = [bent(polygon, 8 if i % 3 else 4) for i, polygon in enumerate(gts)]
-    expected = cleval_reference.evaluate(dets, gts, ignored, texts)
+    expected = reference.evaluate(dets, gts, ignored, texts)
     assert expected["num_char_tp"] > 0
     assert picked(metric().update(dets, gts, ignored, texts), expected) == expected
 
@@ -401,7 +401,7 @@ def test_overlap_areas_equal_the_slab_sums():
     chosen = rng.permutation(len(i))[:900]
     areas = overlap.overlap_areas(packed_a, i[chosen], packed_b, j[chosen])
     expected = [
-        cleval_reference.measure([a[i], b[j]], all) for i, j in zip(i[chosen], j[chosen], strict=True)
+        reference.measure([a[i], b[j]], all) for i, j in zip(i[chosen], j[chosen], strict=True)
     ]
     assert np.abs(areas - expected).max() < 1e-9
     assert packed_a.convex.sum() > 30
@@ -495,7 +495,7 @@ def test_points_inside_equals_the_ray():
         (i, j)
         for i, polygon in enumerate(polygons)
         for j, point in enumerate(points.T)
-        if cleval_reference.is_inside(polygon, point)
+        if reference.is_inside(polygon, point)
     }
     assert found == expected
     assert len(found) > 500
