@@ -68,7 +68,7 @@ def draw_targets(batch: Batch) -> np.ndarray:
         band[batch.thresh_mask[index, 0].numpy() == 0] = 0
         tops.append(canvas.astype(np.uint8))
         bottoms.append(band)
-    return grid(tops + bottoms, columns=len(tops))  # (2 H, N W, 3)
+    return np.vstack([np.hstack(tops), np.hstack(bottoms)])  # (2 H, N W, 3)
 
 
 def draw_predictions(
@@ -166,11 +166,3 @@ def draw_batches(seconds: dict[str, list[float]]) -> np.ndarray:
     batches = f"batch 1 to {heights.shape[1]}" if heights.shape[1] > 1 else "batch 1"
     cv2.putText(canvas, batches, (left, height - 18), ink, font, 14, 400)
     return canvas
-
-
-def grid(images: list[np.ndarray], *, columns: int) -> np.ndarray:
-    """Images of one height in rows, uint8."""
-    empty = np.full_like(images[0], 255)
-    padded = images + [empty] * (-len(images) % columns)
-    rows = [np.hstack(padded[i : i + columns]) for i in range(0, len(padded), columns)]
-    return np.vstack(rows)

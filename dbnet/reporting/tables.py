@@ -8,15 +8,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dbnet.runtime.files import replacing
+from dbnet.runtime.files import write_bytes
 from dbnet.runtime.profiler import Change
 
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as draft:
-        draft.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
@@ -28,9 +26,7 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
     encodes, content = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not encodes:
         raise OSError(f"{path}: cannot be written")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as draft:
-        draft.write_bytes(content.tobytes())
+    write_bytes(path, content.tobytes())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -36,6 +36,13 @@ def replacing(path: Path) -> Iterator[Path]:
             shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, and make its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as draft:
+        draft.write_bytes(content)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files that killed programs have left in a folder and its sub-folders.
 

@@ -24,6 +24,7 @@ def _draws(cfg: Any) -> bool:
 
 
 _TRAIN_PLACES = ("--data.images.train", "--data.annotations.train")
+_LOSS = [LossConfig.flag(name) for name in LossConfig.__dataclass_fields__]
 
 RULES = {
     "data": (
@@ -89,11 +90,7 @@ RULES = {
             "is for --split train and --data.val-fraction",
         ),
         Unused(
-            (
-                "--draw-worst",
-                "--data.scoring-workers",
-                *(LossConfig.flag(name) for name in LossConfig.__dataclass_fields__),
-            ),
+            ("--draw-worst", "--data.scoring-workers", *_LOSS),
             lambda cfg: cfg.sweep,
             "changes nothing with --sweep",
         ),
@@ -107,7 +104,7 @@ RULES = {
                 "--data.scoring-workers",
                 "--targets.thresh-max",
                 "--targets.thresh-min",
-                *(LossConfig.flag(name) for name in LossConfig.__dataclass_fields__),
+                *_LOSS,
             ),
             lambda cfg: cfg.tile == "auto",
             "changes nothing with --tile auto, which makes no target maps",

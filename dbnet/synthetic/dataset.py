@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dbnet.errors import InputError
-from dbnet.runtime.files import remove_leftovers, replacing
+from dbnet.runtime.files import remove_leftovers, write_bytes
 from dbnet.synthetic.camera import photograph
 from dbnet.synthetic.material import NO_FOLDERS, Folders, Material, fingerprint, load_material
 from dbnet.synthetic.scene import Scene, draw_scene
@@ -112,7 +112,7 @@ def build(
         listing = f'{{"images": {{\n{entries}\n}}}}\n'.encode()
         path = folder / "jsons" / f"{split}.json"
         if not path.is_file() or path.read_bytes() != listing:
-            _write(path, listing)
+            write_bytes(path, listing)
     return folder
 
 
@@ -127,7 +127,7 @@ def _present(images: Path, names: list[str], family: str) -> tuple[list[str | No
         if notes[i] is None:
             for twin in sorted(root.glob(f"{family}-train*-val*/images/{split}/{name}")):
                 if _annotation(twin) is not None:
-                    _write(images / name, twin.read_bytes())
+                    write_bytes(images / name, twin.read_bytes())
                     break
             notes[i] = _annotation(images / name)
     return notes, [i for i, note in enumerate(notes) if note is None]
@@ -163,7 +163,7 @@ def _fill(
     bar = tqdm(tasks, f"drawing {images.name}", unit="receipt", leave=False)
     with closing(_draw_all(tasks, workers)) as jpegs:
         for task, jpeg in zip(bar, jpegs, strict=True):
-            _write(images / names[task.number], jpeg)
+            write_bytes(images / names[task.number], jpeg)
             notes[task.number] = _annotation(images / names[task.number])
 
 
@@ -240,10 +240,3 @@ def _annotation(path: Path) -> str | None:
             return note.decode() if whole else None
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as draft:
-        draft.write_bytes(content)

@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 
 from dbnet.errors import InputError, one_line
-from dbnet.runtime.files import replacing
+from dbnet.runtime.files import write_bytes
 from dbnet.synthetic.kinds import KINDS
 from dbnet.synthetic.material import Folders, load_material
 from dbnet.synthetic.scene import Scene, draw_scene
@@ -59,8 +59,7 @@ def main(
     rows = [np.hstack(tiles[i : i + _COLUMNS]) for i in range(0, len(tiles), _COLUMNS)]
     sheet = cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)
     data = cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, 72])[1]
-    with replacing(out) as draft:
-        draft.write_bytes(data.tobytes())
+    write_bytes(out, data.tobytes())
     print(f"{out}: {len(data) / 1e3:.0f} kB")
 
 

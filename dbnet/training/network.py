@@ -3,14 +3,32 @@
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dbnet.checkpoint import load_checkpoint, load_weights
 from dbnet.model.backbone import load_imagenet, sync_batchnorm
-from dbnet.model.compiled import FullBatchesCompiled
 from dbnet.model.dbnet import DBNet
 from dbnet.runtime import distributed
 from dbnet.settings import ModelConfig
+from dbnet.structures import DBOutputs
+
+
+class FullBatchesCompiled(nn.Module):
+    """Compiles `model` for batches of `batch_size`; others, such as an epoch's last, run eagerly.
+
+    Only one shape is compiled. This module shares its weights with `model`: save and evaluate
+    `model`.
+    """
+
+    def __init__(self, *, model: nn.Module, batch_size: int) -> None:
+        super().__init__()
+        self.model = model
+        self.batch_size = batch_size
+        self._compiled = torch.compile(model.forward, dynamic=False)
+
+    def forward(self, images: Tensor) -> DBOutputs:
+        run = self._compiled if len(images) == self.batch_size else self.model
+        return run(images)
 
 
 def build_network(cfg: Any, device: torch.device, *, resumed: bool) -> tuple[DBNet, str]:
