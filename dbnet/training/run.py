@@ -1,7 +1,6 @@
 """A run in progress: its folder, its log, its checkpoints, and how it stops."""
 
 import dataclasses
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
@@ -14,12 +13,12 @@ import torch
 from dbnet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dbnet.data.loaders import batch_sizes
 from dbnet.data.workers import Loader
-from dbnet.errors import InputError, Stopped
+from dbnet.errors import Stopped
 from dbnet.header import Header, read_header
 from dbnet.reporting.tables import write_json
 from dbnet.runtime import distributed, torchrun
 from dbnet.runtime.device import memory_figures, seed_other_ranks
-from dbnet.runtime.files import check_writable, remove_leftovers
+from dbnet.runtime.files import remove_leftovers
 from dbnet.runtime.run_files import BEST, CONFIG, LAST
 from dbnet.section import flat, to_dict
 from dbnet.structures import Batch
@@ -37,7 +36,7 @@ from dbnet.training.folder import (
 from dbnet.training.logger import RunLogger
 from dbnet.training.resume import refuse_other_run
 from dbnet.training.signals import StopSignals
-from dbnet.training.state import TrainState
+from dbnet.training.state import TrainState, check_room
 
 
 def load_last(cfg: Config) -> Checkpoint | None:
@@ -70,10 +69,10 @@ class Run:
         weights: str,
         images: dict[str, int],
     ) -> None:
+        # ---- The folder: of the run to resume, or a new one
         self.state, self.images = state, images
-        step, running = 0, None
-        count = sum(p.numel() for p in state.model.parameters())
         self._over = False
+        step, running = 0, None  # batches done, figures of an unfinished epoch
         if last and earlier:
             self.folder: Path = cfg.train.resume
             built = earlier.built
@@ -83,25 +82,19 @@ class Run:
             running = last.get("running")  # earlier versions saved it at the ends of epochs only
             cfg = dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, resume=None))
         else:
-            with distributed.main_first():
-                check_room(cfg.train.out, state)
-            restarts = distributed.all_reduce_max(torchrun.restarts())
-            self.folder = distributed.on_main(partial(new_folder_of, cfg, restarts=restarts))
-            built = {"weights": weights, "parameters": count, "images": images}
+            self.folder = _make_folder(cfg, state)
+            built = {"weights": weights, "parameters": _count(state), "images": images}
             built["torch"] = torch.__version__
         with distributed.main_first():
             self._claimed = claim(self.folder) if distributed.is_main() else nullcontext()
         built = built | {"ranks": distributed.world(), "launch": torchrun.launch()}
         distributed.main_only(write_json)(self.folder / CONFIG, described(cfg, built))
-        told = "resumed" if last else weights.partition(":")[0]  # the reason was told before
-        print(
-            f"{self.folder}: {cfg.model.encoder}, pyramid {cfg.model.fpn_channels}, "
-            f"{count / 1e6:.1f} million weights, {told}, on {cfg.train.device} in "
-            f"{cfg.train.precision}\n{told_settings(cfg)}",
-            flush=True,
-        )
         seed_other_ranks(cfg.train.seed, step)
+
+        # ---- The log and the signals
         self.cfg = cfg
+        self.is_new = step == 0
+        self._tell_start("resumed" if last else weights.partition(":")[0])
         most = cfg.train.max_steps
         self.log = RunLogger(
             folder=self.folder,
@@ -112,11 +105,10 @@ class Run:
             log_every=cfg.train.log_every,
             most=None if most is None else most * cfg.train.accumulate,
         )
-        self.is_new = step == 0
         self.log.hyper_parameters(flat(to_dict(cfg)))
         self.stop = StopSignals()
         self._saved = time.monotonic()
-        self._tell_start()
+        self._tell_epochs()
 
     def _take_over(self, cfg: Config, last: Checkpoint, earlier: StoredRun) -> None:
         refuse_other_run(cfg, earlier, last, images=self.images, ranks=distributed.world())
@@ -129,7 +121,17 @@ class Run:
             if best > self.state.best:
                 self.state.best, self.state.best_epoch = best, epoch
 
-    def _tell_start(self) -> None:
+    def _tell_start(self, weights: str) -> None:
+        """Print the network and the settings; `weights` is what the network starts from."""
+        cfg = self.cfg
+        print(
+            f"{self.folder}: {cfg.model.encoder}, pyramid {cfg.model.fpn_channels}, "
+            f"{_count(self.state) / 1e6:.1f} million weights, {weights}, on {cfg.train.device} in "
+            f"{cfg.train.precision}\n{told_settings(cfg)}",
+            flush=True,
+        )
+
+    def _tell_epochs(self) -> None:
         if not self.is_new:
             done = f", {self.log.images} images of the first are done" if self.log.images else ""
             print(f"epochs {self.state.epoch + 1} to {self._epochs()}{done}", flush=True)
@@ -297,27 +299,14 @@ def _best_of(best: Header | Checkpoint) -> tuple[float, int]:
     return -1.0 if known is None else known, epoch
 
 
-def check_room(folder: Path, state: TrainState) -> None:
-    """Check that last.pt, best.pt and a temporary copy can be written to `folder`.
+def _count(state: TrainState) -> int:
+    """Number of weights."""
+    return sum(parameter.numel() for parameter in state.model.parameters())
 
-    The folder may not exist yet. The estimate has two optimizer values per weight, as AdamW stores
-    them from its first step on.
 
-    Raises:
-        InputError: too little disk space, or the folder cannot be written.
-    """
-    weights = sum(tensor.nbytes for tensor in state.model.state_dict().values())
-    moments = 2 * sum(parameter.nbytes for parameter in state.model.parameters())
-    last = weights * (1 if state.ema is None else 2) + moments
-    needed = 2 * last + weights
-    files = [folder / name for name in (LAST, BEST) if (folder / name).is_file()]
-    held = sum(file.stat().st_size for file in files)  # space of files that will be replaced
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    elsewhere = "" if files else ", or choose another --train.out"  # a resumed run has its folder
-    if free + held < needed:
-        raise InputError(
-            f"{folder}: {free / 1e6:.0f} MB are free on this disk, but the checkpoints need "
-            f"{(needed - held) / 1e6:.0f} MB; make room{elsewhere}"
-        )
-    check_writable(folder, f"make it writable{elsewhere}")
+def _make_folder(cfg: Config, state: TrainState) -> Path:
+    """Check the disk space and make the folder of a new run; all ranks must call this."""
+    with distributed.main_first():
+        check_room(cfg.train.out, state)
+    restarts = distributed.all_reduce_max(torchrun.restarts())
+    return distributed.on_main(partial(new_folder_of, cfg, restarts=restarts))

@@ -1,6 +1,8 @@
-"""The state of a training, which last.pt stores."""
+"""The state of a training, which last.pt stores, and its room on the disk."""
 
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 from torch.amp import GradScaler
@@ -12,7 +14,8 @@ from dbnet.checkpoint import Checkpoint, load_weights
 from dbnet.errors import InputError
 from dbnet.model.dbnet import DBNet
 from dbnet.runtime.device import rng_state, set_rng_state
-from dbnet.runtime.run_files import LAST
+from dbnet.runtime.files import check_writable
+from dbnet.runtime.run_files import BEST, LAST
 
 
 @dataclass
@@ -75,3 +78,29 @@ class TrainState:
         self.epoch, self.best = state["epoch"], state["best"]
         self.stale = state.get("stale", 0)  # earlier versions did not count them
         set_rng_state(state["rng"])
+
+
+def check_room(folder: Path, state: TrainState) -> None:
+    """Check that last.pt, best.pt and a temporary copy can be written to `folder`.
+
+    The folder may not exist yet. The estimate has two optimizer values per weight, as AdamW stores
+    them from its first step on.
+
+    Raises:
+        InputError: too little disk space, or the folder cannot be written.
+    """
+    weights = sum(tensor.nbytes for tensor in state.model.state_dict().values())
+    moments = 2 * sum(parameter.nbytes for parameter in state.model.parameters())
+    last = weights * (1 if state.ema is None else 2) + moments
+    needed = 2 * last + weights
+    files = [folder / name for name in (LAST, BEST) if (folder / name).is_file()]
+    held = sum(file.stat().st_size for file in files)  # space of files that will be replaced
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    elsewhere = "" if files else ", or choose another --train.out"  # a resumed run has its folder
+    if free + held < needed:
+        raise InputError(
+            f"{folder}: {free / 1e6:.0f} MB are free on this disk, but the checkpoints need "
+            f"{(needed - held) / 1e6:.0f} MB; make room{elsewhere}"
+        )
+    check_writable(folder, f"make it writable{elsewhere}")
