@@ -29,6 +29,17 @@ def window_starts(length: int, window: int) -> list[int]:
     return [int(start) * STRIDE for start in np.floor(starts)]
 
 
+def window_length(length: int, window: int) -> int:
+    """The shortest windows that cover `length` pixels as often as those of `window` pixels do.
+
+    An image slightly longer than one window would otherwise be computed almost twice. Both
+    arguments and the result are multiples of STRIDE.
+    """
+    count = len(window_starts(length, window))
+    shortest = length / (1 + (count - 1) * (1 - _OVERLAP))
+    return STRIDE * math.ceil(shortest / STRIDE)
+
+
 def window_weights(starts: list[int], window: int) -> list[np.ndarray]:
     """Each window's weight along one axis, float32 (window,); they sum to 1 at every pixel.
 
@@ -72,7 +83,7 @@ def windowed_map(
         return joined
     top, bottom = _span(np.asarray(faint.any(axis=1)), image.shape[0])
     left, right = _span(np.asarray(faint.any(axis=0)), image.shape[1])
-    size = (min(window, bottom - top), min(window, right - left))
+    size = (window_length(bottom - top, window), window_length(right - left, window))
     down = [top + start for start in window_starts(bottom - top, size[0])]
     along = [left + start for start in window_starts(right - left, size[1])]
     row_weights = window_weights(down, size[0])

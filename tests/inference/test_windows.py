@@ -5,7 +5,12 @@ import pytest
 
 from dbnet.data.images import Decoded
 from dbnet.inference.tiling import Tiling, needed_side, text_heights
-from dbnet.inference.windows import window_starts, window_weights, windowed_map
+from dbnet.inference.windows import (
+    window_length,
+    window_starts,
+    window_weights,
+    windowed_map,
+)
 from dbnet.settings import PostprocessConfig
 from dbnet.structures import Detections
 
@@ -24,6 +29,15 @@ def test_the_weights_of_windows_add_up_to_one(length):
     for start, weights in zip(starts, window_weights(starts, window), strict=True):
         total[start : start + window] += weights
     np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("length", [64, 128, 160, 224, 256, 1280, 3008])
+def test_windows_are_no_longer_than_their_number_needs(length):
+    short = window_length(length, 128)
+    count = len(window_starts(length, 128))
+    assert short % 32 == 0 and short <= 128
+    assert len(window_starts(length, short)) == count
+    assert short == 32 or len(window_starts(length, short - 32)) > count
 
 
 @pytest.mark.parametrize("shape", [(64, 96), (320, 128), (416, 608)])
