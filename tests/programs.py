@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[1]
+LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 # Forks processes from one that has the imports behind it: each starts at once.
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -46,6 +47,12 @@ def run_program(*words: object, cwd: Path = ROOT, stdin: str = "") -> subprocess
         process.join()
         out, err = (stream.read_text() for stream in streams[1:])
     return subprocess.CompletedProcess(command, process.exitcode, out, err)
+
+
+def torchrun(script: str, *words: str, restarts: int = 0) -> subprocess.CompletedProcess:
+    """Run torchrun with two ranks, forked from a launcher that has the imports already."""
+    forked = ("--run-path", "--start-method", "fork", "--max-restarts", restarts)
+    return run_program(*LAUNCHER, *forked, ROOT / script, *words)
 
 
 def _run(words: list[str], cwd: Path, streams: list[Path], environment: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from dbnet.data.decode_check import decode_all
 from dbnet.data.places import check_places, where_of
 from dbnet.data.storage import index
 from dbnet.errors import InputError
+from dbnet.runtime import distributed
 from dbnet.runtime.files import new_folder
 from dbnet.runtime.floods import shortened
 from dbnet.runtime.run_files import RUNS
@@ -55,12 +56,13 @@ def load_records(cfg: EvalDataConfig, splits: list[str]) -> dict[str, Sequence[R
             raise InputError(f"{roots[name][0]}: {name} has no usable text; annotate some first")
     own = {name: report for name, report in reports.items() if name != "drawn"}
     warnings, refusals = _warnings(own, cfg.image_size)
+    warn = distributed.main_only(print)  # of the other ranks, only stdout is silent
     for line in warnings:
-        print(f"warning: {line}", file=sys.stderr, flush=True)
+        warn(f"warning: {line}", file=sys.stderr, flush=True)
     for line in refusals:
         if cfg.root and "train" in splits:
             raise InputError(line)
-        print(f"warning: {line}", file=sys.stderr, flush=True)
+        warn(f"warning: {line}", file=sys.stderr, flush=True)
     if "drawn" in records:
         both = [cast(Dataset[Record], records[name]) for name in ("train", "drawn")]
         records["train"] = cast(Sequence[Record], ConcatDataset(both))

@@ -97,7 +97,6 @@ RULES = {
         Unused(
             (
                 "--data.cache",
-                "--data.cache-dir",
                 "--data.persistent-workers",
                 "--data.pin-memory",
                 "--data.prefetch-factor",

@@ -17,6 +17,7 @@ from dbnet.runtime.unused import refuse_unused
 from dbnet.settings import EvalDataConfig, PostprocessConfig
 from dbnet.synthetic.dataset import draw_receipt
 from tests.drawing import write_receipt_windows
+from tests.programs import run_program, torchrun
 
 SIZE = 384
 WEIGHTS = released_weights().with_name("dbnet-mobilenetv3_small_075.pt")
@@ -140,6 +141,22 @@ def test_figures_do_not_depend_on_threads_and_batches(cfg, tiled, tmp_path, caps
     assert "oracle" not in told and "loss" not in told and "--tile auto" not in told
 
 
+def test_two_ranks_have_the_figures_of_one_process(strips, tmp_path):
+    words = ["--data.root", str(strips), "--data.image-size", str(SIZE), "--data.num-workers", "0"]
+    words += ["--checkpoint", str(WEIGHTS), "--device", "cpu", "--precision", "fp32"]
+    figures = {}
+    for name, start in (("one", run_program), ("two", torchrun)):
+        out = tmp_path / name
+        ended = start("evaluate.py", *words, "--tile", "auto", "--out", str(out))
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stderr.count("warning: val: ") == 1, "one rank warns of small texts"
+        found = json.loads((out / "metrics.json").read_text())
+        figures[name] = {n: value for n, value in found.items() if not n.startswith("time/")}
+    assert figures["one"]["in_windows"] == 2
+    assert figures["two"] == pytest.approx(figures["one"], rel=1e-9)
+    assert words_of(tmp_path / "two") == words_of(tmp_path / "one")
+
+
 def test_images_with_large_text_have_the_figures_of_the_fitted_way(cfg, tmp_path):
     root = write_receipt_windows(tmp_path / "square", count=2, size=SIZE)  # without padding
     cfg = replace(cfg, data=replace(cfg.data, root=root))
@@ -163,6 +180,7 @@ def test_a_broken_image_ends_the_evaluation_with_its_name(cfg, strips, tmp_path)
 def test_the_sweep_and_flags_of_target_maps_are_refused_beside_tiles(cfg):
     with pytest.raises(ValueError, match=r"--sweep and --tile auto: .*leave one out"):
         replace(cfg, sweep=True)
+    refuse_unused(cfg, "evaluate", ["--data.cache-dir", "where the index goes"])
     for flag in ("--data.cache", "--data.scoring-workers", "--loss.k", "--targets.thresh-min"):
         with pytest.raises(ValueError, match=f"{flag}: changes nothing with --tile auto"):
             refuse_unused(cfg, "evaluate", [flag, "1"])

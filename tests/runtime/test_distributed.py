@@ -33,7 +33,7 @@ from dbnet.training import signals as stopping
 from dbnet.training.engine import evaluate, train_one_epoch
 from dbnet.training.signals import StopSignals
 from tests.drawing import write_dataset
-from tests.programs import CONTEXT, run_program
+from tests.programs import CONTEXT, LAUNCHER, run_program, torchrun
 from tests.training.test_engine import CPU, Count, Dot, Square, batch_of
 
 ROOT = Path(__file__).parents[2]
@@ -307,9 +307,6 @@ RUN = "--train.epochs 1 --train.accumulate 1 --train.device cpu --train.name run
 FLAGS = f"{SIZES} {NETWORK} {RUN}".split()
 
 
-LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-
-
 def torchrun_anew(script: str, *words: str) -> subprocess.CompletedProcess:
     """Run torchrun with two ranks as a new process, as a user does."""
     return subprocess.run(
@@ -317,12 +314,6 @@ def torchrun_anew(script: str, *words: str) -> subprocess.CompletedProcess:
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True,
     )  # fmt: skip
-
-
-def torchrun(script: str, *words: str, restarts: int = 0) -> subprocess.CompletedProcess:
-    """Run torchrun with two ranks, forked from a launcher that has the imports already."""
-    forked = ("--run-path", "--start-method", "fork", "--max-restarts", restarts)
-    return run_program(*LAUNCHER, *forked, ROOT / script, *words)
 
 
 def test_the_scripts_run_and_evaluate_the_same_on_two_ranks(tmp_path):

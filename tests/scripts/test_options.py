@@ -335,7 +335,6 @@ UNUSED = {
         "--data.scoring-workers 1 --sweep",
         *(f"{flag} 2 --sweep" for flag in map(LossConfig.flag, names_of(LossConfig))),
         "--data.cache none --tile auto",
-        "--data.cache-dir FOLDER --tile=auto",
         "--data.no-persistent-workers --tile auto",
         "--data.no-pin-memory --tile auto",
         "--data.prefetch-factor 3 --tile auto",
