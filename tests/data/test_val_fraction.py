@@ -118,8 +118,9 @@ def test_check_only_tells_both_sizes(root, capsys):
     train, val = ids(config(root))
     capsys.readouterr()
     assert splits.check(config(root), ["train", "val"]) == 0
-    table = [line.split()[:3] for line in capsys.readouterr().out.splitlines()]
-    assert table[1:3] == [["train", "ufo", str(len(train))], ["val", "ufo", str(len(val))]]
+    table = [line.split(", ")[:2] for line in capsys.readouterr().out.splitlines()]
+    assert table[0] == ["train: ufo", f"{len(train)} images"]
+    assert table[1] == ["val: ufo", f"{len(val)} images"]
 
 
 def test_problems_of_the_file_are_told_once(root, capsys):
