@@ -1,7 +1,7 @@
-"""Why figures are low: every text and detection of an image that is not as it should be.
+"""Errors of the detections in an image, as the reason for low figures.
 
-The kinds, by overlap areas in original pixels (c: share of the text that a detection covers,
-p: share of the detection that lies on the text):
+Kinds of errors, by overlap areas in original pixels. c is the share of the text that a detection
+covers, p the share of the detection that lies on the text:
 
 - split: several detections lie mostly on one text (p >= 0.5 each);
 - merged: one detection covers several texts mostly (c >= 0.5 each);
@@ -25,7 +25,7 @@ _MOSTLY = 0.5
 
 
 class TextError(NamedTuple):
-    """One thing that went wrong, with the outlines that take part."""
+    """One error with the outlines that take part."""
 
     kind: Kind
     truth: list[int]  # indices of the image's texts
@@ -35,7 +35,7 @@ class TextError(NamedTuple):
 def find_errors(
     found: Sequence[np.ndarray], truth: Sequence[np.ndarray], ignored: np.ndarray
 ) -> list[TextError]:
-    """What is wrong with the detections of one image.
+    """The errors in one image.
 
     Args:
         found: D outlines, (P, 2), original pixels.
@@ -87,7 +87,7 @@ def find_errors(
 
 
 def count_errors(errors: Sequence[TextError]) -> dict[str, int]:
-    """How many there are of each kind."""
+    """Number of errors of each kind."""
     return {kind: sum(error.kind == kind for error in errors) for kind in KINDS}
 
 

@@ -1,4 +1,4 @@
-"""errors.html: what went wrong, image by image, in one file that any browser opens."""
+"""errors.html: the errors of each image in one file for any browser."""
 
 import base64
 import html
@@ -26,7 +26,7 @@ MEANING = {
 
 
 class ImageErrors(NamedTuple):
-    """One evaluated image with what is wrong in it."""
+    """One evaluated image with its errors."""
 
     image_id: str
     scores: dict[str, float]  # "CLEval hmean": 0.93, ...; the first one sorts
@@ -70,7 +70,7 @@ def errors_page(title: str, figures: dict[str, float], images: Iterable[ImageErr
 
 
 def _section(image: ImageErrors, budget: int) -> tuple[str, int]:
-    """One image's part of the page, and the bytes of its crops."""
+    """The section of one image as HTML, and the number of bytes of its crops."""
     counts = count_errors(image.errors)
     chips = "".join(
         f'<span class="chip{"" if counts[kind] else " none"}">{counts[kind]} {kind}</span>'

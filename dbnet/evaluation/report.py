@@ -1,4 +1,4 @@
-"""What evaluate.py prints and keeps."""
+"""Output of evaluate.py: files, and the tables that it prints."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -25,7 +25,7 @@ _ROWS = 15  # of the printed table of a sweep
 
 
 def image_errors(results: Sequence[ImageResult], records: Iterable[Record]) -> list[ImageErrors]:
-    """What is wrong in each evaluated image, against its annotation."""
+    """The errors of each evaluated image."""
     by_id = {record.image_id: record for record in records}
     images = []
     for result in results:

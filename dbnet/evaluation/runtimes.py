@@ -21,7 +21,7 @@ from dbnet.structures import Record
 
 
 class Figures(NamedTuple):
-    """Of one network. Hmeans are of the corpus, 0..1; times are medians over the images."""
+    """Figures of one network. Hmeans are of all images, 0..1; times are medians over the images."""
 
     cleval: float
     iou: float
@@ -70,7 +70,7 @@ def compare(
 
 
 def loss(before: Figures, after: Figures) -> float:
-    """By how much the hmean falls, of the metric that loses more; below 0 where both rise."""
+    """The larger loss of hmean of the two metrics; below 0 if both rise."""
     return float(np.max([before.cleval - after.cleval, before.iou - after.iou]))  # NaN stays
 
 

@@ -28,7 +28,7 @@ OUTLINES = (True, False)  # use_polygon
 
 
 class SweepResult(NamedTuple):
-    """One setting and what it reached over all images."""
+    """One setting and its figures over all images."""
 
     postprocess: PostprocessConfig
     figures: dict[str, float]  # "cleval/hmean", "iou/hmean", ...
@@ -72,7 +72,7 @@ def store_maps(predictions: Iterable[tuple[Batch, Tensor]]) -> Iterator[StoredMa
 
 
 def _without_maps(batch: Batch) -> Batch:
-    """The same batch, whose images and target maps are empty: they are not needed any more."""
+    """The batch with empty images and target maps, which are not needed any more."""
     none = torch.empty(0)
     return batch._replace(
         images=none, shrink_map=none, shrink_mask=none, thresh_map=none, thresh_mask=none
@@ -85,10 +85,10 @@ def grid(
     box_thresholds: Sequence[float] = BOX_THRESHOLDS,
     unclip_ratios: Sequence[float | None] = UNCLIP_RATIOS,
 ) -> list[PostprocessConfig]:
-    """All combinations, with the values of `postprocess` itself among them; what the grid does not
-    vary is that of `postprocess`.
+    """All combinations of the values, to which those of `postprocess` are added.
 
-    Settings that differ in box_thresh alone follow each other.
+    Other settings are those of `postprocess`. Settings that differ in box_thresh alone are
+    neighbours.
     """
     bin_thresholds = sorted({*bin_thresholds, postprocess.bin_thresh})
     box_thresholds = sorted({*box_thresholds, postprocess.box_thresh})
@@ -108,7 +108,7 @@ def grid(
 
 
 def steps(settings: Iterable[PostprocessConfig], images: int) -> int:
-    """How often `sweep` calls its `on_image`."""
+    """Number of calls of `on_image` by `sweep`."""
     return images * len(_sharing(settings))
 
 
@@ -144,7 +144,7 @@ def sweep(
 
 
 def _sharing(settings: Iterable[PostprocessConfig]) -> list[list[PostprocessConfig]]:
-    """Settings that differ in box_thresh alone, together."""
+    """Groups of settings that differ in box_thresh alone."""
     groups = itertools.groupby(settings, lambda setting: replace(setting, box_thresh=0.0))
     return [list(group) for _, group in groups]
 

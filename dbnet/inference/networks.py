@@ -22,7 +22,7 @@ _GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/nvhost-gpu", "/dev/dxg")
 
 @dataclass(frozen=True)
 class Trained:
-    """What the weights were trained with, as far as running them depends on it."""
+    """Settings of the training that running the weights depends on."""
 
     image_size: int  # longest side at the network in pixels
     shrink_ratio: float  # r of the training shrink
@@ -76,7 +76,7 @@ def load_network(
 
 
 def trained_settings(weights: Path) -> Trained:
-    """What a checkpoint or an ONNX file was trained with, without keeping the network.
+    """The `Trained` settings of a checkpoint or an ONNX file.
 
     Raises:
         InputError: the file is missing or damaged, or lacks its settings.
@@ -91,7 +91,7 @@ def trained_settings(weights: Path) -> Trained:
 
 
 def checkpoint_settings(payload: "Checkpoint", path: Path) -> dict[str, Any]:
-    """Of a checkpoint's settings those that a run without it needs; see `OnnxNetwork.settings`.
+    """The settings of a checkpoint that its ONNX file needs; see `OnnxNetwork.settings`.
 
     Raises:
         InputError: the checkpoint lacks them.
@@ -150,8 +150,10 @@ def _torch(path: Path, device_name: str, precision: str, compiled: bool) -> Load
 
 
 def _runs_on_cpu_in_fp32(device: str, precision: str) -> bool:
-    """Whether that is asked for, or what "auto" means here. PyTorch is imported only where it has
-    to be asked."""
+    """Whether "auto" or the given device and precision mean the CPU in fp32.
+
+    PyTorch is imported only if the answer depends on it.
+    """
     if device not in ("auto", "cpu") or precision not in ("auto", "fp32"):
         return False
     if device == "auto" and (
@@ -165,7 +167,7 @@ def _runs_on_cpu_in_fp32(device: str, precision: str) -> bool:
 
 
 def _computes_in_bf16() -> bool:
-    """Whether the processor does so natively, as `resolve_precision` asks PyTorch."""
+    """Whether the processor computes in bf16 natively, as in `resolve_precision`."""
     flags = Path("/proc/cpuinfo")
     if flags.is_file():
         return "avx512_bf16" in flags.read_text(encoding="utf-8", errors="replace")
@@ -177,7 +179,7 @@ def _computes_in_bf16() -> bool:
 
 
 def _exported_from(checkpoint: Path, exported: Path) -> OnnxNetwork | None:
-    """The ONNX file as a network, if it is there, runs, and is one of this very checkpoint."""
+    """The network of the ONNX file, if it exists, runs, and was exported from this checkpoint."""
     if not exported.is_file() or importlib.util.find_spec("onnxruntime") is None:
         return None
     try:
@@ -189,7 +191,7 @@ def _exported_from(checkpoint: Path, exported: Path) -> OnnxNetwork | None:
 
 
 def _trained(settings: dict[str, Any], path: Path) -> Trained:
-    """Checked; settings that the file lacks have their defaults."""
+    """The settings as `Trained`, with ranges checked."""
     data = from_stored(DataConfig, {"image_size": settings["image_size"]}, path)
     targets = from_stored(TargetsConfig, {"shrink_ratio": settings["shrink_ratio"]}, path)
     postprocess = from_stored(PostprocessConfig, settings["postprocess"], path)

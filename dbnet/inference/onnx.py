@@ -23,7 +23,7 @@ _AUTOMATIC = ("CUDA", "ROCM", "MIGraphX", "OpenVINO", "CPU")
 
 
 class OnnxNetwork:
-    """What dbnet.export wrote; calls from several threads are safe.
+    """The network in a file of dbnet.export. Calls from several threads are safe.
 
     Args:
         path: the ONNX file.
@@ -92,7 +92,7 @@ def _provider(name: str, installed: list[str]) -> str:
 
 
 def _threads() -> int:
-    """As many as PyTorch would take: OMP_NUM_THREADS, or the processors this process may use."""
+    """The number of threads that PyTorch would use: OMP_NUM_THREADS, or the usable cores."""
     named = os.environ.get("OMP_NUM_THREADS", "")
     if named.isdigit() and int(named) > 0:
         return int(named)

@@ -105,7 +105,7 @@ def _sides(quads: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _turned(quads: np.ndarray, angle: float) -> np.ndarray:
-    """The quads, each from the corner where its text starts when the page reads along `angle`.
+    """The quads, each starting at the corner where its text starts on a page along `angle`.
 
     A long text across the page's direction reads along its longer side, downwards.
     """

@@ -1,4 +1,4 @@
-"""Texts of one image to rows, on skewed, tilted and curled receipts too."""
+"""Groups the texts of an image into rows, on skewed, tilted and curled receipts too."""
 
 from typing import NamedTuple
 
@@ -90,7 +90,7 @@ def _row_slopes(edges: _Edges, heights: np.ndarray, *, reach: float) -> np.ndarr
 
 
 def group_rows(lines: Lines) -> np.ndarray:
-    """The row of each text, (n,), numbered as they come.
+    """The row of each text, int (n,), numbered in any order.
 
     Each text is linked to the nearest one to its right that lies on its row; chains are rows.
     """

@@ -1,4 +1,4 @@
-"""Everything that can be given to a Detector, as something that decodes to RGB pixels."""
+"""Inputs of a Detector (paths, bytes, PIL images, arrays) as items that decode to RGB pixels."""
 
 import os
 from collections.abc import Callable
@@ -20,9 +20,9 @@ ImageLike = str | os.PathLike[str] | bytes | Image.Image | np.ndarray | Source
 
 
 def as_item(image: ImageLike, name: str) -> Item:
-    """The image with what decodes it; files are read only then, arrays are converted only then.
+    """The image as an `Item`. Files are read, and arrays are converted, when it is decoded.
 
-    A path, or the bytes of a file, of several pages stands for the first.
+    For a path or the bytes of a file with several pages, the first page is used.
 
     Args:
         name: for error lines, of an image that is no file.
@@ -56,7 +56,7 @@ def _file(path: Path, name: str, page: int = 0) -> Item:
 
 
 def _decoder(pixels_of: Callable, image: Any, name: str) -> Callable:
-    """Decodes in full, whatever scale is needed: the pixels are in memory, or soon drawn."""
+    """A decoder that ignores the needed scale, for pixels in memory and pages of PDFs."""
 
     def decode(scale_of: Callable[[tuple[int, int]], float]) -> Decoded:
         pixels = pixels_of(image, name)
@@ -101,7 +101,7 @@ def rgb_pixels(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _pil_pixels(image: Image.Image, name: str) -> np.ndarray:
-    """The same of a PIL image, turned upright as its EXIF orientation says."""
+    """`rgb_pixels` of a PIL image, with its EXIF orientation applied."""
     try:
         image = ImageOps.exif_transpose(image)
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):

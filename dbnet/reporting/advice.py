@@ -1,4 +1,4 @@
-"""What to do after a profile: flags to try, each with its expected gain, and one decision."""
+"""Recommendations after a profile: flags to try with their expected gain, and one decision."""
 
 import math
 from pathlib import Path
@@ -28,7 +28,7 @@ _SMALL_SAVES = 0.72  # there, of the forward pass of _LARGE in bf16: 70 instead 
 
 
 class Advice(NamedTuple):
-    """Something to try."""
+    """A flag to try."""
 
     gain: float  # seconds saved at most
     flag: str
@@ -37,7 +37,7 @@ class Advice(NamedTuple):
 
 
 def advice(profile: dict[str, Any]) -> tuple[list[str], str]:
-    """Markdown lines of what may be tried, most promising first, and the decision."""
+    """Recommendations as Markdown lines, the largest gain first, and the decision."""
     found = findings(profile)
     if found.is_busy:
         return [], (
@@ -82,7 +82,7 @@ _MEMORY = (
 
 
 def _leave(found: Findings, *, has_lines: bool) -> str:
-    """Nothing free is left: why."""
+    """The decision if no flag helps without a cost, with the reason."""
     forward = found.forward_alone / found.wall
     only = " Only what is listed above shortens that, at its price." if has_lines else ""
     if found.is_near:
@@ -111,7 +111,7 @@ def _why_not(found: Findings) -> str:
 
 
 def _loader_flags(profile: dict[str, Any], found: Findings) -> list[Advice]:
-    """With W processes that hold the rest up, loading all images takes W times the whole time."""
+    """Flags for a slow loader, whose W busy processes need W times the whole time."""
     if not found.is_much(LOADER):
         return []
     waited, data, workers = found.parts[LOADER], profile["config"]["data"], found.loader_workers
@@ -132,7 +132,7 @@ def _loader_flags(profile: dict[str, Any], found: Findings) -> list[Advice]:
 
 
 def _scoring_flags(found: Findings) -> list[Advice]:
-    """As benchmarks.pipeline shows: scoring beside the forward pass, on cores of its own."""
+    """Flags for slow scoring: worker processes on other cores, as in benchmarks.pipeline."""
     if not found.is_much(HOST):
         return []
     rest = found.total - found.parts[HOST]
@@ -147,7 +147,7 @@ def _scoring_flags(found: Findings) -> list[Advice]:
 
 
 def _free_flags(profile: dict[str, Any], found: Findings) -> list[Advice]:
-    """A faster forward pass of the same network on the same machine."""
+    """Flags for a faster forward pass of the same network on the same machine."""
     run, forward, flags = profile.get("run", {}), found.forward_alone, []
     if profile["compared"]["precision"] == "fp32" and run.get("auto_precision") == "bf16":
         gain = forward * _BF16_SAVES.get(found.device, 0.0)
@@ -161,7 +161,7 @@ def _free_flags(profile: dict[str, Any], found: Findings) -> list[Advice]:
 
 
 def _paid_flags(profile: dict[str, Any], found: Findings) -> list[Advice]:
-    """A cheaper forward pass, where it is most of the time."""
+    """Flags for a cheaper forward pass at some cost, if it takes most of the time."""
     if found.parts[DEVICE] < 0.5 * found.total:
         return []
     forward, size, flags = found.forward_alone, profile["config"]["data"]["image_size"], []

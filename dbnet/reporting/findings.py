@@ -1,4 +1,4 @@
-"""What the figures of a profile come to. Verdicts and recommendations are both made of this."""
+"""Derived figures of a profile, the common base of verdicts and recommendations."""
 
 import math
 from typing import Any, NamedTuple
@@ -61,8 +61,10 @@ class Findings(NamedTuple):
 
     @property
     def taken(self) -> float:
-        """Share of the time in which other programs had the main process' core. Where this run's
-        own processes may have had it, only the forward pass alone tells."""
+        """Share of the time in which other programs had the main process' core.
+
+        If processes of this run may have had it, only the forward pass alone is used.
+        """
         own = self.loader_workers + self.scoring_workers
         return self.waited_alone if own else max(self.waited_alone, self.waited)
 
@@ -72,7 +74,7 @@ class Findings(NamedTuple):
 
     @property
     def bound(self) -> str:
-        """The largest part; beside a forward pass that hides the others it is the device."""
+        """The largest part; DEVICE if the forward pass hides the others."""
         return DEVICE if self.is_near else max(self.parts, key=self.parts.__getitem__)
 
     @property
@@ -86,7 +88,7 @@ class Findings(NamedTuple):
 
     @property
     def spare_cores(self) -> int:
-        """Cores that this run left to others; 0 where it is not known."""
+        """Cores that this run did not use; 0 if unknown."""
         used = self.threads if self.device == "cpu" else 1
         return max(0, (self.cores or 0) - used - self.loader_workers - self.scoring_workers)
 
@@ -122,7 +124,7 @@ def findings(profile: dict[str, Any]) -> Findings:
 
 
 def slope(values: list[float]) -> Slope | None:
-    """Least squares over the index; None where there are fewer than three values."""
+    """Slope over the index by least squares; None for fewer than three values."""
     if len(values) < 3:
         return None
     found = np.asarray(values, np.float64)
@@ -142,13 +144,13 @@ class Growth(NamedTuple):
 
     @property
     def grows(self) -> bool:
-        """All the time: a single step up shows in one half alone."""
+        """Whether memory grows in both halves. A single step appears in one half only."""
         is_steep = self.whole.per_100 > max(GROWS_MB, 2 * self.whole.error)
         return is_steep and min(self.rises) > RISES_MB
 
 
 def growth(memory: list[float]) -> Growth | None:
-    """None where there are too few batches to tell."""
+    """Growth of `memory`, MB at the end of each batch; None for too few batches."""
     if len(memory) < FILLS:
         return None
     kept = memory[len(memory) // 5 :]

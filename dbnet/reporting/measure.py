@@ -17,7 +17,7 @@ from dbnet.structures import Batch
 
 
 class Passes(NamedTuple):
-    """Some forward passes over one batch."""
+    """Times of repeated forward passes over one batch."""
 
     seconds: list[float]  # of each
     waited: float  # seconds of all of them in which this thread had no core
@@ -26,7 +26,7 @@ class Passes(NamedTuple):
 def time_forward(
     model: nn.Module, batch: Batch, *, device: torch.device, dtype: torch.dtype | None, repeats: int
 ) -> Passes:
-    """Forward passes over a batch already there, nothing else running."""
+    """Time forward passes over a batch in memory while nothing else runs."""
     timer = StageTimer(synchronize=wait_for(device))
     images = batch.images.to(device)
     model.eval()
@@ -64,7 +64,7 @@ def training_step_seconds(
 
 
 def timer_seconds(device: torch.device) -> float:
-    """What measuring one stage costs."""
+    """Seconds that the measurement of one stage takes."""
     timer = StageTimer(synchronize=wait_for(device))
     started = time.perf_counter()
     for _ in range(1000):

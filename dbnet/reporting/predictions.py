@@ -1,4 +1,4 @@
-"""What predict.py and evaluate.py write: the texts they found, as JSON and as CSV."""
+"""Output of predict.py and evaluate.py: the texts found, as JSON and CSV."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Texts(Protocol):
-    """Detections, or what a Detector found."""
+    """`Detections`, or the `Found` of a Detector."""
 
     @property
     def polygons(self) -> list[np.ndarray]: ...  # n x (P, 2), pixels
@@ -20,7 +20,7 @@ class Texts(Protocol):
 
 
 class Crop(NamedTuple):
-    """One text that was cut out of its image."""
+    """A text cut out of its image."""
 
     file: str  # of the crop, relative to crops.csv
     image: str  # its image's name

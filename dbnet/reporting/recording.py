@@ -37,7 +37,7 @@ class Recording:
         )
 
     def series(self, batch_size: int) -> dict[str, list[Any]]:
-        """By batch: own memory, the time of its end in seconds since the epoch, its images."""
+        """Per batch: own memory in MB, its end in seconds since 1970, names of its images."""
         batches = [
             self.images[start : start + batch_size]
             for start in range(0, len(self.images), batch_size)
@@ -49,11 +49,11 @@ class Recording:
         }
 
     def times(self) -> dict[str, float]:
-        """When the validation started, in seconds since the epoch, and seconds since then."""
+        """Start of the validation in seconds since 1970, and seconds since then."""
         return {"_timestamp": self.started, "_runtime": time.time() - self.started}
 
     def slowest(self, records: Any) -> list[dict[str, Any]]:
-        """The images whose post-process took longest, with texts and size (height, width)."""
+        """The images with the slowest post-process, with their texts and size (height, width)."""
         found = sorted(self.images, key=lambda image: -image["seconds"])[:_SLOWEST]
         wanted = {image["image_id"] for image in found}
         facts = {
@@ -66,10 +66,10 @@ class Recording:
 
 
 def own_mb() -> float:
-    """Resident memory of this process alone in MB; 0 where the system does not tell.
+    """Resident memory of this process alone in MB; 0 if the system does not report it.
 
-    Pages of files are left out: those of a cache become resident as it is read, and are given back
-    when memory is short.
+    Mapped pages of files are not counted: those of a cache become resident when it is read, and the
+    kernel drops them when memory is short.
     """
     try:
         resident, shared = map(int, Path("/proc/self/statm").read_text().split()[1:3])
@@ -79,7 +79,7 @@ def own_mb() -> float:
 
 
 def machine_facts(device: torch.device) -> dict[str, Any]:
-    """Device, processor, threads and versions: what two profiles should share."""
+    """Device, processor, threads and versions: facts that two compared profiles should share."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "device_type": device.type,
@@ -97,7 +97,7 @@ def machine_facts(device: torch.device) -> dict[str, Any]:
 
 
 def physical_cores() -> int:
-    """The usable cores, where two that share one processor core count once."""
+    """Number of usable physical cores: hyper-threads of one core count once."""
     folder = Path("/sys/devices/system/cpu")
     try:
         usable = os.sched_getaffinity(0)
@@ -119,7 +119,7 @@ def _processor() -> str:
 
 
 def commit() -> str | None:
-    """The commit of the code, "+" where files were changed; None outside a repository."""
+    """The commit of the code, with "+" if files were changed; None without a repository."""
     folder = Path(__file__).parent
     try:
         found = subprocess.run(

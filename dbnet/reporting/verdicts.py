@@ -1,4 +1,4 @@
-"""What the figures of a profile mean; each line states its evidence and its threshold."""
+"""Verdicts about a profile; each line states its evidence and its threshold."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ _NAMED = 3  # slow batches
 
 
 def verdicts(profile: dict[str, Any]) -> list[str]:
-    """Markdown lines, each from this profile's own figures."""
+    """The verdicts as Markdown lines."""
     found = findings(profile)
     return [
         *_machine(profile, found),
@@ -41,7 +41,7 @@ def verdicts(profile: dict[str, Any]) -> list[str]:
 
 
 def _machine(profile: dict[str, Any], found: Findings) -> list[str]:
-    """Whether others used its cores; nothing where an earlier version did not measure it."""
+    """Whether other programs used the cores; no line if an earlier version did not measure it."""
     if "performance/waited_for_core" not in profile:
         return []
     word = "busy" if found.is_busy else "quiet"
@@ -125,7 +125,7 @@ def _variance(profile: dict[str, Any], found: Findings) -> str:
 
 
 def _slow_batches(profile: dict[str, Any], median: float) -> str:
-    """The slowest batches, each with the stage that makes it slow and its images."""
+    """The slowest batches, each with its images and the stage that makes it slow."""
     series = profile.get("series", {})
     stages = {k: np.asarray(v) for k, v in series.get("stages", {}).items() if is_host(k)}
     if not stages:

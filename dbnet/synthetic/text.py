@@ -19,7 +19,7 @@ from dbnet.synthetic.layout import (
 )
 from dbnet.synthetic.words import Shop
 
-MIN_WORDS, MAX_WORDS = 40, 198  # a stamp adds one more
+MIN_WORDS, MAX_WORDS = 40, 198  # a stamp may add words
 
 
 def write_receipt(rng: np.random.Generator) -> Receipt:
