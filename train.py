@@ -96,10 +96,9 @@ def main(cfg: Config, earlier: StoredRun | None = None) -> Path:
             batch_sizes = run.start_epoch(loader)
             asked_before = caches.counts()
             train_one_epoch(
-                network, criterion, run.batches(loader), optimizer, scheduler, scaler,
-                batch_sizes=batch_sizes, device=device, dtype=dtype,
-                accumulate=cfg.train.accumulate, grad_clip=cfg.train.clip, ema=state.ema,
-                timer=run.log.timer, on_step=run.on_step,
+                network, criterion, run.batches(loader), state, batch_sizes=batch_sizes,
+                device=device, dtype=dtype, accumulate=cfg.train.accumulate,
+                grad_clip=cfg.train.clip, timer=run.log.timer, on_step=run.on_step,
             )  # fmt: skip
             record = run.log.end_training()
             if run.is_validated():

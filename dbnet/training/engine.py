@@ -7,10 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import nn
-from torch.amp import GradScaler
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel
 
 from dbnet.data.collate import to_device
 from dbnet.errors import NonFiniteError, OtherRankError
@@ -22,6 +19,7 @@ from dbnet.structures import Batch, ImageResult
 from dbnet.training.predictions import Prediction, score_predictions, start_download
 from dbnet.training.scoring import Postprocess
 from dbnet.training.scoring_pool import ScoringPool
+from dbnet.training.state import TrainState
 
 
 class StepReport(NamedTuple):
@@ -37,23 +35,21 @@ def train_one_epoch(
     model: nn.Module,
     criterion: nn.Module,
     loader: Iterable[Batch],
-    optimizer: Optimizer,
-    scheduler: LRScheduler,
-    scaler: GradScaler,
+    state: TrainState,
     *,
     batch_sizes: list[int],
     device: torch.device,
     dtype: torch.dtype | None,
     accumulate: int,
     grad_clip: float,
-    ema: AveragedModel | None,
     timer: StageTimer,
     on_step: Callable[[StepReport], None],
 ) -> None:
     """Train on every batch once.
 
     Args:
-        model: the result of `distributed.parallel`.
+        model: the network of `state` as `distributed.parallel` returns it.
+        state: optimizer, schedule, scaler and averaged weights, which every step changes.
         batch_sizes: images in each batch over all ranks. `loader` yields the share of this rank, or
             any one image if it has none. `accumulate` batches make one optimizer step, in which
             all images have the same weight.
@@ -68,7 +64,7 @@ def train_one_epoch(
         OtherRankError: another rank has raised NonFiniteError.
     """
     model.train()
-    optimizer.zero_grad(set_to_none=True)
+    state.optimizer.zero_grad(set_to_none=True)
     syncs_norms = any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
     for index, batch in enumerate(timed(loader, timer)):
         place = index % accumulate
@@ -84,14 +80,14 @@ def train_one_epoch(
             totals = _sums_of_ranks(sums, parts, batch, meet=is_last or syncs_norms)
             with timer("backward"):
                 weight = images * distributed.world() / sum(group)
-                scaler.scale(losses.total * weight).backward()
+                state.scaler.scale(losses.total * weight).backward()
         if not is_last:
             continue
         with timer("step"):
-            grad_norm = _step(model, optimizer, scheduler, scaler, grad_clip, ema)
+            grad_norm = _step(state, grad_clip)
         if grad_norm is None:
             raise NonFiniteError(f"gradient is not finite; loss {parts}; files: {batch.image_ids}")
-        for report in _reports(totals, losses._fields, grad_norm, scheduler):
+        for report in _reports(totals, losses._fields, grad_norm, state.scheduler):
             on_step(report)
 
 
@@ -149,30 +145,24 @@ def _reports(
         yield StepReport(means, int(size), grad_norm if done == len(totals) else None, lr)
 
 
-def _step(
-    model: nn.Module,
-    optimizer: Optimizer,
-    scheduler: LRScheduler,
-    scaler: GradScaler,
-    grad_clip: float,
-    ema: AveragedModel | None,
-) -> float | None:
+def _step(state: TrainState, grad_clip: float) -> float | None:
     """Make an optimizer step; returns the gradient norm before clipping.
 
     In half precision a gradient may overflow. The scaler then skips the step and lowers its scale.
     None is returned if the gradient is not finite and a lower scale does not help.
     """
-    scaler.unscale_(optimizer)
-    norm = nn.utils.clip_grad_norm_(model.parameters(), grad_clip or math.inf).item()
+    scaler = state.scaler
+    scaler.unscale_(state.optimizer)
+    norm = nn.utils.clip_grad_norm_(state.model.parameters(), grad_clip or math.inf).item()
     is_finite = math.isfinite(norm)
     if is_finite or scaler.is_enabled():  # an enabled scaler skips such a step itself
-        scaler.step(optimizer)
+        scaler.step(state.optimizer)
         scaler.update()
     if is_finite:
-        scheduler.step()
-        if ema is not None:
-            ema.update_parameters(model)
-    optimizer.zero_grad(set_to_none=True)
+        state.scheduler.step()
+        if state.ema is not None:
+            state.ema.update_parameters(state.model)
+    state.optimizer.zero_grad(set_to_none=True)
     return norm if is_finite or (scaler.is_enabled() and scaler.get_scale() >= 1) else None
 
 

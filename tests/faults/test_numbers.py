@@ -16,7 +16,7 @@ from dbnet.structures import Detections
 from dbnet.training.engine import evaluate, train_one_epoch
 from dbnet.training.losses import DBLoss, DBLosses
 from tests.faults.runs import small
-from tests.training.test_engine import CPU, Count, Dot, Square, batch_of
+from tests.training.test_engine import CPU, Count, Dot, Square, batch_of, state_of
 
 
 @pytest.mark.faults("a loss that is no number", "stops, files named, the last good state kept")
@@ -56,15 +56,13 @@ class Overflow(torch.nn.Module):
 
 def train_scaled(limit: float, batches: int):
     model, reports = Dot(), []
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    scaler = torch.amp.GradScaler("cpu", enabled=True)
+    state = state_of(model, scales=True)
     train_one_epoch(
-        model, Overflow(limit), [batch_of([100])] * batches, optimizer,
-        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0), scaler,
-        batch_sizes=[1] * batches, device=CPU, dtype=None, accumulate=1, grad_clip=0.0, ema=None,
+        model, Overflow(limit), [batch_of([100])] * batches, state,
+        batch_sizes=[1] * batches, device=CPU, dtype=None, accumulate=1, grad_clip=0.0,
         timer=StageTimer(synchronize=None), on_step=reports.append,
     )  # fmt: skip
-    return model.weight.item(), scaler.get_scale(), reports
+    return model.weight.item(), state.scaler.get_scale(), reports
 
 
 @pytest.mark.faults(

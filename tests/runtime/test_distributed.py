@@ -34,7 +34,7 @@ from dbnet.training.engine import evaluate, train_one_epoch
 from dbnet.training.signals import StopSignals
 from tests.drawing import write_dataset
 from tests.programs import CONTEXT, LAUNCHER, run_program, torchrun
-from tests.training.test_engine import CPU, Count, Dot, Square, batch_of
+from tests.training.test_engine import CPU, Count, Dot, Square, batch_of, state_of
 
 ROOT = Path(__file__).parents[2]
 VALUES = [100, 200, 50, 250, 220, 30, 90]
@@ -74,13 +74,10 @@ def trained(batch: int, start: int) -> tuple[float, list]:
     size = batch * distributed.world()
     left = len(VALUES) - start
     model, reports = Dot(), []
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     train_one_epoch(
-        distributed.parallel(model, CPU), Square(), batches, optimizer,
-        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0),
-        torch.amp.GradScaler("cpu", enabled=False),
+        distributed.parallel(model, CPU), Square(), batches, state_of(model),
         batch_sizes=[min(size, left - first) for first in range(0, left, size)], device=CPU,
-        dtype=None, accumulate=2, grad_clip=0.0, ema=None, timer=StageTimer(synchronize=None),
+        dtype=None, accumulate=2, grad_clip=0.0, timer=StageTimer(synchronize=None),
         on_step=reports.append,
     )  # fmt: skip
     assert len(sampler) == len(own)
@@ -146,14 +143,12 @@ def refused(values: list[int], network: type[Dot], accumulate: int) -> tuple[str
     """What ends a pass over batches of one image, and the weight it leaves; 7 is no number."""
     batches = [batch_of([value]) for value in distributed.shard(values)]
     model = network()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(ENDS) as ended:
         patch.setattr(DistributedDataParallel, "_passing_sync_batchnorm_handle", lambda *_: None)
         train_one_epoch(
-            distributed.parallel(model, CPU), Poisoned(), batches, optimizer,
-            torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0),
-            torch.amp.GradScaler("cpu", enabled=False), batch_sizes=[2] * len(batches),
-            device=CPU, dtype=None, accumulate=accumulate, grad_clip=0.0, ema=None,
+            distributed.parallel(model, CPU), Poisoned(), batches, state_of(model),
+            batch_sizes=[2] * len(batches), device=CPU, dtype=None, accumulate=accumulate,
+            grad_clip=0.0,
             timer=StageTimer(synchronize=None), on_step=lambda _: None,
         )  # fmt: skip
     return f"{ended.type.__name__}: {ended.value}", model.weight.item()

@@ -15,6 +15,7 @@ from dbnet.training.engine import StepReport, evaluate, train_one_epoch
 from dbnet.training.losses import DBLosses
 from dbnet.training.predictions import one_ahead
 from dbnet.training.scoring import score_batch, truth_of
+from dbnet.training.state import TrainState
 
 CPU = torch.device("cpu")
 
@@ -51,16 +52,20 @@ def batch_of(values: list[int], **changes):
     return Collate(target_maps=lambda *_: maps)(samples)
 
 
+def state_of(model, lr=0.1, *, scales=False) -> TrainState:
+    """A training by gradient descent with a constant rate."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+    return TrainState(model, optimizer, schedule, torch.amp.GradScaler("cpu", enabled=scales), None)
+
+
 def train(batches, *, accumulate, model=None, clip=0.0, lr=0.1):
     model = model or Dot()
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     reports: list[StepReport] = []
     train_one_epoch(
-        model, Square(), batches, optimizer,
-        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0),
-        torch.amp.GradScaler("cpu", enabled=False),
+        model, Square(), batches, state_of(model, lr),
         batch_sizes=[len(b.image_ids) for b in batches], device=CPU, dtype=None,
-        accumulate=accumulate, grad_clip=clip, ema=None, timer=StageTimer(synchronize=None),
+        accumulate=accumulate, grad_clip=clip, timer=StageTimer(synchronize=None),
         on_step=reports.append,
     )  # fmt: skip
     return model.weight.item(), reports
