@@ -63,7 +63,6 @@ class EvalDataConfig(Section, prefix="data"):
         "###",
         "difficult",
         "don't care",
-        "dontcare",
         "excluded-region",
         "ignore",
         "illegible",

@@ -730,7 +730,8 @@ def test_icdar_files_that_do_not_pair_are_problems(tmp_path):
     assert set(_problems(tmp_path)) == {
         f"{source}: b.jpg has several annotations: gt_b.txt, b.txt",
         f"{source}/a.txt: stands for several images: a.jpg, a.png",
-        f"{source}: 1 annotation files without an image in {tmp_path}/images/train: gone.txt",
+        f"{source}: 1 annotation files without an image in {tmp_path}/images/train: gone.txt; "
+        "name each like its image, or move it away",
         f"{source}/b.txt: b.jpg is annotated twice",
     }
 

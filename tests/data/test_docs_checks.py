@@ -109,6 +109,9 @@ TOTAL = icdar(f"{LINE},TOTAL")
 FOREIGN = {
     "MMOCR": ("annotations/train.json", {"metainfo": {}, "data_list": [{"img_path": "a.png"}]}),
     "LSVT": ("jsons/train.json", {"gt_1": [{"transcription": "x", "points": QUAD}]}),
+    "Total-Text": ("gts/train/poly_gt_a.txt", "x: [[10 70 70 10]], y: [[10 10 26 26]]"),
+    "DOTA": ("labels/train/a.txt", "10.0 10.0 70.0 10.0 70.0 26.0 10.0 26.0 text 0"),
+    "VIA CSV": ("gts/train/via.csv", "filename,file_size,file_attributes,region_count\n"),
     "FUNSD": ("jsons/train/a.json", {"form": [{"box": [1, 1, 9, 9], "text": "x", "words": []}]}),
 }
 JSON = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": []}
@@ -135,6 +138,7 @@ GROUPS: dict[str, dict[str, Case]] = {
         "`/home/u/data/a.png`": named("/home/u/data/a.png"),
         "`https://x.org/a%20b.png?t=1`": named("https://x.org/a%20b.png?t=1", image="a b.png"),
         "`a.png` for `A.PNG`": named("a.png", image="A.PNG"),
+        "`a` for `a.png`": named("a"),
         "NFC for NFD": named("\u00e9.png", image=unicodedata.normalize("NFD", "\u00e9.png")),
         "`a.jpg` for `a.png`": named("a.jpg"),
         "`a.png` for `x/a.png` or `y/a.png`": named("a.png", image="x/a.png", beside="y/a.png"),
@@ -152,6 +156,7 @@ GROUPS: dict[str, dict[str, Case]] = {
     "Coordinates": {
         "UFO, 0..1": given(ufo(points=FRACTIONS)),
         "ICDAR, 0..1": given(icdar("0.1,0.1,0.7,0.1,0.7,0.26,0.1,0.26,TOTAL")),
+        "YOLO, pixels": given(("labels/train/a.txt", "0 40 18 60 16")),
         "a text of 0.4 pixels": given(ufo(points=SMALL)),
         "one box around the receipt": given(ufo(points=ALL_OF_IT)),
         "COCO, sizes swapped by EXIF": turned(

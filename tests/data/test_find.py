@@ -159,6 +159,7 @@ def test_annotations_under_another_name_are_told(root):
         ({"cats": {}, "imgs": {}, "anns": {}, "imgToAnns": {}}, "COCO-Text or TextOCR"),
         ({"annotations": [{"image_id": "1", "paragraphs": []}]}, "HierText"),
         ([{"ocr": "a.png", "bbox": []}], "Label Studio JSON-MIN"),
+        ([{"image": "a.png", "label": [{"original_width": 9}]}], "Label Studio JSON-MIN"),
         ([{"image": "a.png", "annotations": []}], "CreateML"),
     ],
 )

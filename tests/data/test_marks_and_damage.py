@@ -103,15 +103,20 @@ MARKED = {
     "UFO tag stamp": (ufo(tags=["stamp"]), "stamp"),
     "UFO text quoted and padded": (ufo(transcription=' "###" '), "###"),
     "UFO word_tags": (ufo(word_tags=["stamp"]), "stamp"),
+    "UFO tags as a string": (ufo(tags="masked"), "masked"),
     "UFO illegible": (ufo(illegible=True), "illegible"),
     "UFO difficult": (ufo(difficult=1), "difficult"),
     "ICDAR text": (icdar(f"{LINE},###"), "###"),
     "ICDAR text quoted": (icdar(f'{LINE}, "###"'), "###"),
+    "ICDAR text of full width": (icdar(f"{LINE},\uff03\uff03\uff03"), "###"),
+    "ICDAR text in German quotes": (icdar(f"{LINE},\u201e###\u201c"), "###"),
     "ICDAR MLT": (icdar(f"{LINE},Latin,###"), "###"),
+    "ICDAR of RCTW": (icdar(f'{LINE},1,"SALE"'), "difficult"),
     "ICDAR 2013": (icdar('10 10 70 26 "###"'), "###"),
     "CTW1500 and Total-Text": (icdar(f"{LINE},####" + "###"), "###"),
     "COCO iscrowd": (coco(iscrowd=1), "iscrowd"),
     "COCO ignore": (coco(ignore=1), "ignore"),
+    "COCO tags": (coco(tags=["illegible"]), "illegible"),
     "COCO category": (coco(name="###"), "###"),
     "COCO attribute": (coco(attributes={"illegible": True, "occluded": False}), "illegible"),
     "COCO attribute as a word": (coco(attributes={"Illegible": "true"}), "illegible"),
@@ -120,6 +125,7 @@ MARKED = {
     "COCO difficult": (coco(difficult=1), "difficult"),
     "COCO-Text legibility": (coco(legibility="illegible"), "illegible"),
     "LabelMe label": (labelme(label="###"), "###"),
+    "LabelMe label in another spelling": (labelme(label="Dont_Care"), "don't care"),
     "LabelMe flag": (labelme(flags={"illegible": True, "curved": False}), "illegible"),
     "LabelMe difficult": (labelme(difficult=True), "difficult"),
     "LabelMe attribute": (labelme(attributes={"illegible": "true"}), "illegible"),
@@ -252,6 +258,43 @@ def test_of_other_shapes_the_region_is_ignored(tmp_path, name):
     assert record.ignored.tolist() == [True]
     assert report.damaged == ({reason: 1} if reason else {})
     assert (report.texts, report.dropped) == (0, {})
+
+
+def test_marks_of_rctw_are_no_part_of_the_text(tmp_path):
+    record, report = report_of(tmp_path, icdar(f'{LINE},0,"SALE"', f'{LINE},1,"1,50"'))
+    assert record.texts == ['"SALE"', '"1,50"']
+    assert record.ignored.tolist() == [False, True]
+    assert "with 1 before it where it is difficult" in report.notes[0]
+
+
+def test_a_number_before_a_quote_is_text_in_other_sets(tmp_path):
+    record, report = report_of(tmp_path, icdar(f'{LINE},1,"x"', f"{LINE},TOTAL"))
+    assert record.texts == ['1,"x"', "TOTAL"]
+    assert (report.texts, report.ignored) == (2, 0)
+
+
+@pytest.mark.parametrize(("number", "ignored"), [(0, False), (1, True), (7, False)])
+def test_names_of_yolo_s_classes_ignore_texts(tmp_path, number, ignored):
+    (tmp_path / "labels/train").mkdir(parents=True)
+    (tmp_path / "labels/train/classes.txt").write_text("text\nIgnore\n")
+    line = f"{number} 0.1 0.1 0.7 0.1 0.7 0.26 0.1 0.26"
+    record, report = report_of(tmp_path, ("labels/train/a.txt", line))
+    assert record.ignored.tolist() == [ignored]
+    assert report.warnings == []
+
+
+def test_objects_that_the_web_s_labelme_deleted_are_dropped(tmp_path):
+    kept = f"<object><name>text</name><deleted>0</deleted>{VOC_BOX}"
+    inside = f"<deleted>1</deleted>{VOC_BOX}</object>{kept}"
+    record, report = report_of(tmp_path, voc(inside))
+    assert (len(record.polygons), report.texts) == (1, 1)
+    assert report.dropped == {"deleted by its annotator": 1}
+
+
+def test_a_polygon_of_coco_may_lack_its_list(tmp_path):
+    record, report = report_of(tmp_path, coco(segmentation=FLAT, bbox=None))
+    assert record.polygons[0].tolist() == QUAD
+    assert (report.texts, report.repaired) == (1, {})
 
 
 def test_icdar_sets_of_any_number_of_points_are_read(tmp_path):

@@ -1,8 +1,9 @@
 """Entries as they were read to records that are fit for use, and what is wrong with the others."""
 
 import os
+import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import compress, islice
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from dbnet.data.annotations.entries import Entry, Source, Word
 from dbnet.data.annotations.files import LINKS_HINT, inside, listed
+from dbnet.data.annotations.marks import spelling
 from dbnet.data.annotations.names import ImageNames
 from dbnet.data.annotations.outlines import OUTSIDE, Fate, mended_polygons
 from dbnet.data.annotations.sides import Side
@@ -143,7 +145,7 @@ def check_entries(
     """Checked and packed in chunks, so that a large split is never in memory as objects.
 
     Args:
-        ignore_marks: marks, labels and transcriptions that ignore a text, lower case.
+        ignore_marks: marks and labels that ignore a text, lower case.
         side: the images that are meant; None: all. Those that cannot be used count for train.
     """
     parts: list[RecordArrays] = []
@@ -152,6 +154,7 @@ def check_entries(
     textless = 0
     fates: list[tuple[str, str, Fate]] = []  # name, place, fate
     marks: Counter[str] = Counter()
+    known = {spelling(mark): mark for mark in ignore_marks}
     tally = _Tally()
     image_names = ImageNames(source.images, links=not source.bounds)
     with (
@@ -164,7 +167,7 @@ def check_entries(
             tally.annotated.update(i.name for i in images if isinstance(i, _Image))
             usable = map(tally.add, compress(chunk, is_meant), compress(images, is_meant))
             fit = [entry for entry in usable if entry is not None]
-            records, changed = _check_words(source.images, fit, ignore_marks, marks)
+            records, changed = _check_words(source.images, fit, known, marks)
             fates += changed
             names += [entry.name for entry in fit]
             textless += sum(bool(record.ignored.all()) for record in records)
@@ -255,7 +258,7 @@ def _other_size(entry: Entry, header: Header) -> str:
 
 
 def _check_words(
-    folder: Path, entries: list[_Usable], ignore_marks: Collection[str], marks: Counter[str]
+    folder: Path, entries: list[_Usable], known: Mapping[str, str], marks: Counter[str]
 ) -> tuple[list[Record], list[tuple[str, str, Fate]]]:
     """A record of each entry; and of the texts that are not used as they were: name, place, fate.
 
@@ -276,7 +279,7 @@ def _check_words(
         own = range(start, start + len(entry.words))
         kept = [i for i in own if fates[i].verdict != "dropped"]
         start += len(entry.words)
-        own_marks = [marks_of(words[i], ignore_marks) for i in kept]
+        own_marks = [marks_of(words[i], known) for i in kept]
         marks.update(mark for marks in own_marks for mark in marks)
         records.append(
             Record(
@@ -285,7 +288,7 @@ def _check_words(
                 polygons=[polygons[i] for i in kept],
                 ignored=np.array(
                     [
-                        fates[i].verdict == "ignored" or not found.isdisjoint(ignore_marks)
+                        fates[i].verdict == "ignored" or not found.isdisjoint(known.values())
                         for i, found in zip(kept, own_marks, strict=True)
                     ],
                     bool,
@@ -308,20 +311,26 @@ def _with_reader(word: Word, fate: Fate) -> Fate:
     return fate
 
 
-def marks_of(word: Word, ignore_marks: Collection[str]) -> set[str]:
-    """Marks of a text, lower case; its labels and transcription where they are `ignore_marks`.
+def marks_of(word: Word, known: Mapping[str, str]) -> set[str]:
+    """Marks of a text, lower case; its labels where they are known, and `###`.
 
-    A transcription is one where nothing but quotation marks and blanks stands around it.
+    `###` is a transcription where nothing but quotation marks and blanks stands around it.
+
+    Args:
+        known: of marks that ignore a text, spelling to mark.
     """
-    marks = {mark.strip().lower() for mark in word.marks}
-    labels = {label.strip().lower() for label in word.labels}
-    marks |= labels & set(ignore_marks)
-    if ILLEGIBLE in (*labels, word.text.strip(_AROUND)):
+    marks = {known.get(spelling(mark), mark.strip().lower()) for mark in word.marks}
+    marks |= {known[key] for key in map(spelling, word.labels) if key in known}
+    if ILLEGIBLE in map(_bare, (*word.labels, word.text)):
         marks.add(ILLEGIBLE)
     return marks - {""}
 
 
-_AROUND = " \t\u3000\"'\u201c\u201d"
+def _bare(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).strip(_AROUND)
+
+
+_AROUND = " \t\"'\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d"
 
 
 def _text_heights(record: Record, entry: _Usable) -> np.ndarray:

@@ -1,7 +1,9 @@
 """Annotation formats that are known by sight and not read, so that messages can name them."""
 
+import re
 from typing import Any
 
+from dbnet.data.annotations.heads import Lines
 from dbnet.data.annotations.xml_files import Element
 
 # A key of a JSON object, or of the first object in a JSON list, and whose it is.
@@ -22,15 +24,26 @@ _ROOTS = {
     "tagset": "ICDAR 2003",
     "annotations": "CVAT for video",
 }
+_LINES = {  # how a text file begins
+    r"#?filename,file_size,file_attributes,": "VIA CSV",
+    r"imagesource:|gsd:": "DOTA",
+    r"(\d+\.?\d* ){8}\S+ [012]$": "DOTA",
+    r"x: \[\[": "Total-Text",
+}
 
 
 def foreign_title(head: Any) -> str | None:
     """Whose format a file's head is of; None where that is not known."""
     if isinstance(head, Element):
         return _ROOTS.get(head.tag.split(":")[-1])
+    if isinstance(head, Lines):
+        return next((title for start, title in _LINES.items() if re.match(start, head[0])), None)
     if isinstance(head, list):
-        keys = set(head[0]) if head and isinstance(head[0], dict) else set()
-        return next((title for key, title in _LIST_KEYS.items() if key in keys), None)
+        members = head[0] if head and isinstance(head[0], dict) else {}
+        parts = [v[0] for v in members.values() if isinstance(v, list) and v]
+        if any(isinstance(part, dict) and "original_width" in part for part in parts):
+            return "Label Studio JSON-MIN"
+        return next((title for key, title in _LIST_KEYS.items() if key in members), None)
     if not isinstance(head, dict):
         return None
     for key, title in _OBJECT_KEYS.items():

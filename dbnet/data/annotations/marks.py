@@ -1,6 +1,8 @@
 """What an annotation says about a text beside its outline: what is true of it, and its classes."""
 
+import unicodedata
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from dbnet.settings import EvalDataConfig
@@ -8,8 +10,18 @@ from dbnet.settings import EvalDataConfig
 TEXT_NAMES = ("text", "transcription", "utf8_string")
 
 _YES, _NO = ("true", "1", "yes"), ("false", "0", "no")
-_KNOWN = {*EvalDataConfig.ignore_marks, "illegibility"}
+_TAGS = ("tags", "word_tags")
 _READABLE = ("legible", "readable")
+
+
+@lru_cache(4096)
+def spelling(mark: str) -> str:
+    """What all spellings of a mark share: `Don't care`, `dont_care` and `DontCare` are one."""
+    mark = unicodedata.normalize("NFKC", mark).casefold().strip()
+    return "".join(filter(str.isalnum, mark)) or mark
+
+
+_KNOWN = {*map(spelling, EvalDataConfig.ignore_marks), "illegibility"}
 
 
 def attribute_marks(attributes: Mapping[str, Any]) -> tuple[str, ...]:
@@ -21,12 +33,12 @@ def attribute_marks(attributes: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def member_marks(text: Mapping[str, Any]) -> tuple[str, ...]:
-    """Of the object or element that is a text: its members that are true.
+    """Of the object or element that is a text: its members that are true, and its tags.
 
     1 and "true" count as true where the name is one of `--data.ignore-marks` by default: other
     numbers count something.
     """
-    known = {name for name in text if name.lower() in _KNOWN}
+    known = {name for name in text if spelling(name) in _KNOWN}
     return tuple(_marks(text, known))
 
 
@@ -43,6 +55,8 @@ def _marks(members: Mapping[str, Any], chosen: Any) -> Iterator[str]:
     for name, value in members.items():
         if isinstance(value, dict) and name in chosen:
             yield from (option for option, is_on in value.items() if is_on is True)
+        elif name in _TAGS and isinstance(value, (list, str)):
+            yield from map(str, [value] if isinstance(value, str) else value)
         elif name in TEXT_NAMES or not isinstance(value, (bool, int, str)):
             continue
         elif name.lower() in _READABLE:

@@ -46,7 +46,10 @@ class ImageNames:
 
     def find(self, name: str) -> str | None:
         """The name of the only file that is meant, else None."""
-        best = self._closest(_parts(name))
+        parts = _parts(name)
+        best = self._closest(parts)
+        if not best and parts and PurePosixPath(parts[-1]).suffix not in IMAGE_SUFFIXES:
+            best = self._stems.get(parts[-1], [])  # a name without its ending
         return best[0] if len(best) == 1 else None
 
     def hint(self, name: str) -> str:

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,7 +15,11 @@ _RESULTS = "res_"  # what the names of detections begin with in ICDAR's evaluati
 
 
 def pair(
-    source: Source, patterns: tuple[str, ...], found: Findings, recognises: Callable[[Any], bool]
+    source: Source,
+    patterns: tuple[str, ...],
+    found: Findings,
+    recognises: Callable[[Any], bool],
+    own: Collection[str] = (),
 ) -> list[tuple[str, Path]]:
     """Images and the one file each that annotates them, as (image name, file).
 
@@ -27,6 +31,7 @@ def pair(
     Args:
         patterns: file names for an image, whose name with and without ending stands for "{}".
         recognises: of the format, for what a file begins with.
+        own: names of other files that the format has in the folder.
     """
     folder = source.annotations
     links = not source.bounds
@@ -44,16 +49,16 @@ def pair(
             for pattern in patterns
         ]
         exact = [name for name in names if name in files]
-        own = exact or [file for name in names for file in alike.get(_comparable(name), ())]
-        if len(own) > 1:
-            found.problems.append(f"{folder}: {name} has several annotations: {listed(own)}")
-        for file in own:
+        its = exact or [file for name in names for file in alike.get(_comparable(name), ())]
+        if len(its) > 1:
+            found.problems.append(f"{folder}: {name} has several annotations: {listed(its)}")
+        for file in its:
             owners[file].append(name)
     for file, images in owners.items():
         pairs.append((images[0], folder / file))
         if len(images) > 1:
             found.problems.append(f"{folder / file}: stands for several images: {listed(images)}")
-    _tell_orphans(sorted(files - owners.keys()), source, found, recognises)
+    _tell_orphans(sorted(files - owners.keys() - set(own)), source, found, recognises)
     return pairs
 
 
@@ -77,7 +82,7 @@ def _tell_orphans(
     if annotations:
         found.problems.append(
             f"{folder}: {len(annotations)} annotation files without an image in "
-            f"{source.images}: {listed(annotations)}"
+            f"{source.images}: {listed(annotations)}; name each like its image, or move it away"
         )
     if others := [name for name in orphans if name not in set(annotations)]:
         found.warnings.append(

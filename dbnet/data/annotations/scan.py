@@ -44,7 +44,7 @@ def load_records(
         format: a name in FORMATS, or "auto" for the one that is there.
         skip_missing: annotated images that are not there are counted and noted, no problem.
         where: places that are not the usual ones.
-        ignore_marks: marks, labels and transcriptions that ignore a text.
+        ignore_marks: marks and labels that ignore a text, in any spelling.
 
     Returns:
         Records sorted by image_id, the file's name below images/{split}/, and the report.

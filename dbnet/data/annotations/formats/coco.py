@@ -115,6 +115,8 @@ def _coco_words(annotation: dict, names: dict[Any, str], place: str) -> list[Wor
     if isinstance(polygons, dict):
         box = _box(annotation, place)
         return [Word(place, box, text, marks, labels, repaired="box of a mask")]
+    if polygons and all(isinstance(value, (int, float)) for value in polygons):
+        polygons = [polygons]  # not in a list of its own
     if not polygons:
         return [Word(place, _box(annotation, place), text, marks, labels)]
     outlines = [

@@ -1,7 +1,7 @@
 """ICDAR: a text file per image, one text per line, x1,y1,x2,y2,x3,y3,x4,y4,text.
 
-Also two corners (x0,y0,x1,y1,text), polygons of any number of points, and MLT's script before the
-text (...,Latin,SALE).
+Also two corners (x0,y0,x1,y1,text), polygons of any number of points, MLT's script before the text
+(...,Latin,SALE), and RCTW's mark before a quoted text (...,1,"SALE" where it is difficult, else 0).
 """
 
 import re
@@ -58,7 +58,7 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
                 except ValueError as error:
                     found.problems.append(f"{place}: {error}: {shown(line)}")
                     continue
-                words.append(Word(place, points, text))
+                words.append(_word(place, points, text, layout))
                 if len(points) != 4 and layout.outlines == "quads":
                     found.notes.append(f"{place}: read as {len(points)} points")
         yield Entry(str(path), name, None, words)
@@ -76,6 +76,9 @@ _SCRIPTS = frozenset((
     "symbols",
 ))  # fmt: skip
 
+# The mark and the text of RCTW 2017.
+_DIFFICULT = re.compile(r'\s*([01])\s*,\s*(".*)')
+
 _SAMPLED_FILES = 2000
 
 # Shares of a set's lines that decide for all of it. Few texts look like more coordinates
@@ -88,6 +91,7 @@ class Layout(NamedTuple):
 
     outlines: Literal["boxes", "quads", "polygons"] = "quads"
     scripts: bool = False  # the first field of the text is a script
+    difficult: bool = False  # the first field of the text is 1 where it is difficult, else 0
 
     def told(self) -> str:
         kinds = {
@@ -95,10 +99,19 @@ class Layout(NamedTuple):
             "quads": "lines are read as four points and a text",
             "polygons": "lines are read as any number of points and a text",
         }
-        return kinds[self.outlines] + (", with a script before it" if self.scripts else "")
+        before = ", with a script before it" if self.scripts else ""
+        before += ", with 1 before it where it is difficult" if self.difficult else ""
+        return kinds[self.outlines] + before
 
 
 QUADS = Layout()
+
+
+def _word(place: str, points: np.ndarray, text: str, layout: Layout) -> Word:
+    marked = _DIFFICULT.fullmatch(text) if layout.difficult else None
+    if marked is None:
+        return Word(place, points, text)
+    return Word(place, points, marked[2], ("difficult",) if marked[1] == "1" else ())
 
 
 def layout_of(lines: Collection[str]) -> Layout:
@@ -117,7 +130,8 @@ def layout_of(lines: Collection[str]) -> Layout:
     is_open = any(n in (6, 7, 10, 11) for n in counts)  # other lines read alike as quads
     if is_open and (sum(longer) >= _POLYGONS_FROM * len(counts) or max(counts) < 8):
         return Layout("polygons", has_scripts)
-    return Layout("quads", has_scripts)
+    marked = [n == 9 and _DIFFICULT.fullmatch(",".join(f[8:])) is not None for f, n in pairs]
+    return Layout("quads", has_scripts, sum(marked) >= _SCRIPTS_FROM * len(counts))
 
 
 def _sample(source: Source, paths: list[Path]) -> list[str]:

@@ -39,10 +39,5 @@ def _ufo_word(word: Any, place: str) -> Word:
     word = typed(word, place, dict)
     text = optional(word, "transcription", place, str) or ""
     optional(word, "illegibility", place, bool)
-    tags = [
-        typed(tag, f"{place}/{key}[{index}]", str)
-        for key in ("tags", "word_tags")
-        for index, tag in enumerate(optional(word, key, place, list) or [])
-    ]
     points = point_pairs(word.get("points"), f"{place}/points")
-    return Word(place, points, text, (*tags, *member_marks(word)))
+    return Word(place, points, text, member_marks(word))

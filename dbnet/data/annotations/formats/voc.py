@@ -50,6 +50,9 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
             objects = [element for element in members if element.tag == "object"]
             for index, element in enumerate(objects):
                 place = f"{path}, line {element.line}: object[{index}]"
+                if element.text_of("deleted") == "1":  # as the LabelMe of the web leaves it
+                    found.dropped.append((place, "deleted by its annotator"))
+                    continue
                 with collecting(found.problems):
                     entry.words.append(_word(element, place))
         if entry:
