@@ -1,6 +1,5 @@
 """CLEval equals the published package and the reference; states, batches and caches agree."""
 
-import copy
 import itertools
 
 import cv2
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 import shapely
 
-from dbnet.metrics import cleval, content_cache, overlap
+from dbnet.metrics import overlap
 from dbnet.metrics.cleval import CLEval, Counts
 from dbnet.metrics.polygons import pack
 from dbnet.reference import cleval as reference
@@ -214,14 +213,6 @@ def test_order_does_not_matter(seed):
     assert metric().update(shuffled, gts, ignored[order], texts) == expected
 
 
-def test_inputs_are_left_alone():
-    inputs = scene(14)
-    before = copy.deepcopy(inputs)
-    metric(scale_wise=True).update(*inputs, image_size=(100, 100))
-    for now, then in zip(inputs[:3], before[:3], strict=True):
-        assert all(np.array_equal(a, b) for a, b in zip(now, then, strict=True))
-
-
 def test_integer_and_list_polygons_are_welcome():
     expected = metric().update([box(0, 0, 50, 10)], [box(0, 0, 60, 10)], [False], ["abc"])
     dets, gts = [box(0, 0, 50, 10).astype(int).tolist()], [box(0, 0, 60, 10).astype(int)]
@@ -312,79 +303,6 @@ def test_a_size_bin_ignores_texts_of_other_sizes():
     assert sum((heights >= low) & (heights <= high)) < len(gts)
     with pytest.raises(ValueError, match="image_size"):
         score.update(dets, gts, ignored)
-
-
-# What is cached of ground truths
-
-
-@pytest.fixture
-def prepared(monkeypatch) -> list:
-    """List of the ground truths that were prepared."""
-    calls = []
-
-    def counting(polygons, *args, original=cleval.ground_truth, **options):
-        calls.append(polygons)
-        return original(polygons, *args, **options)
-
-    monkeypatch.setattr(cleval, "ground_truth", counting)
-    return calls
-
-
-def test_ground_truth_is_prepared_once(prepared):
-    score = metric()
-    first = [score.update(*scene(seed)) for seed in range(5)]
-    score.reset()
-    assert [score.update(*copy.deepcopy(scene(seed))) for seed in range(5)] == first
-    assert len(prepared) == 5
-
-
-def test_cached_ground_truth_is_never_stale(prepared):
-    score = metric(scale_wise=True)
-    dets, gts, ignored, texts = scene(6)
-    size = (300, 500)
-
-    def check(size):
-        result = score.update(dets, gts, ignored, texts, size)
-        assert result == metric(scale_wise=True).update(dets, gts, ignored, texts, size)
-        return result
-
-    results = [check(size)]
-    gts[0] += 1  # in place: the same objects, another content
-    results.append(check(size))
-    ignored[0] = ~ignored[0]
-    results.append(check(size))
-    texts[1] += "more"
-    results.append(check(size))
-    gts[1], gts[2] = np.concatenate([gts[1], gts[2][:1]]), gts[2][1:]  # same bytes, split elsewhere
-    results.append(check(size))
-    check((300, 600))
-    assert len(prepared) == 2 * 6
-    assert len({str(result) for result in results}) > 2
-
-
-def test_the_cache_of_ground_truths_is_bounded(prepared, monkeypatch):
-    monkeypatch.setattr(content_cache, "_MAX_IMAGES", 3)
-    score = metric()
-    for _ in range(2):
-        for seed in range(8, 13):
-            score.update(*scene(seed))
-    assert len(prepared) == 5 + 2
-
-
-@pytest.mark.parametrize("scale_wise", [False, True])
-def test_a_batch_equals_its_images(scale_wise):
-    scenes = [(*scene(seed), (300 + seed, 500)) for seed in range(60)]
-    scenes += [([], [], [], None, (9, 9)), ([box(0, 0, 9, 9)] * 6, [], [], [], (9, 9))]
-    one, many = (metric(scale_wise=scale_wise, max_polygons=5) for _ in range(2))
-    for first in range(0, len(scenes), 12):
-        batch = scenes[first : first + 12]
-        results = many.update_batch(*zip(*batch, strict=True))
-        assert results == [one.update(*each) for each in batch]
-    assert many.update_batch([], [], [], [], []) == []
-    assert np.array_equal(many.state(), one.state())
-    with pytest.raises(ValueError, match="detected polygon 0 has shape"):
-        many.update_batch([[], [[]]], [[], []], [[], []], [[], []], [(9, 9)] * 2)
-    assert np.array_equal(many.state(), one.state())  # the first one was not added either
 
 
 # The geometry below
