@@ -10,6 +10,7 @@ from PIL import Image
 from dbnet.data.annotations.formats import FORMATS
 from dbnet.data.annotations.scan import load_records, scan
 from dbnet.settings import DataConfig
+from tests.drawing import write, write_image
 
 QUAD = [[10.5, 5.0], [40.25, 6.0], [40.0, 15.0], [10.0, 14.0]]
 BOX = [[50, 20], [90, 20], [90, 30], [50, 30]]
@@ -21,15 +22,8 @@ ABOUT_CORNER = [[50, 20], [50, 60], [40, 60], [40, 20]]
 @pytest.fixture
 def root(tmp_path):
     """images/train/a.png of 100 x 80 pixels, without annotations."""
-    path = tmp_path / "images/train/a.png"
-    path.parent.mkdir(parents=True)
-    Image.new("RGB", (100, 80)).save(path)
+    write_image(tmp_path / "images/train/a.png", (100, 80))
     return tmp_path
-
-
-def write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
 
 
 def texts_of(root, format, **options):
@@ -145,27 +139,20 @@ def test_doctr_folders_of_its_own_layout_are_read(tmp_path):
         assert records[0].image_path == str(path)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"a.png": {"polygons": 1}}, "a.png/polygons: found 1; must be a list or an object"),
-        ({"a.png": {"polygons": [[1]]}}, "a.png/polygons[0]: must be a list of [x, y] pairs"),
-        ({"a.png": {"polygons": {"w": [5]}}}, "a.png/polygons/w[0]: must be a list of [x, y]"),
-        ({"a.png": {"img_hash": ""}}, "a.png/polygons: is missing; must be a list or an object"),
-        (
-            {"a.png": {"img_dimensions": [160, 200], "polygons": [BOX]}},
-            "a.png: annotated at 200 x 160 pixels, but the upright image has 100 x 80",
-        ),
-        (
-            {"a.png": {"img_dimensions": "80x100", "polygons": [BOX]}},
-            'a.png/img_dimensions: must be [height, width], found "80x100"',
-        ),
-    ],
-)
-def test_doctr_of_wrong_shape_is_refused(root, content, message):
-    write(root / "images/train/labels.json", content)
-    (problem,) = problems_of(root, "doctr")
-    assert problem.startswith(f"images/train/labels.json: {message}")
+WRONG_DOCTR = [
+    ({"a.png": {"polygons": 1}}, "a.png/polygons: found 1; must be a list or an object"),
+    ({"a.png": {"polygons": [[1]]}}, "a.png/polygons[0]: must be a list of [x, y] pairs"),
+    ({"a.png": {"polygons": {"w": [5]}}}, "a.png/polygons/w[0]: must be a list of [x, y]"),
+    ({"a.png": {"img_hash": ""}}, "a.png/polygons: is missing; must be a list or an object"),
+    (
+        {"a.png": {"img_dimensions": [160, 200], "polygons": [BOX]}},
+        "a.png: annotated at 200 x 160 pixels, but the upright image has 100 x 80",
+    ),
+    (
+        {"a.png": {"img_dimensions": "80x100", "polygons": [BOX]}},
+        'a.png/img_dimensions: must be [height, width], found "80x100"',
+    ),
+]
 
 
 # Label Studio
@@ -246,33 +233,26 @@ def test_labelstudio_reads_one_of_several_annotations(root):
     assert notes_of(root) == ["train.json: [0]: 3 annotations, one of them is read"]
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({}, "found {}; must be a list"),
-        ([{"data": {"text": "x"}}], '[0]/data: names no image: {"text": "x"}'),
-        ([{"data": {"image": "a.png"}}], "[0]/completions: is missing; must be a list"),
-        ([task({"value": 1}, 5)], "[0]/result[1]: found 5; must be an object"),
-        (
-            [task({"value": {"x": 1, "width": 1}})],
-            "[0]/result[0]/original_width: is missing; must be an integer or a number",
-        ),
-        ([task(region("polygon", points=[1]))], "[0]/result[0]/value/points: must be a list of"),
-        ([task(region("rectangle", x=1, width=2))], "[0]/result[0]/value/y: is missing"),
-        (
-            [task({**box_region(), "image_rotation": 90})],
-            "[0]/result[0]/image_rotation: the image was turned; save it turned instead",
-        ),
-        (
-            [task({**box_region(), "original_width": 99})],
-            "[0]: annotated at 99 x 80 pixels, but the upright image has 100 x 80",
-        ),
-    ],
-)
-def test_labelstudio_of_wrong_shape_is_refused(root, content, message):
-    write(root / "jsons/train.json", content)
-    (problem,) = problems_of(root, "labelstudio")
-    assert problem.startswith(f"jsons/train.json: {message}")
+WRONG_LABELSTUDIO = [
+    ({}, "found {}; must be a list"),
+    ([{"data": {"text": "x"}}], '[0]/data: names no image: {"text": "x"}'),
+    ([{"data": {"image": "a.png"}}], "[0]/completions: is missing; must be a list"),
+    ([task({"value": 1}, 5)], "[0]/result[1]: found 5; must be an object"),
+    (
+        [task({"value": {"x": 1, "width": 1}})],
+        "[0]/result[0]/original_width: is missing; must be an integer or a number",
+    ),
+    ([task(region("polygon", points=[1]))], "[0]/result[0]/value/points: must be a list of"),
+    ([task(region("rectangle", x=1, width=2))], "[0]/result[0]/value/y: is missing"),
+    (
+        [task({**box_region(), "image_rotation": 90})],
+        "[0]/result[0]/image_rotation: the image was turned; save it turned instead",
+    ),
+    (
+        [task({**box_region(), "original_width": 99})],
+        "[0]: annotated at 99 x 80 pixels, but the upright image has 100 x 80",
+    ),
+]
 
 
 # CVAT
@@ -318,40 +298,33 @@ def test_a_large_cvat_file_is_read_like_a_small_one(root):
     assert texts == ["x" * 1000] * 200
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (cvat("<box/>"), "train.xml, line 2: a.png, box: xtl is missing; must be a number"),
-        (
-            cvat('<polygon points="1;2"/>'),
-            'train.xml, line 2: a.png, polygon: points must be x,y;x,y;..., found "1;2"',
-        ),
-        (cvat(width="x"), 'train.xml, line 2: width found "x"; must be a number'),
-        (cvat(width=99), "train.xml, line 2: annotated at 99 x 80 pixels"),
-        ("<annotations><image/></annotations>", "train.xml, line 1: the image has no name"),
-        (
-            "<annotations>\n<image></annotations>",
-            "train.xml: no valid XML at line 2, column 10: mismatched tag",
-        ),
-        ("<other/>", "train.xml: the root element is <other>, must be <annotations>"),
-        (
-            '<!DOCTYPE x [\n<!ENTITY a "b">]><annotations>&a;</annotations>',
-            "train.xml: line 2: declares the entity 'a'; remove it",
-        ),
-        (
-            "<annotations><track/></annotations>",
-            "train.xml: is in the format of CVAT for video, which is not read",
-        ),
-        (
-            f"<annotations><meta>{' ' * 70_000}</meta>\n<track/></annotations>",
-            "train.xml, line 2: a track; export as CVAT for images, not for video",
-        ),
-    ],
-)
-def test_cvat_of_wrong_shape_is_refused(root, content, message):
-    write(root / "train.xml", content)
-    (problem,) = problems_of(root, "cvat")
-    assert problem.startswith(message)
+WRONG_CVAT = [
+    (cvat("<box/>"), "train.xml, line 2: a.png, box: xtl is missing; must be a number"),
+    (
+        cvat('<polygon points="1;2"/>'),
+        'train.xml, line 2: a.png, polygon: points must be x,y;x,y;..., found "1;2"',
+    ),
+    (cvat(width="x"), 'train.xml, line 2: width found "x"; must be a number'),
+    (cvat(width=99), "train.xml, line 2: annotated at 99 x 80 pixels"),
+    ("<annotations><image/></annotations>", "train.xml, line 1: the image has no name"),
+    (
+        "<annotations>\n<image></annotations>",
+        "train.xml: no valid XML at line 2, column 10: mismatched tag",
+    ),
+    ("<other/>", "train.xml: the root element is <other>, must be <annotations>"),
+    (
+        '<!DOCTYPE x [\n<!ENTITY a "b">]><annotations>&a;</annotations>',
+        "train.xml: line 2: declares the entity 'a'; remove it",
+    ),
+    (
+        "<annotations><track/></annotations>",
+        "train.xml: is in the format of CVAT for video, which is not read",
+    ),
+    (
+        f"<annotations><meta>{' ' * 70_000}</meta>\n<track/></annotations>",
+        "train.xml, line 2: a track; export as CVAT for images, not for video",
+    ),
+]
 
 
 # VIA
@@ -387,27 +360,20 @@ def test_via_files_are_read_as_written(root, regions, is_project):
     assert scan(root, "train", format="auto")[1].damaged == {"shape circle": 1}
 
 
-@pytest.mark.parametrize(
-    ("regions", "message"),
-    [
-        (5, "a1/regions: found 5; must be a list or an object"),
-        ([5], "a1/regions[0]: found 5; must be an object"),
-        ([{}], "a1/regions[0]/shape_attributes: is missing; must be an object"),
-        (
-            [via_region(name="polygon", all_points_x=[1], all_points_y=[1, 2])],
-            "a1/regions[0]/shape_attributes: 1 all_points_x, but 2 all_points_y",
-        ),
-        (
-            [via_region(name="polygon", all_points_x=["1"], all_points_y=[1])],
-            'a1/regions[0]/shape_attributes/all_points_x[0]: found "1"; must be an integer',
-        ),
-        ([via_region(name="rect", x=1)], "a1/regions[0]/shape_attributes/y: is missing"),
-    ],
-)
-def test_via_of_wrong_shape_is_refused(root, regions, message):
-    write(root / "jsons/train.json", {"a1": {"filename": "a.png", "regions": regions}})
-    (problem,) = problems_of(root, "via")
-    assert problem.startswith(f"jsons/train.json: {message}")
+WRONG_VIA = [
+    (5, "a1/regions: found 5; must be a list or an object"),
+    ([5], "a1/regions[0]: found 5; must be an object"),
+    ([{}], "a1/regions[0]/shape_attributes: is missing; must be an object"),
+    (
+        [via_region(name="polygon", all_points_x=[1], all_points_y=[1, 2])],
+        "a1/regions[0]/shape_attributes: 1 all_points_x, but 2 all_points_y",
+    ),
+    (
+        [via_region(name="polygon", all_points_x=["1"], all_points_y=[1])],
+        'a1/regions[0]/shape_attributes/all_points_x[0]: found "1"; must be an integer',
+    ),
+    ([via_region(name="rect", x=1)], "a1/regions[0]/shape_attributes/y: is missing"),
+]
 
 
 # Pascal VOC
@@ -440,23 +406,16 @@ def test_voc_files_are_read_as_written(root, folder):
     assert ignored == [False, True, False, False, False]
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (voc("<bndbox/>"), "a.xml, line 2: object[0]/bndbox/xmin: is missing; must be a number"),
-        (
-            voc(VOC_BOX.replace("50", "x")),
-            'a.xml, line 2: object[0]/bndbox/xmin: found "x"; must be a number',
-        ),
-        (voc(VOC_BOX, ""), "a.xml, line 3: object[1]: has no polygon, robndbox or bndbox"),
-        (voc(size="<width>9</width><height>9</height>"), "a.xml: annotated at 9 x 9 pixels"),
-        (voc()[:-3], "a.xml: no valid XML at line 1, column"),
-    ],
-)
-def test_voc_of_wrong_shape_is_refused(root, content, message):
-    write(root / "images/train/a.xml", content)
-    (problem,) = problems_of(root, "voc")
-    assert problem.startswith(f"images/train/{message}")
+WRONG_VOC = [
+    (voc("<bndbox/>"), "a.xml, line 2: object[0]/bndbox/xmin: is missing; must be a number"),
+    (
+        voc(VOC_BOX.replace("50", "x")),
+        'a.xml, line 2: object[0]/bndbox/xmin: found "x"; must be a number',
+    ),
+    (voc(VOC_BOX, ""), "a.xml, line 3: object[1]: has no polygon, robndbox or bndbox"),
+    (voc(size="<width>9</width><height>9</height>"), "a.xml: annotated at 9 x 9 pixels"),
+    (voc()[:-3], "a.xml: no valid XML at line 1, column"),
+]
 
 
 # YOLO
@@ -494,3 +453,29 @@ def test_yolo_lines_of_wrong_shape_are_refused(root, line, message):
     write(root / "labels/train/a.txt", f"0 .5 .5 .1 .1\n{line}\n")
     (problem,) = problems_of(root, "yolo")
     assert problem.startswith(f"labels/train/a.txt, line 2: {message}")
+
+
+# Files of a wrong shape: format, place, what the message begins with, contents with messages
+
+WRONG = [
+    ("doctr", "images/train/labels.json", "images/train/labels.json: ", WRONG_DOCTR),
+    ("labelstudio", "jsons/train.json", "jsons/train.json: ", WRONG_LABELSTUDIO),
+    ("cvat", "train.xml", "", WRONG_CVAT),
+    (
+        "via",
+        "jsons/train.json",
+        "jsons/train.json: ",
+        [({"a1": {"filename": "a.png", "regions": r}}, message) for r, message in WRONG_VIA],
+    ),
+    ("voc", "images/train/a.xml", "images/train/", WRONG_VOC),
+]
+
+
+@pytest.mark.parametrize(
+    ("format", "place", "content", "message"),
+    [(f, place, content, begin + m) for f, place, begin, cases in WRONG for content, m in cases],
+)
+def test_files_of_wrong_shape_are_refused(root, format, place, content, message):
+    write(root / place, content)
+    (problem,) = problems_of(root, format)
+    assert problem.startswith(message)
