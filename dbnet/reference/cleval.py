@@ -10,6 +10,19 @@ import numpy as np
 
 from dbnet.geometry import min_area_quad
 
+# Counts that the published package has too.
+NAMES = (
+    "num_splitted",
+    "num_merged",
+    "num_char_overlapped",
+    "num_char_gt",
+    "num_char_det",
+    "num_char_tp",
+    "num_char_fp",
+    "gran_score_recall",
+    "gran_score_precision",
+)
+
 
 def evaluate(dets, gts, ignored, texts, *, ap_constraint=0.3, vertical=0.5):
     """Counts of one image, by name. Polygons are float32 (P, 2); settings: `CLEvalConfig`.

@@ -7,17 +7,8 @@ from cleval.box_types import QUAD
 from cleval.eval_functions import evaluation
 from cleval.torchmetric import CLEvalMetric
 
-NAMES = (
-    "num_splitted",
-    "num_merged",
-    "num_char_overlapped",
-    "num_char_gt",
-    "num_char_det",
-    "num_char_tp",
-    "num_char_fp",
-    "gran_score_recall",
-    "gran_score_precision",
-)
+from dbnet.reference.cleval import NAMES
+
 _OPTIONS = SimpleNamespace(
     CASE_SENSITIVE=True,
     VERTICAL_ASPECT_RATIO_THRESH=0.5,

@@ -1,16 +1,8 @@
 """Counts of cleval 0.1.1 on `cleval_scenes.scene(seed)`, for seeds 0, 1, 2 and so on."""
 
-NAMES = (
-    "num_splitted",
-    "num_merged",
-    "num_char_overlapped",
-    "num_char_gt",
-    "num_char_det",
-    "num_char_tp",
-    "num_char_fp",
-    "gran_score_recall",
-    "gran_score_precision",
-)
+from dbnet.reference.cleval import NAMES
+
+__all__ = ["COUNTS", "NAMES"]
 COUNTS = [
     (6, 1, 29, 75, 93, 64, 0, 7, 4),
     (4, 0, 12, 82, 92, 79, 1, 4, 0),
