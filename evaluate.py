@@ -17,7 +17,7 @@ from pathlib import Path
 
 from configs import Config, EvaluateConfig, over_trained
 from dbnet.data.places import check_early
-from dbnet.inference.weights import find_weights, origin, results_folder, trained_with
+from dbnet.inference.weights import find_weights, results_folder, told, trained_with
 from dbnet.runtime import cli
 from dbnet.runtime.files import check_output, new_folder
 from dbnet.runtime.torchrun import is_started_by_torchrun
@@ -81,7 +81,7 @@ if __name__ != "__mp_main__":  # spawned processes import this file too, and nee
     from dbnet.model.dbnet import DBNet
     from dbnet.model.fuse import fuse_batch_norms
     from dbnet.postprocess.postprocessor import DBPostprocessor
-    from dbnet.reporting.tables import metrics_table, seconds_line, write_json
+    from dbnet.reporting.tables import metrics_table, write_json
     from dbnet.runtime import distributed
     from dbnet.runtime.device import autocast_dtype, resolve_device, resolve_precision
     from dbnet.runtime.memory import keep_freed_memory
@@ -113,8 +113,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     with distributed.main_first():
         records = load_records(cfg.data, [cfg.split])[cfg.split]
     print(
-        f"weights: {checkpoint}, {origin(checkpoint)}, epoch {payload['epoch']}, "
-        f"on {device} in {precision}",
+        f"weights: {told(checkpoint)}, epoch {payload['epoch']}, on {device} in {precision}",
         flush=True,
     )
 
@@ -129,7 +128,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     figures, oracle, seconds, results = scored
     if not distributed.is_main():
         return figures
-    print_figures(figures, oracle, seconds)
+    print_figures(figures, oracle)
     if cfg.tile == "off" and (line := other_scales_line(results, cfg.data.image_size)):
         print(line)
     out = cfg.out or new_folder(parent, "eval")
@@ -142,7 +141,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     write_json(out / "config.json", stored)
     title = f"{checkpoint.name} on {cfg.data.root or 'drawn receipts'}, {cfg.split}"
     print(write_results(out, figures, results, records, title=title, draw_worst=cfg.draw_worst))
-    print(f"{out}: metrics.json, predictions.json, per_image.json, errors.html, worst/")
+    print(f"{out}: errors.html, worst/, metrics.json, predictions.json")
     return figures
 
 
@@ -232,21 +231,18 @@ def gathered(results: list[ImageResult], caps: CapCounter) -> list[ImageResult]:
     return everything
 
 
-def print_figures(
-    figures: dict[str, float], oracle: dict[str, float], seconds: dict[str, float]
-) -> None:
-    columns = {"model": figures, "as quads": as_quads(figures)}
-    print(metrics_table(columns | ({"oracle": oracle} if oracle else {})))
-    loss = f"loss {figures['loss/total']:.4f} over " if oracle else ""
-    scales = ""
-    if "in_windows" in figures:
-        scales = f"{figures['in_windows']} in windows, {figures['reduced']} at a smaller scale, "
-    print(
-        f"{loss}{figures['images']} images, {scales}"
-        f"{figures['empty']} of them without a detection, "
-        f"{figures['capped']} detections beyond max_candidates"
-    )
-    print(seconds_line(seconds))
+def print_figures(figures: dict[str, float], oracle: dict[str, float]) -> None:
+    """The table of the metrics, and the counts of images that are unlike the others."""
+    rows = {"outlines": figures, "as quads": as_quads(figures)}
+    print(metrics_table(rows | ({"oracle": oracle} if oracle else {})))
+    counts = {
+        "in windows": figures.get("in_windows", 0),
+        "at a smaller scale": figures.get("reduced", 0),
+        "without a detection": figures["empty"],
+    }
+    if any(counts.values()):
+        named = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        print(f"{figures['images']} images, of which {named}")
 
 
 def other_scales_line(results: Sequence[ImageResult], image_size: int) -> str | None:
@@ -259,8 +255,8 @@ def other_scales_line(results: Sequence[ImageResult], image_size: int) -> str | 
     if not others:
         return None
     return (
-        f"{others} of {len(results)} images have small, large or few texts at {image_size} pixels: "
-        "predict.py looks at them at another scale too, which --tile auto scores"
+        f"{others} of {len(results)} images: predict.py reads them at another scale too, as "
+        "--tile auto does"
     )
 
 

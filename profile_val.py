@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from configs import Config, ProfileConfig, over_trained
 from dbnet.data.places import check_early
 from dbnet.errors import InputError
-from dbnet.inference.weights import find_weights, origin, trained_with
+from dbnet.inference.weights import find_weights, told, trained_with
 from dbnet.reporting.baseline import read_profile
 from dbnet.runtime import cli
 from dbnet.runtime.files import check_output, new_folder
@@ -140,8 +140,8 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
             check_comparable(baseline["compared"], compared)
     validation = open_validation(cfg, network.model, records, device, precision)
     reference = open_reference(cfg, validation, records) if cfg.compare_reference else None
-    told = f"{cfg.checkpoint}, {origin(cfg.checkpoint)}," if cfg.checkpoint else "random,"
-    print(f"weights: {told} on {device} in {precision}", flush=True)
+    weights = told(cfg.checkpoint) if cfg.checkpoint else "random"
+    print(f"weights: {weights}, on {device} in {precision}", flush=True)
 
     # ---- Warm-up, measurement; the forward pass before and after, for a machine's speed drifts
     resident = warm_up(validation, batch_size=cfg.data.batch_size, batches=cfg.warmup)
@@ -172,7 +172,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     print(screen_summary(profile))
     write_profile(out, profile, report)
     trace_file = ", trace.json" if cfg.trace else ""
-    print(f"{out}: profile.json, report.md, stages.png, batches.png{trace_file}")
+    print(f"{out}: report.md, profile.json, stages.png, batches.png{trace_file}")
     if baseline:
         compare(baseline, profile, cfg)
     return profile

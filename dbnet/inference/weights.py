@@ -50,11 +50,21 @@ def released_weights() -> Path:
     return found[0]
 
 
+def told(path: Path) -> str:
+    """The weights and the part of the rule they are used by: for the line that programs start with.
+
+    A path below the working directory is relative to it.
+    """
+    here = Path.cwd()
+    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    return f"{shown}, {origin(path)}"
+
+
 def origin(path: Path) -> str:
     """By which part of the rule these weights are used: for the line that programs start with."""
     if path == newest_checkpoint():
         return f"the newest under {RUNS}/"
-    return "the released weights" if path.parent in _FOLDERS else "as named"
+    return "released" if path.parent in _FOLDERS else "as named"
 
 
 def results_folder(path: Path) -> Path:

@@ -1,5 +1,6 @@
 """The report of a profile: where the time went, what that means, what to try."""
 
+import textwrap
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,23 +32,25 @@ def profile_report(profile: dict[str, Any]) -> str:
 
 
 def screen_summary(profile: dict[str, Any]) -> str:
-    """What a screen shows of a profile: the seconds of each stage, and what they mean."""
+    """What a screen of 80 columns shows of a profile: the seconds of each stage, the verdicts in a
+    word each, limits, recommendations and the decision. The report has the evidence."""
     stages = {name: StageStats(**values) for name, values in profile["stages"].items()}
     host = {name: s for name, s in stages.items() if is_host(name)}
     total = sum(s.total for s in host.values())
-    rows = [
-        [name, f"{s.total:.2f}", f"{s.total / total:.1%}", f"{1000 * s.median:.1f}"]
-        for name, s in host.items()
+    rows = (
+        ("stage", list(host)),
+        ("total s", [f"{s.total:.2f}" for s in host.values()]),
+        ("share", [f"{s.total / total:.1%}" for s in host.values()]),
+    )
+    table = [
+        f"{title:8}" + " ".join(f"{c:>{max(len(n), 6)}}" for n, c in zip(host, cells, strict=True))
+        for title, cells in rows
     ]
+    words = " ".join(f"{''.join(line.split('**')[:2])}." for line in verdicts(profile))
     lines, decision = advice(profile)
-    found = [*verdicts(profile), *profile.get("limits", []), *lines]
-    parts = [
-        _title(profile).removeprefix("## "),
-        table(["stage", "total s", "share", "median ms"], rows),
-        _reference(profile),
-        *(f"- {line}" for line in found),
-        decision,
-    ]
+    found = [words, *profile.get("limits", []), *(f"- {line}" for line in lines), decision]
+    parts = [_title(profile).removeprefix("## "), *table, _reference(profile)]
+    parts += [textwrap.fill(line, 80, break_on_hyphens=False) for line in found]
     return "\n".join(part for part in parts if part)
 
 

@@ -51,19 +51,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 
     return "\n".join([row(lines[0]), row(rule), *(row(line) for line in lines[1:])])
 
 
-def metrics_table(columns: dict[str, dict[str, float]]) -> str:
-    """Precision, recall and hmean of several evaluations ("model", "oracle"), one column each."""
-    rows = [
-        [f"{label} {figure}", *(f"{c[f'{key}/{figure}']:.4f}" for c in columns.values())]
-        for label, key in (("CLEval", "cleval"), ("IoU", "iou"))
-        for figure in ("precision", "recall", "hmean")
-    ]
-    return table(["", *columns], rows)
-
-
-def seconds_line(seconds: dict[str, float]) -> str:
-    """Total time of each stage, in their order."""
-    return "seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
+def metrics_table(evaluations: dict[str, dict[str, float]]) -> str:
+    """Precision, recall and hmean of several evaluations ("outlines", "oracle"), a row each."""
+    figures = [f"{m}/{f}" for m in ("cleval", "iou") for f in ("precision", "recall", "hmean")]
+    widest = max(map(len, evaluations))
+    lines = [f"{'':{widest}}  CLEval P       R       H   IoU P       R       H"]
+    for name, values in evaluations.items():
+        cells = (f"{values[figure]:.4f}" for figure in figures)
+        lines.append(f"{name:{widest}}    {'  '.join(cells)}")
+    return "\n".join(lines)
 
 
 def changes_table(changes: list[Change]) -> str:

@@ -145,7 +145,7 @@ def test_all_programs_take_weights_by_one_rule(program, words, checkpoints, tmp_
     assert str(program.parse().checkpoint) == "runs/0/best.pt"
     assert (origin(Path("runs/0/best.pt")), origin(released_weights())) == (
         "as named",
-        "the released weights",
+        "released",
     )
 
 

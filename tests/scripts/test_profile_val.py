@@ -142,12 +142,20 @@ def test_report_names_the_limit_and_ends_in_a_decision(cfg, first):
 def test_the_screen_shows_the_stages_and_what_they_mean(cfg, first):
     shown = screen_summary(first)
     assert shown.splitlines()[0].startswith("Validation of 5 images, 3 batches: ")
-    assert [name for name in first["stages"] if f"| {name} " in shown] == [
-        name for name in first["stages"] if not name.startswith("worker/")
+    stages, seconds = shown.splitlines()[1:3]
+    assert stages.split() == [
+        "stage",
+        *(name for name in first["stages"] if not name.startswith("worker/")),
     ]
-    assert all(f"- {line}" in shown.splitlines() for line in verdicts(first))
-    assert shown.splitlines()[-1] == advice(first)[1]
-    assert len(shown.splitlines()) < len((cfg.out / "report.md").read_text().splitlines()) / 2
+    assert seconds.split()[2:] == [
+        f"{first['stages'][name]['total']:.2f}" for name in stages.split()[1:]
+    ]
+    words = " ".join(shown.split())
+    assert all("".join(line.split("**")[:2]) + "." in words for line in verdicts(first))
+    assert words.endswith(advice(first)[1])
+    assert max(map(len, shown.splitlines())) <= 80
+    report = (cfg.out / "report.md").read_text()
+    assert all(f"- {line}" in report.splitlines() for line in verdicts(first))
 
 
 def test_baseline_passes_fails_and_is_refused(cfg, first, tmp_path, capsys):
