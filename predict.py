@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
+from tqdm import tqdm
 
 from configs import Config, PredictConfig
 from dbnet.errors import InputError
@@ -87,16 +88,19 @@ def main(cfg: PredictConfig) -> Path:
     check_output(out, WRITTEN)
     if cfg.crops:
         check_output(cfg.crops, ("crops.csv", *folder_names(sources).values()))
-    print(f"images: {len(sources)}; loading the network", flush=True)
 
     # ---- Find the texts; images become ready in any order
-    detector = load_detector(cfg)
-    used = cfg.onnx or cfg.checkpoint
-    where_from = f", {origin(used)}" if used else ""
-    print(f"weights: {detector.description}{where_from}", flush=True)
-    started = time.perf_counter()
-    found, crops, failures = find_texts(cfg, detector, sources, out)
-    ms = 1000 * (time.perf_counter() - started) / len(sources)
+    with tqdm(
+        total=len(sources), desc="loading the network", unit="image", leave=False, disable=None
+    ) as bar:
+        detector = load_detector(cfg)
+        used = cfg.onnx or cfg.checkpoint
+        where_from = f", {origin(used)}" if used else ""
+        bar.write(f"weights: {detector.description}{where_from}".replace(f" {Path.cwd()}/", " "))
+        bar.set_description("predict")
+        started = time.perf_counter()
+        found, crops, failures = find_texts(cfg, detector, sources, out, bar)
+        ms = 1000 * (time.perf_counter() - started) / len(sources)
 
     # ---- Write and report
     write(cfg, out, found, crops)
@@ -132,12 +136,10 @@ def load_detector(cfg: PredictConfig) -> "Detector":
 
 
 def find_texts(
-    cfg: PredictConfig, detector: "Detector", sources: list["Source"], out: Path
+    cfg: PredictConfig, detector: "Detector", sources: list["Source"], out: Path, bar: tqdm
 ) -> tuple[dict[str, "Found"], list["Crop"], int]:
     """Detect, draw and cut; returns texts by image and crops, both in the order of the sources, and
     the number of failures, each of which is printed."""
-    from tqdm import tqdm
-
     failures = 0
     by_name: dict[str, Found] = {}
     drawings: list[Future[None]] = []
@@ -155,10 +157,7 @@ def find_texts(
         fail(error)
         bar.update()
 
-    with (
-        ThreadPoolExecutor(cfg.num_workers) as pool,
-        tqdm(total=len(sources), desc="predict", unit="image", leave=False, disable=None) as bar,
-    ):
+    with ThreadPoolExecutor(cfg.num_workers) as pool:
         for index, found in detector.stream(sources, on_failure=fail_image):
             name = sources[index].name
             by_name[name] = found

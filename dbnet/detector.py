@@ -168,6 +168,7 @@ class Detector:
         self.postprocess = replace(postprocess or trained.postprocess, **changed)
         self._network = loaded.network
         self._batch_size = batch_size
+        self._first_batch = batch_size if compiled else 1  # each size is compiled anew
         self._num_workers = num_workers
         shrink = trained.shrink_ratio if shrink_ratio is None else shrink_ratio
         shrink = TargetsConfig(shrink_ratio=shrink).shrink_ratio
@@ -234,6 +235,7 @@ class Detector:
                 tiling=self._tiling,
                 image_size=self.max_side,
                 batch_size=self._batch_size,
+                first_batch=self._first_batch,
                 pool=pool,
                 on_failure=on_failure,
             ):

@@ -63,6 +63,7 @@ def evaluate_tiled(
             tiling=tiling,
             image_size=image_size,
             batch_size=batch_size,
+            first_batch=1,
             pool=pool,
             on_failure=_raise,
         ):

@@ -60,6 +60,7 @@ def detect(
     tiling: Tiling | None,
     image_size: int,
     batch_size: int,
+    first_batch: int,
     pool: Executor,
     on_failure: Callable[[int, InputError], None],
 ) -> Iterator[tuple[int, Located]]:
@@ -72,6 +73,8 @@ def detect(
         tiling: takes the images whose text is too small at `image_size`; None: no image.
         image_size: longest side at the network in pixels.
         batch_size: images in a batch; they share one shape, so that the order may change.
+        first_batch: images in the first one; the next ones double, up to `batch_size`. With few,
+            the first results come early.
         on_failure: called with the index of each image that cannot be read, or whose probability
             map is not finite.
     """
@@ -91,7 +94,7 @@ def detect(
                 yield loaded
 
     def predicted() -> Iterator[tuple[list[_Loaded], np.ndarray]]:
-        for batch in same_shapes(readable(), batch_size):
+        for batch in same_shapes(readable(), batch_size, first=first_batch):
             images = np.stack([loaded.sample.image for loaded in batch])  # (N, H, W, 3)
             yield batch, network(images.transpose(0, 3, 1, 2))[:, 0]
 
@@ -156,19 +159,23 @@ def fitted(decode: Decode, image_size: int) -> Sample:
     return sample._replace(image=sample.image[:height, :width])
 
 
-def same_shapes(loaded: Iterable[_Loaded], size: int) -> Iterator[list[_Loaded]]:
+def same_shapes(loaded: Iterable[_Loaded], size: int, *, first: int) -> Iterator[list[_Loaded]]:
     """Batches of images of one shape: full ones as they come up, then what is left.
 
-    Where two batches of images wait, none of them full, the largest group goes.
+    A full batch has `first` images, the next one twice as many, up to `size`. Where two batches of
+    images wait, none of them full, the largest group goes.
     """
+    full = first
     waiting: dict[tuple[int, ...], list[_Loaded]] = {}
     for each in loaded:
         shape = each.sample.image.shape
         waiting.setdefault(shape, []).append(each)
-        if len(waiting[shape]) == size:
-            yield waiting.pop(shape)
-        elif sum(map(len, waiting.values())) == 2 * size:
-            yield waiting.pop(max(waiting, key=lambda shape: len(waiting[shape])))
+        if len(waiting[shape]) < full:
+            if sum(map(len, waiting.values())) < 2 * full:
+                continue
+            shape = max(waiting, key=lambda shape: len(waiting[shape]))
+        yield waiting.pop(shape)
+        full = min(2 * full, size)
     yield from waiting.values()
 
 

@@ -184,11 +184,26 @@ def test_a_stream_of_many_shapes_holds_two_batches_of_images():
             yield Loaded(width)
 
     given = 0
-    for batch in same_shapes(images(), 4):  # type: ignore[arg-type] # only the shape is read
+    for batch in same_shapes(images(), 4, first=1):  # type: ignore[arg-type] # only the shape is read
         assert len(read) - given <= 8
         assert len({each.sample.image.shape for each in batch}) == 1 and len(batch) <= 4
         given += len(batch)
     assert given == 42
+
+
+def test_the_first_results_of_many_images_come_early(detector, page, monkeypatch):
+    sizes = []
+
+    def network(images):
+        sizes.append(len(images))
+        return np.zeros((len(images), 1, *images.shape[2:]), np.float32)
+
+    monkeypatch.setattr(detector, "_network", network)
+    monkeypatch.setattr(detector, "_batch_size", 4)
+    monkeypatch.setattr(detector, "_tiling", None)
+    stream = detector.stream([page] * 12, on_failure=lambda index, error: None)
+    assert next(stream)[0] == 0 and sizes == [1, 2]
+    assert len(list(stream)) == 11 and sizes == [1, 2, 4, 4, 1]
 
 
 # ---- What it gives

@@ -505,6 +505,7 @@ def test_the_settings_of_the_weights_are_the_defaults(checkpoint, tmp_path, monk
 
 
 def test_missing_released_weights_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # without runs/
     monkeypatch.setattr("dbnet.inference.weights._FOLDERS", (tmp_path / "weights",))
     monkeypatch.setattr(sys, "argv", ["predict.py", "a.png"])
     with pytest.raises(ValueError, match=r"efficientnet_lite0\.pt: the released.*--checkpoint"):
