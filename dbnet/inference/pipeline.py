@@ -73,8 +73,7 @@ def detect(
         tiling: takes the images whose text is too small at `image_size`; None: no image.
         image_size: longest side at the network in pixels.
         batch_size: images in a batch; they share one shape, so that the order may change.
-        first_batch: images in the first one; the next ones double, up to `batch_size`. With few,
-            the first results come early.
+        first_batch: images in the first one, for early results; the next ones double.
         on_failure: called with the index of each image that cannot be read, or whose probability
             map is not finite.
     """
@@ -99,10 +98,8 @@ def detect(
             yield batch, network(images.transpose(0, 3, 1, 2))[:, 0]
 
     def finish(predicted: tuple[list[_Loaded], np.ndarray]) -> list[_Finished]:
-        return [
-            _finish(loaded, prob_map, postprocess, image_size)
-            for loaded, prob_map in zip(*predicted, strict=True)
-        ]
+        pairs = zip(*predicted, strict=True)
+        return [_finish(loaded, prob_map, postprocess, image_size) for loaded, prob_map in pairs]
 
     for finished in ahead(pool, finish, predicted(), depth=1):
         for (index, item, sample), found, located in finished:
