@@ -13,6 +13,7 @@ Notes:
 """
 
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,7 +85,16 @@ def main(
                 lost.update({f"{fate}: {reason}": count for reason, count in reasons.items()})
             for what, count in lost.items():
                 print(f"{split}: {count} texts: {what}")
-    print(f"{out}: python train.py --data.root {out} --data.check-only")
+    print(f"{out}: {_next_command(out, splits)}")
+
+
+def _next_command(out: Path, splits: tuple[str, ...]) -> str:
+    """What can be done with these splits alone."""
+    root = shlex.quote(str(out))
+    if "train" not in splits:
+        return f"python evaluate.py --data.root {root} --split {splits[0]}"
+    fraction = "" if "val" in splits else " --data.val-fraction 0.1"
+    return f"python train.py --data.root {root}{fraction} --data.check-only"
 
 
 def _splits(source: Path, asked: tuple[str, ...], images: Path | None) -> tuple[str, ...]:

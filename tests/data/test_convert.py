@@ -1,6 +1,7 @@
 """python -m dbnet.convert: reading back the result gives the source."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from dbnet.data.annotations.formats import FORMATS
 from dbnet.data.annotations.scan import load_records
 from dbnet.data.annotations.writers import WRITERS
 from dbnet.errors import InputError
-from tests.programs import said_before_torch
+from tests.programs import run_program, said_before_torch
 
 QUAD = [[10.1, 5.0], [40.25, 6.0], [40.0, 15.7], [10.0, 14.0]]
 PENTAGON = [[50, 5], [70, 3], [90, 5], [90, 15], [50, 15]]
@@ -213,6 +214,17 @@ def test_one_split_from_named_places_is_converted(tmp_path):
     places = {"images": Path("scans"), "annotations": Path("labels.json")}
     main(tmp_path / "in", to="coco", out=tmp_path / "out", splits=("val",), **places)
     assert contents(tmp_path / "out", "val")[0][1] == [BOX]
+
+
+@pytest.mark.parametrize("splits", [("train", "val"), ("train",), ("val",)])
+def test_the_printed_command_runs_on_what_was_converted(source, tmp_path, splits, capsys):
+    for listing in (source / "jsons").iterdir():  # text in both images, so that each part has some
+        images = json.loads(listing.read_text())["images"]
+        listing.write_text(json.dumps({"images": dict.fromkeys(images, images["a.png"])}))
+    main(source, to="coco", out=tmp_path / "out", splits=splits)
+    _, command = capsys.readouterr().out.splitlines()[-1].split(": python ")
+    done = run_program(*shlex.split(command), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def test_help_does_not_import_torch():
