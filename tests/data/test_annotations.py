@@ -316,6 +316,19 @@ def test_names_that_lead_back_or_are_spelt_as_on_the_web(tmp_path, name, spelt):
     assert report.problems == []
 
 
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [("x/1", None), ("a/1", "a/1.png"), ("p/b/1", "b/1.png"), ("1", None), ("c%20d", "c d.png")],
+)
+def test_folders_of_names_without_an_ending_count(tmp_path, name, image):
+    for other in ("a/1.png", "b/1.png", "y/2.png", "c d.png"):
+        write_image(tmp_path / "images/train" / other)
+    _ufo(tmp_path, {name: _words(QUAD), "x/2": _words(QUAD)}, draw=False)
+    records, report = scan(tmp_path, "train", format="auto")
+    assert [record.image_id for record in records] == ([image] if image else [])
+    assert f"{1 if image else 2} annotated images missing" in report.problems[0]
+
+
 def test_a_percent_sign_in_a_name_is_one(tmp_path):
     for name in ("a%20b.png", "a b.png"):
         write_image(tmp_path / "images/train" / name)

@@ -52,7 +52,7 @@ def first_text(parent: dict, keys: Sequence[str], place: str) -> str:
 
 
 def number(text: str | None, place: str) -> float:
-    """The number in a text of an XML file; None where the file lacks it."""
+    """The number that a text of an XML file holds; `text` is None where the file lacks it."""
     try:
         return float(text or "")
     except ValueError:

@@ -26,7 +26,7 @@ from dbnet.data.storage.records import Records, map_records
 from dbnet.settings import EvalDataConfig
 
 # Raise the version when the reading, the checks or the stored values change.
-_VERSION = 10
+_VERSION = 11
 
 # Of a report: lines, which begin with a path below the root, and arrays.
 _LINES = ("warnings", "notes")
