@@ -11,6 +11,7 @@ import numpy as np
 
 _READABLE = 6.5  # pixels: no text is scaled below this height
 _FAINTEST = 34.0  # least difference between faint print and paper, in grey levels
+_DARKEST = 0.25  # paper after a change of colour, 0..1
 
 
 def jitter_color(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -18,14 +19,14 @@ def jitter_color(image: np.ndarray, strength: float, rng: np.random.Generator) -
 
     At full strength, contrast is 0.4 to 2.5 times the image's own, as in scans whose paper is
     burnt to white, and each channel is multiplied by 0.71 to 1.4, as under lamps of other colours.
-    Paper becomes at most white, so that contrast never erases print.
+    Paper stays between dark grey and white, so that contrast and brightness never erase print.
     """
     low, high = -strength, strength
     ramp = np.linspace(0, 1, 256)[:, None] ** np.exp(rng.uniform(low, high) / 2)  # (256, 1)
     gain = np.exp(rng.uniform(low, high) * np.log(2.5))
     table = (ramp - 0.5) * gain + 0.5 + rng.uniform(low, high) / 4
     paper = int(np.percentile(image[::8, ::8], 95))
-    table -= max(0.0, table[paper, 0] - 1)
+    table += np.clip(table[paper, 0], _DARKEST, 1) - table[paper, 0]
     table = np.clip(table, 0, 1) * np.exp(rng.uniform(low, high, 3) * np.log(1.4))  # (256, 3)
     table = np.clip(table * 255 + 0.5, 0, 255).astype(np.uint8)
     image = cv2.LUT(image, table[None])

@@ -209,6 +209,15 @@ def test_faint_print_keeps_its_contrast_to_the_paper(page):
     assert np.array_equal(photometry.fade(faint, inside, 25.0, np.random.default_rng(0)), faint)
 
 
+@pytest.mark.parametrize(("paper", "ink"), [(250, 200), (240, 60), (110, 70), (60, 20)])
+def test_contrast_and_brightness_never_erase_print(paper, ink):
+    image = np.full((64, 64, 3), paper, np.uint8)
+    image[20:30, 10:50] = ink
+    for seed in range(300):
+        changed = photometry.jitter_color(image, 0.6, np.random.default_rng(seed)).astype(int)
+        assert np.ptp(changed, axis=(0, 1)).max() >= 8
+
+
 def test_small_text_keeps_its_resolution(page):
     image, _ = page
     rng = np.random.default_rng(0)
