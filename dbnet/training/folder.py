@@ -115,7 +115,10 @@ def told_settings(cfg: Config) -> str:
         if value != defaults[name] and name not in _TOLD_ELSEWHERE:
             section, _, setting = name.partition(".")
             values = value if isinstance(value, list) else [value]
-            shown = " ".join(str(each).removesuffix(".0") for each in values)
+            shown = " ".join(
+                str(each).removesuffix(".0") if isinstance(each, float) else str(each)
+                for each in values
+            )
             changed.setdefault(section, []).append(f"{setting} {shown}")
     listed = (f"{section}: {', '.join(settings)}" for section, settings in changed.items())
     text = f"settings: {'; '.join(listed) or 'the defaults'}"

@@ -175,7 +175,7 @@ class RunLogger:
         each = (self.seconds - self.first_step) / _TIMED_STEPS
         left, what = epochs * batches - self.bar.n, f"{epochs} epochs of {batches} batches"
         shorter = "; a quick look: --train.max-steps 100"
-        if self.most is not None and self.most - self.step < left:
+        if self.most is not None and self.most - self.step <= left:
             left, what, shorter = self.most - self.step, f"{self.most} batches in all", ""
         if left * each > _LONG:
             self.bar.write(
