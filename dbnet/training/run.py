@@ -218,7 +218,9 @@ class Run:
             Whether the CLEval hmean is the best so far; best.pt has then been written.
         """
         is_best = "val/cleval/hmean" in record and self._judge(record["val/cleval/hmean"])
-        record = record | {"best/cleval_hmean": self.state.best}
+        record = dict(record)
+        if self.state.best >= 0:  # after the first validation
+            record["best/cleval_hmean"] = self.state.best
         memory = memory_figures(torch.device(self.cfg.train.device))
         record |= {f"memory/{name}": value for name, value in memory.items()}
         if self.log.images == self.images["train"]:

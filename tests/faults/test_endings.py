@@ -129,6 +129,11 @@ def test_patience_ends_a_run(pages, tmp_path, by_epoch, capsys):
     assert load_checkpoint(folder / "best.pt")["best"] == 0.9
 
 
+def test_the_best_curve_begins_at_the_first_validation(pages, tmp_path, by_epoch):
+    folder = train.main(small(pages, tmp_path, epochs=3, val_every=2))
+    assert [step for step, _ in best_curve(folder)] == [8, 12], "4 batches are an epoch"
+
+
 def best_curve(folder) -> list[tuple[int, float]]:
     events = EventAccumulator(str(folder)).Reload()
     return [(event.step, event.value) for event in events.Scalars(tag("best/cleval_hmean"))]
