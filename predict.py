@@ -97,6 +97,7 @@ def main(cfg: PredictConfig) -> Path:
         used = cfg.onnx or cfg.checkpoint
         where_from = f", {origin(used)}" if used else ""
         bar.write(f"weights: {detector.description}{where_from}".replace(f" {Path.cwd()}/", " "))
+        sys.stdout.flush()  # tqdm does not
         bar.set_description("predict")
         started = time.perf_counter()
         found, crops, failures = find_texts(cfg, detector, sources, out, bar)

@@ -72,7 +72,7 @@ class EvalDataConfig(Section, prefix="data"):
         "stamp",
         "unreadable",
     )
-    """Tags, flags, classes and transcriptions of texts that are neither learned nor counted."""
+    """Marks and classes, in any spelling, of texts that are neither learned nor counted."""
     image_size: Side = 640
     """Longest side at the network in pixels, padded to a square. A multiple of 32."""
     batch_size: Count = 12

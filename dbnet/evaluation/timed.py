@@ -162,8 +162,8 @@ def trace(validation: TimedValidation, out: Path) -> None:
 def train_step(validation: TimedValidation, batch: Batch, steps: int) -> float:
     """Median seconds of a training step on the images of `batch`; 0 where none is asked for.
 
-    On the CPU, where time is proportional to the images, it is that of the first few images times
-    their share: large images of a whole batch may need more memory than the machine has.
+    On the CPU, where time is proportional to the images, it is measured on the first few and
+    scaled to all: large images of a whole batch may need more memory than the machine has.
     """
     if not steps:
         return 0.0

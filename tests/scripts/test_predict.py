@@ -504,6 +504,18 @@ def test_the_settings_of_the_weights_are_the_defaults(checkpoint, tmp_path, monk
     assert predict.parse().image_size == 320
 
 
+def test_the_weights_are_told_before_the_first_image(cfg, pages, monkeypatch):
+    told = io.TextIOWrapper(io.BytesIO())
+
+    def find_texts(*_):
+        raise InterruptedError(told.buffer.getvalue().decode())
+
+    monkeypatch.setattr(sys, "stdout", told)
+    monkeypatch.setattr(predict, "find_texts", find_texts)
+    with pytest.raises(InterruptedError, match=r"^weights: "):
+        predict.main(replace(cfg, images=(str(pages / "images/val"),)))
+
+
 def test_missing_released_weights_are_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # without runs/
     monkeypatch.setattr("dbnet.inference.weights._FOLDERS", (tmp_path / "weights",))
