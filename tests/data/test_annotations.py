@@ -120,6 +120,10 @@ def test_images_without_entry_are_counted_not_used(tmp_path):
             "words/7/illegibility: found 1; must be true or false",
         ),
         (
+            {"images": {"a.png": {"words": {"7": {"points": QUAD, "tags": 1}}}}},
+            "words/7/tags: found 1; must be a list or a string",
+        ),
+        (
             {"images": {"a.png": {"words": {}, "img_w": "100", "img_h": 50}}},
             'images/a.png/img_w: found "100"; must be an integer or a number',
         ),

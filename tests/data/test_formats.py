@@ -446,6 +446,7 @@ def test_yolo_coordinates_follow_the_size_of_each_image(root):
     [
         ("0 .1 .2 .3 .4 .5", "5 numbers behind the class are no pairs; leave out confidences"),
         ("0 .1 .2 .3", "must be a class and 4, 6 or more numbers"),
+        (f"{'9' * 5000} .1 .2 .3 .4", "must be a class and 4, 6 or more numbers"),
         ("text .1 .2 .3 .4", "must be a class and 4, 6 or more numbers"),
     ],
 )

@@ -39,5 +39,7 @@ def _ufo_word(word: Any, place: str) -> Word:
     word = typed(word, place, dict)
     text = optional(word, "transcription", place, str) or ""
     optional(word, "illegibility", place, bool)
+    for key in ("tags", "word_tags"):
+        optional(word, key, place, list, str)
     points = point_pairs(word.get("points"), f"{place}/points")
     return Word(place, points, text, member_marks(word))

@@ -32,7 +32,9 @@ _CLASSES = "classes.txt"
 
 _LARGEST = 2  # coordinate, with room for what reaches over the border
 
-_LINE = re.compile(r"\s*\d+(?:\s+[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?){4,}\s*", re.ASCII | re.I)
+_LINE = re.compile(
+    r"\s*\d{1,9}(?:\s+[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?){4,}\s*", re.ASCII | re.I
+)
 
 
 def recognises(head: Any) -> bool:
