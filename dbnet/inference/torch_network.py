@@ -26,6 +26,8 @@ def torch_network(
 
     @torch.inference_mode()
     def network(images: np.ndarray) -> np.ndarray:
+        if not images.flags.writeable:  # PyTorch warns of such arrays
+            images = images.copy(order="K")
         with autocast(device, dtype):
             return predict(torch.from_numpy(images).to(device)).cpu().numpy()
 

@@ -1,10 +1,14 @@
 """Large images in windows: one map without seams, and the scale that the text needs."""
 
+import warnings
+
 import numpy as np
 import pytest
+import torch
 
 from dbnet.data.images import Decoded
 from dbnet.inference.tiling import Tiling, needed_side, text_heights
+from dbnet.inference.torch_network import torch_network
 from dbnet.inference.windows import (
     window_length,
     window_starts,
@@ -13,6 +17,7 @@ from dbnet.inference.windows import (
 )
 from dbnet.settings import PostprocessConfig
 from dbnet.structures import Detections
+from tests.networks import with_random_statistics
 
 
 def dark(images: np.ndarray) -> np.ndarray:
@@ -38,6 +43,18 @@ def test_windows_are_no_longer_than_their_number_needs(length):
     assert short % 32 == 0 and short <= 128
     assert len(window_starts(length, short)) == count
     assert short == 32 or len(window_starts(length, short - 32)) > count
+
+
+def test_a_read_only_image_gives_no_warning_and_the_same_map():
+    model = with_random_statistics("resnet18").eval()
+    network = torch_network(model, device=torch.device("cpu"), dtype=None, compiled=False)
+    image = np.random.default_rng(0).integers(0, 256, (96, 160, 3), dtype=np.uint8)
+    expected = windowed_map(image, network, window=64)
+    image.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = windowed_map(image, network, window=64)
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("shape", [(64, 96), (320, 128), (416, 608)])
