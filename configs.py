@@ -22,6 +22,7 @@ from dbnet.settings import (
     PostprocessConfig,
     ShrinkRatio,
     Side,
+    SplitDataConfig,
     TargetsConfig,
 )
 
@@ -109,7 +110,7 @@ class EvaluateConfig(Section):
     """Checkpoint to evaluate; None: the newest best.pt under runs/, else the released weights."""
     split: str = "val"
     """Split of the data set."""
-    data: EvalDataConfig = field(default_factory=EvalDataConfig)
+    data: SplitDataConfig = field(default_factory=SplitDataConfig)
     targets: TargetsConfig = field(default_factory=TargetsConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
@@ -243,5 +244,6 @@ def over_trained(cls: type[P], trained: Config, checkpoint: Path) -> P:
     """The defaults of a program that runs a checkpoint: the sections it was trained with."""
     names = {f.name for f in fields(cls)} & {"targets", "loss", "postprocess", "metric"}
     sections = {name: getattr(trained, name) for name in names}
-    data = {f.name: getattr(trained.data, f.name) for f in fields(EvalDataConfig)}
-    return cls(checkpoint=checkpoint, data=EvalDataConfig(**data), **sections)
+    data = type(cls().data)
+    values = {f.name: getattr(trained.data, f.name) for f in fields(data)}
+    return cls(checkpoint=checkpoint, data=data(**values), **sections)

@@ -87,8 +87,6 @@ class EvalDataConfig(Section, prefix="data"):
     """Processes that score validation images; None: with a GPU half of the cores, else none."""
     pin_memory: bool = True
     """Page-locked host memory for faster copies (CUDA only)."""
-    drawn_train: Count = 400
-    """Training receipts to draw when there is no root, where the train split is read."""
     drawn_val: Count = 404
     """Validation receipts to draw when there is no root."""
     drawn_level: Literal["words", "lines"] = "words"
@@ -139,7 +137,15 @@ class EvalDataConfig(Section, prefix="data"):
 
 
 @dataclass(frozen=True)
-class DataConfig(EvalDataConfig, prefix="data"):
+class SplitDataConfig(EvalDataConfig, prefix="data"):
+    """Where the images come from and how they reach the network."""
+
+    drawn_train: Count = 400
+    """Training receipts to draw when there is no root, where the train split is read."""
+
+
+@dataclass(frozen=True)
+class DataConfig(SplitDataConfig, prefix="data"):
     """Where the images come from and how they reach the network."""
 
     train_size: Side | None = None

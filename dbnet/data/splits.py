@@ -18,7 +18,7 @@ from dbnet.runtime import distributed
 from dbnet.runtime.files import new_folder
 from dbnet.runtime.floods import shortened
 from dbnet.runtime.run_files import RUNS
-from dbnet.settings import DataConfig, EvalDataConfig
+from dbnet.settings import DataConfig, EvalDataConfig, SplitDataConfig
 from dbnet.structures import Record
 from dbnet.synthetic import dataset as synthetic
 
@@ -147,7 +147,7 @@ def _data_set(cfg: EvalDataConfig, splits: list[str]) -> tuple[Path, str]:
     """Root and annotation format; receipts for the splits are drawn where no root is given."""
     if cfg.root is not None:
         return cfg.root, cfg.format
-    train = cfg.drawn_train if "train" in splits else 0
+    train = cfg.drawn_train if isinstance(cfg, SplitDataConfig) and "train" in splits else 0
     return _drawn(cfg, train, cfg.drawn_val), "ufo"
 
 

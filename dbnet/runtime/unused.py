@@ -116,11 +116,6 @@ RULES = {
             lambda cfg: not cfg.data.val_fraction,
             "is for --data.val-fraction; validation images are profiled",
         ),
-        Unused(
-            ("--data.drawn-train",),
-            lambda cfg: True,
-            "is for the training split; validation images are profiled",
-        ),
         Unused(("--tolerance",), lambda cfg: cfg.baseline is None, "is for --baseline"),
     ),
 }

@@ -16,7 +16,7 @@ from dbnet.metrics.cleval import CLEval
 from dbnet.metrics.iou import IoUMetric
 from dbnet.postprocess import DBPostprocessor
 from dbnet.runtime.profiler import StageTimer
-from dbnet.settings import CLEvalConfig, EvalDataConfig, IoUConfig, PostprocessConfig
+from dbnet.settings import CLEvalConfig, IoUConfig, PostprocessConfig, SplitDataConfig
 from dbnet.structures import Batch
 from dbnet.training.scoring import add_sums, compute_all, score_batch, truth_of
 from tests.drawing import write_dataset
@@ -122,7 +122,7 @@ def test_the_settings_given_are_part_of_the_grid():
 
 def test_evaluate_sweeps_a_split_of_ones_choice(tmp_path, capsys):
     root = write_dataset(tmp_path / "pages", train=2, val=1)
-    data = EvalDataConfig(
+    data = SplitDataConfig(
         root=root, image_size=96, batch_size=2, num_workers=0, cache_dir=tmp_path / "cache"
     )
     cfg = EvaluateConfig(released_weights(), "train", data, device="cpu", sweep=True)

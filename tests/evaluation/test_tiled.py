@@ -14,7 +14,7 @@ import predict
 from configs import EvaluateConfig, PredictConfig
 from dbnet.inference.weights import released_weights
 from dbnet.runtime.unused import refuse_unused
-from dbnet.settings import EvalDataConfig, PostprocessConfig
+from dbnet.settings import PostprocessConfig, SplitDataConfig
 from dbnet.synthetic.dataset import draw_receipt
 from tests.drawing import write_receipt_windows
 from tests.programs import run_program, torchrun
@@ -56,7 +56,7 @@ def strips(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def cfg(strips, tmp_path_factory) -> EvaluateConfig:
     cache = tmp_path_factory.mktemp("cache")
-    data = EvalDataConfig(
+    data = SplitDataConfig(
         root=strips, image_size=SIZE, batch_size=2, num_workers=0, cache_dir=cache
     )
     return EvaluateConfig(

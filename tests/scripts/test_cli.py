@@ -19,7 +19,7 @@ from dbnet.errors import InputError
 from dbnet.inference.weights import origin, released_weights
 from dbnet.reporting.tables import write_json
 from dbnet.section import to_dict
-from dbnet.settings import DataConfig, EvalDataConfig, PostprocessConfig
+from dbnet.settings import DataConfig, PostprocessConfig, SplitDataConfig
 from tests.drawing import write_dataset
 from tests.programs import said_before_torch
 
@@ -210,9 +210,9 @@ def test_the_last_of_a_flag_counts(checkpoints, monkeypatch):
 def test_drawn_receipts_of_the_training_are_not_evaluated(checkpoints, tmp_path, monkeypatch):
     words = ["evaluate.py", "--checkpoint", checkpoints[0], "--data.root"]
     monkeypatch.setattr(sys, "argv", [*words, str(tmp_path)])
-    assert evaluate.parse().data == EvalDataConfig(root=tmp_path)
+    assert evaluate.parse().data == SplitDataConfig(root=tmp_path)
     monkeypatch.setattr(sys, "argv", [*words, "None"])
-    assert evaluate.parse().data == EvalDataConfig()
+    assert evaluate.parse().data == SplitDataConfig()
 
 
 def test_missing_weights_or_a_taken_name_is_refused_while_parsing(tmp_path, monkeypatch):

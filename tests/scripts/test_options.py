@@ -36,6 +36,7 @@ from dbnet.settings import (
     LossConfig,
     ModelConfig,
     PostprocessConfig,
+    SplitDataConfig,
     SplitPaths,
     TargetsConfig,
 )
@@ -344,7 +345,6 @@ UNUSED = {
         *(f"{flag} 2 --tile auto" for flag in map(LossConfig.flag, names_of(LossConfig))),
     ],
     "profile_val": [
-        "--data.drawn-train 2",
         "--data.images.train a --data.root ROOT",
         "--data.annotations.train a --data.root ROOT",
         "--tolerance 0.2",
@@ -383,8 +383,8 @@ def test_flags_that_are_of_use_are_taken(tmp_path):
     refuse_unused(cfg, "train", ["--data.drawn-seed", "1", "--data.format=ufo"])
     refuse_unused(Config(), "train", ["--data.drawn-train", "9", "--optim.gamma", "0.2"])
     refuse_unused(EvaluateConfig(split="train"), "evaluate", ["--data.drawn-train", "9"])
-    held_back = EvalDataConfig(root=tmp_path, val_fraction=0.1)
     for cls, program in ((EvaluateConfig, "evaluate"), (ProfileConfig, "profile_val")):
+        held_back = replace(cls().data, root=tmp_path, val_fraction=0.1)
         refuse_unused(cls(data=held_back), program, ["--data.images.train", "scans"])
 
 
@@ -494,7 +494,7 @@ def test_settings_of_data_reach_what_draws_and_reads(monkeypatch, base, name, va
     for changes in ({}, {name: value}):
         calls.clear()
         with pytest.raises(EnoughSeenError):
-            splits.load_records(EvalDataConfig(**{**base, **changes}), ["train", "val"])
+            splits.load_records(SplitDataConfig(**{**base, **changes}), ["train", "val"])
         seen.append(list(calls))
     assert seen[0] != seen[1]
 
