@@ -74,7 +74,7 @@ if __name__ != "__mp_main__":  # spawned processes import this file too, and nee
     from dbnet.evaluation.report import predict_maps, write_results, write_sweep
     from dbnet.evaluation.sweep import grid, steps, store_maps, sweep
     from dbnet.evaluation.tiled import evaluate_tiled
-    from dbnet.inference.tiling import needed_side
+    from dbnet.inference.tiling import lines_run_down, needed_side
     from dbnet.inference.torch_network import torch_network
     from dbnet.metrics import Metric, build_metrics
     from dbnet.metrics.quads import AsQuads
@@ -246,17 +246,19 @@ def print_figures(figures: dict[str, float], oracle: dict[str, float]) -> None:
 
 
 def other_scales_line(results: Sequence[ImageResult], image_size: int) -> str | None:
-    """What to say where predict.py would read some of the images at another scale; else None."""
+    """What to say where predict.py would read some of the images once more; else None."""
     others = 0
     for result in results:
         factor = image_size / max(result.size)
         polygons = [polygon * factor for polygon in result.detections.polygons]
-        others += needed_side(polygons, image_size, result.size) is not None
+        others += (
+            lines_run_down(polygons) or needed_side(polygons, image_size, result.size) is not None
+        )
     if not others:
         return None
     return (
-        f"{others} of {len(results)} images: predict.py reads them at another scale too, as "
-        "--tile auto does"
+        f"{others} of {len(results)} images: predict.py reads them at another scale too, or "
+        "turned, as --tile auto does"
     )
 
 

@@ -103,8 +103,9 @@ class Detector:
         max_side: longest side at the network in pixels, a multiple of 32; None: as the weights were
             trained. More finds smaller text.
         tile: "auto": images whose text would be too small or too large go through the network again
-            at the scale that the text needs, in windows where that is larger than `max_side`;
-            "off": every image is fitted to `max_side`.
+            at the scale that the text needs, in windows where that is larger than `max_side`, and
+            images whose lines run up or down are turned; "off": every image is fitted to
+            `max_side`.
         bin_thresh, box_thresh, max_candidates, use_polygon: the settings of that name in
             `PostprocessConfig`; None: as the weights were trained. `use_polygon` false gives
             rotated rectangles.

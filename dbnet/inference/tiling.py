@@ -1,7 +1,8 @@
-"""Images whose text is too small or too large at the network's usual size: at another scale."""
+"""Images whose text is too small, too large or on its side: at another scale, or turned."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -30,6 +31,8 @@ _MORE = 1.25  # times the texts: blobs have come apart, or texts have come to li
 _WORTH_IT = 1.15  # times a scale: less is no reason to run the network again
 _TOO_LARGE, _LARGE = 26.0, 18.0  # a median that is reason to look from afar, and what that aims at
 _LEAST_SIDE = 160  # longest side of the smallest scale
+_LINES, _LONG = 5, 1.5  # texts that tell how lines run, and their length over height
+_DOWN = 2 / 3  # share of these texts' length that runs down on an image that lies on its side
 _FAR_FROM_FITTED = 4.0  # a longer image's few texts may be blobs of many that have melted together
 
 
@@ -42,7 +45,7 @@ class Heights(NamedTuple):
 
 
 class Rescaled(NamedTuple):
-    """The texts of one image, found at another scale."""
+    """The texts of one image, found at another scale or in the turned image."""
 
     detections: Detections  # in original pixels
     side: int  # longest side of the image at the network, pixels
@@ -50,6 +53,9 @@ class Rescaled(NamedTuple):
 
 class Tiling:
     """`--tile auto`: decides whether an image needs another scale, and detects at it.
+
+    Where the lines run up or down, the image is turned by 90 degrees first: the network cuts such
+    lines into words and letters.
 
     The first look is the detection that was made anyway, with the whole image fitted into the
     network's size. Where its texts are too large, the image goes through the network once more at
@@ -95,6 +101,25 @@ class Tiling:
         Raises:
             InputError: the image cannot be decoded, or its map is not finite.
         """
+        if lines_run_down(found.polygons):
+            turned = self._turned(name, partial(_turned, decode), size)
+            if turned:
+                return turned
+        return self._rescaled(name, decode, found, size)
+
+    def _turned(self, name: str, decode: Decode, size: tuple[int, int]) -> Rescaled | None:
+        """Texts of the turned image; None where its lines do not run across either."""
+        side = self.image_size
+        prob_map, matrix = self._look(name, decode(lambda size: side / max(size)), side)
+        found = self._polygons(prob_map)
+        if not found.polygons or lines_run_down(found.polygons):
+            return None
+        rescaled = self._rescaled(name, decode, found, size)
+        return rescaled or Rescaled(to_original(found, matrix, size), side)
+
+    def _rescaled(
+        self, name: str, decode: Decode, found: Detections, size: tuple[int, int]
+    ) -> Rescaled | None:
         side = needed_side(found.polygons, self.image_size, size)
         if side is None:
             return None
@@ -148,6 +173,33 @@ class Tiling:
         limit = self.postprocess.max_candidates * windows
         settings = replace(self.postprocess, max_candidates=limit)
         return DBPostprocessor(settings, shrink_ratio=self.shrink_ratio)(prob_map)
+
+
+def _turned(decode: Decode, scale_of: Callable[[tuple[int, int]], float]) -> Decoded:
+    """The decoded image, turned by 90 degrees counterclockwise; `size` is still the original's."""
+    pixels, size, matrix = decode(scale_of)
+    turn = np.array([[0, 1, 0], [-1, 0, pixels.shape[1] - 1], [0, 0, 1]])  # x, y -> y, width-1-x
+    return Decoded(cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE), size, turn @ matrix)
+
+
+def lines_run_down(polygons: list[np.ndarray]) -> bool:
+    """Whether the lines of an image run up or down, as on one that lies on its side.
+
+    Five long texts or more say so, by their length: on 20 receipts held out of training, the share
+    that runs down is at most 0.02 upright, and at least 0.86 turned.
+
+    Args:
+        polygons: n x float32 (P, 2), pixels.
+    """
+    quads = min_area_quads(polygons)
+    edges = quads[:, 1:3] - quads[:, :2]  # (n, 2, 2): two neighbouring sides
+    lengths = np.linalg.norm(edges, axis=2)  # (n, 2)
+    long = edges[np.arange(len(edges)), lengths.argmax(axis=1)]  # (n, 2)
+    long = np.abs(long[lengths.max(axis=1) >= _LONG * lengths.min(axis=1)])
+    if len(long) < _LINES:
+        return False
+    length = np.linalg.norm(long, axis=1)
+    return bool(length[long[:, 1] > long[:, 0]].sum() > _DOWN * length.sum())
 
 
 def needed_side(polygons: list[np.ndarray], side: int, size: tuple[int, int]) -> int | None:
@@ -230,7 +282,8 @@ def scaled(decoded: Decoded, side: int) -> tuple[np.ndarray, np.ndarray]:
     rows, columns = max(1, round(height * factor)), max(1, round(width * factor))
     image = decoded.pixels
     if (rows, columns) != (height, width):
-        image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+        smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+        image = cv2.resize(image, (columns, rows), interpolation=smooth)
     bottom, right = -rows % STRIDE, -columns % STRIDE
     if bottom or right:
         image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dbnet.data.images import Decoded
-from dbnet.inference.tiling import Tiling, needed_side, text_heights
+from dbnet.inference.tiling import Tiling, lines_run_down, needed_side, text_heights
 from dbnet.inference.torch_network import torch_network
 from dbnet.inference.windows import (
     window_length,
@@ -161,3 +161,42 @@ def test_large_text_is_found_in_the_same_place_at_a_smaller_scale():
 def test_a_smaller_scale_that_shows_nothing_is_not_taken():
     white = Decoded(np.full((640, 448, 3), 255, np.uint8), (640, 448), np.eye(3))
     assert TILING.detect("image", lambda scale_of: white, bars(40), (640, 448)) is None
+
+
+def sideways(found: list[np.ndarray]) -> list[np.ndarray]:
+    return [polygon[:, ::-1] for polygon in found]
+
+
+def test_an_image_on_its_side_gives_texts_in_its_own_pixels():
+    upright = page(640, 448, text=20)
+    image = np.ascontiguousarray(upright.transpose(1, 0, 2))  # bars that run down
+    decoded = Decoded(image, (448, 640), np.eye(3))
+    seen = []
+
+    def network(images):
+        seen.append(images.shape)
+        return dark(images)
+
+    tiling = Tiling(network, image_size=320, postprocess=PostprocessConfig(), shrink_ratio=0.4)
+    pieces = Detections(sideways(bars(20).polygons), np.ones(6, np.float32), 0)
+    turned = tiling.detect("image", lambda scale_of: decoded, pieces, (448, 640))
+    assert turned is not None and seen[0] == (1, 3, 320, 224)
+    middles = sorted(tuple(polygon.mean(axis=0)) for polygon in turned.detections.polygons)
+    expected = [(left + 9.5, (44 + 223) / 2) for left in range(20, 600, 60)]
+    np.testing.assert_allclose(middles, expected, atol=2)
+
+
+def test_an_image_without_lines_when_turned_is_read_as_it_lies():
+    white = Decoded(np.full((448, 640, 3), 255, np.uint8), (448, 640), np.eye(3))
+    pieces = Detections(sideways(bars(20).polygons), np.ones(6, np.float32), 0)
+    assert TILING.detect("image", lambda scale_of: white, pieces, (448, 640)) is None
+
+
+@pytest.mark.parametrize(
+    ("across", "down", "told"),
+    [(6, 0, False), (0, 4, False), (0, 5, True), (5, 9, False), (3, 9, True)],
+)
+def test_five_long_texts_tell_that_lines_run_down(across, down, told):
+    marks = bars(80, count=9).polygons  # as high as long: they tell nothing
+    texts = bars(20, count=across).polygons + sideways(bars(20, count=down).polygons)
+    assert lines_run_down(texts + marks) is told
