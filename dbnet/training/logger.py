@@ -10,6 +10,9 @@ import cv2
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+from tensorboard.plugins.hparams.plugin_data_pb2 import (  # type: ignore[import-untyped]
+    HParamsPluginData,
+)
 from tensorboard.summary.writer.record_writer import (  # type: ignore[import-untyped]
     RecordWriter,
 )
@@ -46,6 +49,8 @@ NOTHING_YET: dict[str, Any] = {"images": 0, "seconds": 0.0, "sums": {}, "stages"
 HPARAMS_FILE = "events.out.tfevents.0.hparams"
 # Figures on the HParams page.
 HPARAM_METRICS = ("best/cleval_hmean", "val/cleval/hmean", "val/iou/hmean", "val/loss/total")
+# Settings in its first columns. It shows five columns until more are chosen.
+HPARAM_FIRST = {"data.batch_size", "data.image_size", "model.encoder", "optim.lr", "train.epochs"}
 
 
 class RunLogger:
@@ -267,6 +272,11 @@ class RunLogger:
             for name, value in settings.items()
         }
         described = hparams(plain, dict.fromkeys(map(tag, HPARAM_METRICS), 0.0))[:2]
+        plugin = described[0].value[0].metadata.plugin_data
+        columns = HParamsPluginData.FromString(plugin.content)
+        for column in columns.experiment.hparam_infos:
+            column.differs = column.name in HPARAM_FIRST  # TensorBoard sorts by this, then by name
+        plugin.content = columns.SerializeToString()
         with replacing(self.path.with_name(HPARAMS_FILE)) as draft, draft.open("wb") as file:
             records = RecordWriter(file)
             for summary in described:

@@ -5,14 +5,21 @@ import json
 import cv2
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from configs import Config
 from dbnet.reporting.pictures import FOUND, TRUE
+from dbnet.section import flat, to_dict
 from dbnet.structures import Detections, ImageResult, Record
 from dbnet.training.board import tag
 from dbnet.training.engine import StepReport
-from dbnet.training.logger import HPARAM_METRICS, RunLogger
+from dbnet.training.logger import HPARAM_FIRST, HPARAM_METRICS, RunLogger
 from dbnet.training.low_recall import LowRecall, draw_low_recall
 
 SQUARE = np.float32([[100, 200], [500, 200], [500, 400], [100, 400]])
@@ -91,6 +98,22 @@ def test_curves_have_a_point_every_so_many_batches(tmp_path, every, steps):
     assert told == steps
     line = json.loads((tmp_path / "metrics.jsonl").read_text())
     assert line["train/loss_total"] == 1.0, "means are of all batches"
+
+
+def test_compared_settings_come_first_on_the_hparams_page(tmp_path):
+    log = RunLogger(folder=tmp_path, epochs=1, epoch=0, step=0, running=None)
+    log.hyper_parameters(flat(to_dict(Config())))
+    log.close()
+    data = MultiplexerDataProvider(EventMultiplexer().AddRunsFromDirectory(str(tmp_path)), "")
+    data._multiplexer.Reload()
+    context = Context(TBContext(data_provider=data))
+    request = RequestContext()
+    page = context.experiment_from_metadata(
+        request, "", True, context.hparams_metadata(request, ""), []
+    )
+    names = [info.name for info in page.hparam_infos]
+    assert names[: len(HPARAM_FIRST)] == sorted(HPARAM_FIRST)
+    assert len(names) > 50, "the others can be chosen"
 
 
 def test_settings_and_metrics_are_on_the_hparams_page(tmp_path):
