@@ -19,6 +19,7 @@ from configs import Config, ProfileConfig, over_trained
 from dbnet.data.places import check_early
 from dbnet.errors import InputError
 from dbnet.inference.weights import find_weights, told, trained_with
+from dbnet.model.names import refuse_unknown
 from dbnet.reporting.baseline import read_profile
 from dbnet.runtime import cli
 from dbnet.runtime.files import check_output, new_folder
@@ -49,6 +50,8 @@ def parse() -> ProfileConfig:
         cli.refuse_torchrun("--compare-reference times one process")
     refuse_unused(cfg, "profile_val")
     check_early(cfg.data, ["val"])
+    if cfg.model.encoder:
+        refuse_unknown(cfg.model.encoder)
     if not is_started_by_torchrun():  # with torchrun, rank 0 checks in main()
         check_out(cfg)
         if cfg.baseline:

@@ -1,6 +1,5 @@
 """Encoders from timm. Only dbnet/model imports timm: loader workers need not load it."""
 
-import difflib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from dbnet.errors import InputError
+from dbnet.model.names import unknown
 
 STRIDES = (4, 8, 16, 32)
 _HUB_TIMEOUT_S = 4.0
@@ -61,9 +61,7 @@ def stages_of(name: str) -> tuple[int, ...]:
         InputError: as `Encoder`.
     """
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name.lower(), timm.list_models(), n=5)
-        meant = f"; did you mean {', '.join(near)}?" if near else ""
-        raise InputError(f"--model.encoder {name}: timm has no such model{meant}")
+        raise unknown(name, timm.list_models())
     try:
         with torch.device("meta"):  # no weights: only strides and output sizes are needed
             probe = _feature_extractor(name)

@@ -17,6 +17,7 @@ from typing import IO, Any, NamedTuple, NoReturn
 from dbnet.data.places import check_early
 from dbnet.errors import InputError, NonFiniteError, one_line
 from dbnet.header import read_header
+from dbnet.model.names import refuse_unknown
 from dbnet.runtime import torchrun
 from dbnet.runtime.files import check_writable
 from dbnet.runtime.run_files import CONFIG, LAST
@@ -76,9 +77,10 @@ def refuse_early(cfg: Config) -> None:
     Under torchrun, files are not checked here: rank 0 checks them later and prints the error once.
 
     Raises:
-        InputError: --model.weights or the last.pt to resume is not a checkpoint, or has another
-            network; the folder of a new run exists or cannot be written; the data set is missing;
-            or mirrored print would be trained both as text and as background.
+        InputError: timm has no such encoder; --model.weights or the last.pt to resume is not a
+            checkpoint, or has another network; the folder of a new run exists or cannot be written;
+            the data set is missing; or mirrored print would be trained both as text and as
+            background.
     """
     check_early(cfg.data, ["train", "val"])
     is_new = cfg.train.resume is None
@@ -93,6 +95,7 @@ def refuse_early(cfg: Config) -> None:
         read_header(cfg.train.resume / LAST)
         check_writable(cfg.train.resume, "make it writable to resume the run")
         return
+    refuse_unknown(cfg.model.encoder)
     if cfg.model.weights is not None:
         _refuse_other_network(cfg.model)
     named = cfg.train.out / (cfg.train.name or "")

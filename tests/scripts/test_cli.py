@@ -95,6 +95,13 @@ def test_commands_answer_before_torch_is_imported(name, words, told):
     assert told in said_before_torch(name, *words)
 
 
+@pytest.mark.parametrize("name", ["train.py", "profile_val.py"])
+def test_an_unknown_encoder_is_told_before_torch(name):
+    said = said_before_torch(name, "--model.encoder", "resnet999")
+    assert said.startswith(f"{name}: --model.encoder resnet999: timm has no such model; did you")
+    assert "resnet50" in said
+
+
 def test_convert_tells_an_error_as_the_others_do(tmp_path):
     said = said_before_torch("dbnet.convert", str(tmp_path / "a"), "--to", "coco", "--out", "b")
     assert said.startswith(f"python -m dbnet.convert: {tmp_path}/a: no such folder")
