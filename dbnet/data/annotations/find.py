@@ -256,10 +256,10 @@ def _choose(root: Path, split: str, format: str, candidates: list[_Candidate]) -
             f"{root / candidates[0].place.path}: in no format that is known by its content; "
             "name one with --data.format"
         )
-    hint = _found_instead(root, split) or inside_a_set(root)
-    raise InputError(
-        f"{root}: no annotations of {split}; looked for {_looked_for(split, format)}{hint}"
-    )
+    instead = _found_instead(root, split)
+    hint = "" if instead else inside_a_set(root)
+    places = "" if hint else f"; looked for {_looked_for(split, format)}{instead}"
+    raise InputError(f"{root}: no annotations of {split}{hint}{places}")
 
 
 def _looked_for(split: str, format: str) -> str:
