@@ -10,6 +10,7 @@ import numpy as np
 
 from dbnet.data.images import Decoded
 from dbnet.geometry import min_area_quads
+from dbnet.inference.order import page_angle
 from dbnet.inference.windows import STRIDE, Network, check_finite, windowed_map
 from dbnet.postprocess.frames import to_original
 from dbnet.postprocess.postprocessor import DBPostprocessor
@@ -102,17 +103,23 @@ class Tiling:
             InputError: the image cannot be decoded, or its map is not finite.
         """
         if lines_run_down(found.polygons):
-            turned = self._turned(name, partial(_turned, decode), size)
+            down = page_angle(found.polygons, min_area_quads(found.polygons)) > 0
+            turned = self._turned(name, partial(_turned, decode, down), found, size)
             if turned:
                 return turned
         return self._rescaled(name, decode, found, size)
 
-    def _turned(self, name: str, decode: Decode, size: tuple[int, int]) -> Rescaled | None:
-        """Texts of the turned image; None where its lines do not run across either."""
+    def _turned(
+        self, name: str, decode: Decode, before: Detections, size: tuple[int, int]
+    ) -> Rescaled | None:
+        """Texts of the turned image; None where its lines do not run across either, or where the
+        network is less certain of them than before, as it may be of vertical script."""
         side = self.image_size
         prob_map, matrix = self._look(name, decode(lambda size: side / max(size)), side)
         found = self._polygons(prob_map)
         if not found.polygons or lines_run_down(found.polygons):
+            return None
+        if found.scores.mean() <= before.scores.mean():
             return None
         rescaled = self._rescaled(name, decode, found, size)
         return rescaled or Rescaled(to_original(found, matrix, size), side)
@@ -175,11 +182,16 @@ class Tiling:
         return DBPostprocessor(settings, shrink_ratio=self.shrink_ratio)(prob_map)
 
 
-def _turned(decode: Decode, scale_of: Callable[[tuple[int, int]], float]) -> Decoded:
-    """The decoded image, turned by 90 degrees counterclockwise; `size` is still the original's."""
+def _turned(decode: Decode, down: bool, scale_of: Callable[[tuple[int, int]], float]) -> Decoded:
+    """The decoded image, turned by 90 degrees so that lines that run down, or up, run to the right;
+    `size` is still the original's."""
     pixels, size, matrix = decode(scale_of)
-    turn = np.array([[0, 1, 0], [-1, 0, pixels.shape[1] - 1], [0, 0, 1]])  # x, y -> y, width-1-x
-    return Decoded(cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE), size, turn @ matrix)
+    height, width = pixels.shape[:2]
+    if down:
+        turn = np.array([[0, 1, 0], [-1, 0, width - 1], [0, 0, 1]])  # x, y -> y, width - 1 - x
+        return Decoded(cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE), size, turn @ matrix)
+    turn = np.array([[0, -1, height - 1], [1, 0, 0], [0, 0, 1]])  # x, y -> height - 1 - y, x
+    return Decoded(cv2.rotate(pixels, cv2.ROTATE_90_CLOCKWISE), size, turn @ matrix)
 
 
 def lines_run_down(polygons: list[np.ndarray]) -> bool:

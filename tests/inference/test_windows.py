@@ -167,23 +167,34 @@ def sideways(found: list[np.ndarray]) -> list[np.ndarray]:
     return [polygon[:, ::-1] for polygon in found]
 
 
-def test_an_image_on_its_side_gives_texts_in_its_own_pixels():
-    upright = page(640, 448, text=20)
-    image = np.ascontiguousarray(upright.transpose(1, 0, 2))  # bars that run down
-    decoded = Decoded(image, (448, 640), np.eye(3))
+@pytest.mark.parametrize("reads", ["down", "up"])
+def test_an_image_on_its_side_gives_texts_in_its_own_pixels(reads, monkeypatch):
+    angle = {"down": np.pi / 2, "up": -np.pi / 2}[reads]
+    monkeypatch.setattr("dbnet.inference.tiling.page_angle", lambda polygons, quads: angle)
+    columns = page(640, 448, text=20).transpose(1, 0, 2)  # bars from near the top to the middle
+    decoded = Decoded(np.ascontiguousarray(columns), (448, 640), np.eye(3))
     seen = []
 
     def network(images):
-        seen.append(images.shape)
+        seen.append(images)
         return dark(images)
 
     tiling = Tiling(network, image_size=320, postprocess=PostprocessConfig(), shrink_ratio=0.4)
-    pieces = Detections(sideways(bars(20).polygons), np.ones(6, np.float32), 0)
-    turned = tiling.detect("image", lambda scale_of: decoded, pieces, (448, 640))
-    assert turned is not None and seen[0] == (1, 3, 320, 224)
+    before = Detections(sideways(bars(20).polygons), np.full(6, 0.6, np.float32), 0)
+    turned = tiling.detect("image", lambda scale_of: decoded, before, (448, 640))
+    assert turned is not None and seen[0].shape == (1, 3, 320, 224)
+    ink = np.flatnonzero(seen[0].min(axis=(0, 1, 2)) < 128)
+    assert (ink.mean() < 112) == (reads == "down"), "lines run to the right from the image's edge"
     middles = sorted(tuple(polygon.mean(axis=0)) for polygon in turned.detections.polygons)
     expected = [(left + 9.5, (44 + 223) / 2) for left in range(20, 600, 60)]
     np.testing.assert_allclose(middles, expected, atol=2)
+
+
+def test_a_turned_image_of_less_certain_texts_is_not_taken():
+    columns = page(640, 448, text=20).transpose(1, 0, 2)
+    decoded = Decoded(np.ascontiguousarray(columns), (448, 640), np.eye(3))
+    before = Detections(sideways(bars(20).polygons), np.ones(6, np.float32), 0)
+    assert TILING.detect("image", lambda scale_of: decoded, before, (448, 640)) is None
 
 
 def test_an_image_without_lines_when_turned_is_read_as_it_lies():
