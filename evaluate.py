@@ -257,8 +257,8 @@ def other_scales_line(results: Sequence[ImageResult], image_size: int) -> str | 
     if not others:
         return None
     return (
-        f"{others} of {len(results)} images: predict.py reads them at another scale too, or "
-        "turned, as --tile auto does"
+        f"{others} of {len(results)} images: predict.py reads them at another scale or turned "
+        "(--tile auto)"
     )
 
 

@@ -19,7 +19,8 @@ flags=(
   --data.image-size 1024 --data.train-size 448 --data.batch-size 6
   # Zoomed, rotated, recompressed; never mirrored.
   --augment.flip 0 --augment.scale 1.1 2.7 --augment.rotate 25 --augment.color 0.5 --augment.jpeg 0.3
-  --optim.schedule cosine --train.accumulate 1 --train.ema 0.995 --postprocess.box-thresh 0.4
+  --optim.schedule cosine --train.accumulate 1 --train.ema 0.995
+  --postprocess.bin-thresh 0.3 --postprocess.box-thresh 0.5
   --train.epochs 10
 )
 python train.py "${flags[@]}" "${@:2}"
