@@ -59,13 +59,16 @@ stage hard --model.weights runs/worn/last.pt --data.drawn-mix 400 --data.drawn-s
   --augment.low-resolution 0.25 --augment.defocus 0.1 --augment.shade 0.2 --augment.invert 0.06 \
   --augment.show-through 0.12 --augment.crease 0.1 --augment.fade 0.12 \
   --optim.lr 7e-4 --train.epochs 4 --train.val-every 4
-stage wide --model.weights runs/hard/best.pt --data.drawn-mix 600 --data.drawn-seed 31 \
-  --data.drawn-style hard --data.drawn-backgrounds "$photos" --data.drawn-textures "$textures" \
-  --data.train-size 512 --data.batch-size 5 \
-  --augment.jpeg 0.35 --augment.scale 0.8 4.0 --augment.rotate 10 --augment.quarter-turns 0.03 \
-  --augment.low-resolution 0.25 --augment.defocus 0.1 --augment.shade 0.2 --augment.invert 0.06 \
-  --augment.show-through 0.04 --augment.crease 0.1 --augment.fade 0.15 \
-  --optim.lr 8e-4 --optim.warmup-epochs 0.1 --train.epochs 5 --train.val-every 5
+wide=(
+  --data.drawn-mix 600 --data.drawn-style hard
+  --data.drawn-backgrounds "$photos" --data.drawn-textures "$textures"
+  --data.train-size 512 --data.batch-size 5
+  --augment.jpeg 0.35 --augment.scale 0.8 4.0 --augment.rotate 10 --augment.quarter-turns 0.03
+  --augment.low-resolution 0.25 --augment.defocus 0.1 --augment.shade 0.2 --augment.invert 0.06
+  --augment.show-through 0.04 --augment.crease 0.1 --optim.lr 8e-4 --optim.warmup-epochs 0.1
+)
+stage wide --model.weights runs/hard/best.pt "${wide[@]}" --data.drawn-seed 31 \
+  --augment.fade 0.15 --train.epochs 5 --train.val-every 5
 
 average() {  # NAME FIRST SECOND BIN BOX: the mean of two checkpoints, with thresholds
   if [ -e "runs/$1.pt" ]; then return; fi
@@ -76,12 +79,7 @@ average() {  # NAME FIRST SECOND BIN BOX: the mean of two checkpoints, with thre
 average averaged runs/hard/best.pt runs/wide/best.pt 0.3 0.45
 
 # ---- Paper under lamps of other colours and from other scanners, averaged with the weights before
-stage scans --model.weights runs/averaged.pt --data.drawn-mix 600 --data.drawn-seed 51 \
-  --data.drawn-style hard --data.drawn-backgrounds "$photos" --data.drawn-textures "$textures" \
-  --data.train-size 512 --data.batch-size 5 \
-  --augment.jpeg 0.35 --augment.scale 0.8 4.0 --augment.rotate 10 --augment.quarter-turns 0.03 \
-  --augment.low-resolution 0.25 --augment.defocus 0.1 --augment.shade 0.2 --augment.invert 0.06 \
-  --augment.show-through 0.04 --augment.crease 0.1 --augment.fade 0.2 \
-  --optim.lr 8e-4 --optim.warmup-epochs 0.1 --train.epochs 6 --train.val-every 6
+stage scans --model.weights runs/averaged.pt "${wide[@]}" --data.drawn-seed 51 \
+  --augment.fade 0.2 --train.epochs 6 --train.val-every 6
 average final runs/averaged.pt runs/scans/best.pt 0.3 0.5
 python -m dbnet.release --checkpoint runs/final.pt --out runs/dbnet-efficientnet_lite0.pt

@@ -54,7 +54,7 @@ def in_reading_order(detections: Detections) -> tuple[Detections, Layout]:
 
 def page_angle(polygons: list[np.ndarray], quads: np.ndarray) -> float:
     """Direction in which most texts read, radians from the x axis towards the y axis, -pi..pi."""
-    along, length, height = _sides(quads)
+    along, length, height = text_sides(quads)
     weights = np.where(length >= _ELONGATED * height, length, 1e-6 * length)
     # The angles of lines repeat after 180 degrees: those of doubled angles can be averaged.
     double = np.exp(2j * np.arctan2(along[:, 1], along[:, 0])) @ weights
@@ -96,7 +96,7 @@ def upright_evidence(lines: Lines) -> float:
     )
 
 
-def _sides(quads: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def text_sides(quads: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of n rectangles: the longer side as a vector (n, 2), its length (n,), and the height (n,)."""
     first, second = quads[:, 1] - quads[:, 0], quads[:, 2] - quads[:, 1]
     lengths = np.stack([np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1)])
@@ -109,7 +109,7 @@ def _turned(quads: np.ndarray, angle: float) -> np.ndarray:
 
     A long text across the page's direction reads along its longer side, downwards.
     """
-    _, length, height = _sides(quads)
+    _, length, height = text_sides(quads)
     right = np.array([np.cos(angle), np.sin(angle)])
     down = np.array([-np.sin(angle), np.cos(angle)])
     edges = np.roll(quads, -1, axis=1) - quads  # (n, 4, 2), from each corner to the next

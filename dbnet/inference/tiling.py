@@ -10,7 +10,7 @@ import numpy as np
 
 from dbnet.data.images import Decoded
 from dbnet.geometry import min_area_quads
-from dbnet.inference.order import page_angle
+from dbnet.inference.order import page_angle, text_sides
 from dbnet.inference.windows import STRIDE, Network, check_finite, windowed_map
 from dbnet.postprocess.frames import to_original
 from dbnet.postprocess.postprocessor import DBPostprocessor
@@ -104,7 +104,7 @@ class Tiling:
         """
         if lines_run_down(found.polygons):
             down = page_angle(found.polygons, min_area_quads(found.polygons)) > 0
-            turned = self._turned(name, partial(_turned, decode, down), found, size)
+            turned = self._turned(name, partial(_decode_turned, decode, down), found, size)
             if turned:
                 return turned
         return self._rescaled(name, decode, found, size)
@@ -182,7 +182,9 @@ class Tiling:
         return DBPostprocessor(settings, shrink_ratio=self.shrink_ratio)(prob_map)
 
 
-def _turned(decode: Decode, down: bool, scale_of: Callable[[tuple[int, int]], float]) -> Decoded:
+def _decode_turned(
+    decode: Decode, down: bool, scale_of: Callable[[tuple[int, int]], float]
+) -> Decoded:
     """The decoded image, turned by 90 degrees so that lines that run down, or up, run to the right;
     `size` is still the original's."""
     pixels, size, matrix = decode(scale_of)
@@ -203,15 +205,12 @@ def lines_run_down(polygons: list[np.ndarray]) -> bool:
     Args:
         polygons: n x float32 (P, 2), pixels.
     """
-    quads = min_area_quads(polygons)
-    edges = quads[:, 1:3] - quads[:, :2]  # (n, 2, 2): two neighbouring sides
-    lengths = np.linalg.norm(edges, axis=2)  # (n, 2)
-    long = edges[np.arange(len(edges)), lengths.argmax(axis=1)]  # (n, 2)
-    long = np.abs(long[lengths.max(axis=1) >= _LONG * lengths.min(axis=1)])
-    if len(long) < _LINES:
+    along, length, height = text_sides(min_area_quads(polygons))
+    is_line = length >= _LONG * height
+    if is_line.sum() < _LINES:
         return False
-    length = np.linalg.norm(long, axis=1)
-    return bool(length[long[:, 1] > long[:, 0]].sum() > _DOWN * length.sum())
+    runs_down = is_line & (np.abs(along[:, 1]) > np.abs(along[:, 0]))
+    return bool(length[runs_down].sum() > _DOWN * length[is_line].sum())
 
 
 def needed_side(polygons: list[np.ndarray], side: int, size: tuple[int, int]) -> int | None:
