@@ -189,7 +189,10 @@ def shade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def invert(
     image: np.ndarray, inside: np.ndarray, texts: list[np.ndarray], rng: np.random.Generator
 ) -> np.ndarray:
-    """White on black: the whole image, or bars behind one to three of the texts, n x (P, 2), xy."""
+    """White on black: the whole image, or bars behind one to three of the texts, n x (P, 2), xy.
+
+    Two of five bars are coloured instead of black.
+    """
     if not texts or rng.random() < 0.4:
         return cv2.copyTo(255 - image, inside, image.copy())
     inverse = image.copy()
@@ -204,7 +207,7 @@ def invert(
             mask &= inside[window]
         if mask.any():
             dark, bright = np.percentile(image[window][mask > 0], (2, 98), axis=0)
-            swapped = np.clip(np.minimum(dark, rng.uniform(0, 90)) + bright - image[window], 0, 255)
+            swapped = np.clip(_bar_colour(dark, rng) + bright - image[window], 0, 255)
             inverse[window] = cv2.copyTo(swapped.astype(np.uint8), mask, inverse[window].copy())
     return inverse
 
@@ -216,6 +219,15 @@ def _bar(text: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     longer = rng.uniform(1, 3) if max(sides) > 4 * min(sides) and rng.random() < 0.4 else 1.0
     sides = [side * (longer if side == max(sides) else 1) + 2 * pad for side in sides]
     return cv2.boxPoints((centre, sides, angle))
+
+
+def _bar_colour(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Black as the ink, or a colour whose darkest channel stands out from white, float (3,)."""
+    if rng.random() < 0.6:
+        return np.minimum(ink, rng.uniform(0, 90))
+    colour = rng.uniform(0, 220, 3)
+    colour[rng.integers(3)] = rng.uniform(0, 90)
+    return colour
 
 
 # Helpers
