@@ -48,7 +48,7 @@ class RaggedPolygons:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    @property
+    @cached_property
     def counts(self) -> np.ndarray:
         """Corners of each polygon, (n,)."""
         return np.diff(self.offsets)

@@ -7,7 +7,7 @@ number equals that of the authors' package (cleval 0.1.1), rounding included.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import cv2
@@ -16,7 +16,7 @@ import shapely
 
 from dbnet.geometry import min_area_quads
 from dbnet.metrics.overlap import boxes_meet, overlap_areas
-from dbnet.metrics.polygons import Polygons, measure, pack
+from dbnet.metrics.polygons import Polygons, measure
 from dbnet.ragged import RaggedPolygons
 
 _MAX_GUESSED = 10  # upper limit of a length that is estimated from an aspect ratio
@@ -47,69 +47,47 @@ class GroundTruth:
 
 
 def ground_truth(
-    polygons: Sequence[np.ndarray],
+    texts: RaggedPolygons,
+    offsets: list[int],
     ignored: np.ndarray,
     lengths: np.ndarray,
     *,
     vertical_aspect_ratio_thresh: float,
-    longest_side: int,
+    longest_sides: Sequence[int],
     size_ranges: Sequence[tuple[float, float]],
 ) -> GroundTruth:
-    """Prepare one image, G float32 (P, 2) polygons; bool `ignored` and text `lengths` are (G,).
+    """Prepare N images with G float32 texts in all; bool `ignored` and text `lengths` are (G,).
 
     Don't-care regions, and texts of length 0, get their length from the aspect ratio.
-    size_ranges: text heights over `longest_side`; texts outside a range are don't care in it.
+
+    Args:
+        offsets: N + 1, the index at which the texts of each image start.
+        longest_sides: of the N images, in pixels; used with `size_ranges` only.
+        size_ranges: text heights over the longest side; texts outside a range are don't care in it.
     """
-    quads = _axis_quads(polygons)
+    quads = _axis_quads(texts.split())
     ratios = _aspect_ratios(quads)
     guessed = _rounded_length(np.maximum(ratios, 1 / ratios))
     lengths = np.where(ignored | (lengths == 0), guessed, lengths)
     owners = np.repeat(np.arange(len(lengths)), lengths)
     centres = _centres(quads, lengths, ratios < vertical_aspect_ratio_thresh)
-    order = np.argsort(centres[1])
-    packed = pack(polygons, truncated=True)
+    images = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    order = np.lexsort((centres[1], images[owners]))  # by image, then by y
+    polygons = measure(texts, truncated=True)
     dcs = [ignored]
     if size_ranges:
         sizes = np.array([_text_height(quad) for quad in quads], np.float32)
-        sizes /= np.float32(longest_side)
+        sizes /= np.array(longest_sides, np.float32)[images]
         dcs += [ignored | ~((low <= sizes) & (sizes <= high)) for low, high in size_ranges]
     return GroundTruth(
-        polygons=packed,
-        offsets=[0, len(lengths)],
+        polygons=polygons,
+        offsets=offsets,
         lengths=lengths,
         owners=owners[order],
         centres=centres[:, order],
-        centre_offsets=[0, len(order)],
-        views=[_size_view(packed, dc) for dc in dcs],
+        centre_offsets=np.append(0, np.cumsum(lengths))[offsets].tolist(),
+        views=[_size_view(polygons, offsets, dc) for dc in dcs],
     )
-
-
-def joined(truths: Sequence[GroundTruth], polygons: RaggedPolygons) -> GroundTruth:
-    """The ground truth of N >= 1 images from that of each; `polygons` are those of all images."""
-    offsets = list(accumulate((len(truth.lengths) for truth in truths), initial=0))
-    columns = zip(*(truth.views for truth in truths), strict=True)
-    return GroundTruth(
-        polygons=measure(polygons, truncated=True),
-        offsets=offsets,
-        lengths=np.concatenate([truth.lengths for truth in truths]),
-        owners=_shifted([truth.owners for truth in truths], offsets),
-        centres=np.concatenate([truth.centres for truth in truths], axis=1),
-        centre_offsets=list(accumulate((len(truth.owners) for truth in truths), initial=0)),
-        views=[
-            SizeView(
-                dc=np.concatenate([view.dc for view in views]),
-                dc_order=_shifted([view.dc_order for view in views], offsets),
-                cut=_shifted([view.cut for view in views], offsets),
-                cut_regions=np.concatenate([view.cut_regions for view in views]),
-            )
-            for views in columns
-        ],
-    )
-
-
-def _shifted(indices: list[np.ndarray], offsets: list[int]) -> np.ndarray:
-    """Turn indices into the texts of each image into indices into the texts of all images."""
-    return np.concatenate([index + first for index, first in zip(indices, offsets, strict=False)])
 
 
 def false_characters(polygons: Sequence[np.ndarray]) -> np.ndarray:
@@ -126,9 +104,11 @@ def _rounded_length(ratios: np.ndarray) -> np.ndarray:
 
 def _axis_quads(polygons: Sequence[np.ndarray]) -> np.ndarray:
     """Quads along the texts, float32 (n, 4, 2): smallest rectangles of what is not a quad."""
-    boxes = iter(min_area_quads([p for p in polygons if len(p) != 4]))
-    quads = [p if len(p) == 4 else next(boxes) for p in polygons]
-    return np.array(quads, np.float32).reshape(-1, 4, 2)
+    others = [p for p in polygons if len(p) != 4]
+    if others:
+        boxes = iter(min_area_quads(others))
+        polygons = [p if len(p) == 4 else next(boxes) for p in polygons]
+    return np.array(polygons, np.float32).reshape(-1, 4, 2)
 
 
 def _aspect_ratios(quads: np.ndarray) -> np.ndarray:
@@ -159,9 +139,12 @@ def _text_height(quad: np.ndarray) -> np.float32:
     return min(a + c, b + d) / np.float32(2)
 
 
-def _size_view(polygons: Polygons, dc: np.ndarray) -> SizeView:
+def _size_view(polygons: Polygons, offsets: list[int], dc: np.ndarray) -> SizeView:
     """Cut the texts that lie on don't-care regions out of these regions."""
-    dc_index, text_index = boxes_meet(polygons, [0, len(dc)], polygons, [0, len(dc)])
+    if not dc.any():
+        none = np.zeros(0, np.intp)
+        return SizeView(dc=dc, dc_order=none, cut=none, cut_regions=np.zeros(0, object))
+    dc_index, text_index = boxes_meet(polygons, offsets, polygons, offsets)
     cuts = dc[dc_index] & ~dc[text_index]
     dc_index, text_index = dc_index[cuts], text_index[cuts]
     shared = overlap_areas(polygons, dc_index, polygons, text_index) > 0
@@ -174,10 +157,15 @@ def _size_view(polygons: Polygons, dc: np.ndarray) -> SizeView:
         )
         for index in cut
     ]
+    # The package iterates over a Python set of the indices within an image. The order of a float32
+    # sum changes its rounding.
+    orders = [
+        [first + index for index in set(np.flatnonzero(dc[first:last]).tolist())]
+        for first, last in pairwise(offsets)
+    ]
     return SizeView(
         dc=dc,
-        # The package iterates over a Python set. The order of a float32 sum changes its rounding.
-        dc_order=np.array(list(set(np.flatnonzero(dc).tolist())), np.intp),
+        dc_order=np.array(list(chain.from_iterable(orders)), np.intp),
         cut=cut,
         cut_regions=np.array(regions, object),
     )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dbnet.metrics.base import RATES, Flags, Metric, Polygons, counted, named
-from dbnet.metrics.characters import GroundTruth, false_characters, ground_truth, joined
+from dbnet.metrics.characters import GroundTruth, false_characters, ground_truth
 from dbnet.metrics.content_cache import ContentCache
 from dbnet.metrics.matching import area_precision, find_pairs, is_dont_care, match
 from dbnet.metrics.polygons import checked, measure
@@ -155,20 +155,15 @@ class CLEval(Metric):
         sides = [max(size) if self._bins and size else 0 for size in image_sizes]
 
         def make() -> GroundTruth:
-            outlines = ragged.split()
-            truths = [
-                ground_truth(
-                    outlines[first:last],
-                    *annotation,
-                    vertical_aspect_ratio_thresh=self.cfg.vertical_aspect_ratio_thresh,
-                    longest_side=side,
-                    size_ranges=self._bins,
-                )
-                for (first, last), side, *annotation in zip(
-                    pairwise(offsets), sides, flags, lengths, strict=True
-                )
-            ]
-            return joined(truths, ragged)
+            return ground_truth(
+                ragged,
+                offsets,
+                np.concatenate(flags),
+                np.concatenate(lengths),
+                vertical_aspect_ratio_thresh=self.cfg.vertical_aspect_ratio_thresh,
+                longest_sides=sides,
+                size_ranges=self._bins,
+            )
 
         header = np.array([len(offsets), *offsets, *sides])
         content = [header, ragged.offsets, *lengths, *flags, ragged.points]

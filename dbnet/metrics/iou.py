@@ -14,7 +14,7 @@ from dbnet.metrics.base import RATES, Flags, Metric, counted, named
 from dbnet.metrics.base import Polygons as Outlines
 from dbnet.metrics.content_cache import ContentCache
 from dbnet.metrics.overlap import boxes_meet, overlap_areas
-from dbnet.metrics.polygons import Polygons, checked, measure, pack
+from dbnet.metrics.polygons import Polygons, checked, measure
 from dbnet.settings import IoUConfig
 
 _DC_SHARE = 0.5  # a detection with more of its own area on a don't-care region is left out
@@ -94,7 +94,7 @@ class IoUMetric(Metric):
                 raise ValueError(f"{len(image)} ground truth polygons, {len(flags)} ignored flags")
         return self._ground_truths.get(
             [np.array([len(offsets), *offsets]), ragged.offsets, ragged.points],
-            lambda: _GroundTruth(pack(ragged.split(), truncated=False), offsets),
+            lambda: _GroundTruth(measure(ragged, truncated=False), offsets),
             len(polygons),
         )
 

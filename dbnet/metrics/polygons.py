@@ -187,11 +187,6 @@ def _fault(polygons: Sequence[np.ndarray], name: str) -> str | None:
     return None
 
 
-def pack(polygons: Sequence[np.ndarray], *, truncated: bool) -> Polygons:
-    """`measure` for n (P, 2) arrays."""
-    return measure(RaggedPolygons.pack(polygons), truncated=truncated)
-
-
 def measure(ragged: RaggedPolygons, *, truncated: bool) -> Polygons:
     """The measurements of n polygons.
 

@@ -9,13 +9,18 @@ import shapely
 
 from dbnet.metrics import overlap
 from dbnet.metrics.cleval import CLEval, Counts
-from dbnet.metrics.polygons import pack
+from dbnet.metrics.polygons import Polygons, measure
+from dbnet.ragged import RaggedPolygons
 from dbnet.reference import cleval as reference
 from dbnet.settings import CLEvalConfig
 from tests.published import cleval_pinned
 from tests.published.cleval_scenes import KINDS, box, picked, scene
 
 BINS = (0.0, 0.02, 0.04, 0.08, 0.5, 1.0)
+
+
+def pack(polygons: list[np.ndarray], *, truncated: bool) -> Polygons:
+    return measure(RaggedPolygons.pack(polygons), truncated=truncated)
 
 
 def metric(**changes) -> CLEval:
