@@ -3,12 +3,16 @@
 A map of a million pixels has one or two thousand runs of text: work per run costs little.
 """
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from dbnet.ragged import ranges
+
+_BLOCK = 1 << 15  # pixels
 
 
 class Regions(NamedTuple):
@@ -75,11 +79,8 @@ def find_regions(prob_map: np.ndarray, bin_thresh: float) -> Regions:
     # 2. Their regions.
     region, holed = _connect(start, end, stride)
 
-    # 3. Their pixels.
-    place = np.arange(size.sum())
-    place += np.repeat(first_place - (np.cumsum(size) - size), size)  # (T,), in the flat map
-    prob = prob_map.ravel().take(place).astype(np.float64)
-    scores, weights = _score(prob, region, size, bin_thresh)
+    # 3. The shares of their pixels in the kernels.
+    scores, weights = _score(prob_map, first_place, size, region, bin_thresh)
     if holed:
         hole_start, hole_end, hole_region = _holes(start, end, region, holed, stride)
         start, end = np.append(start, hole_start), np.append(end, hole_end)
@@ -88,11 +89,8 @@ def find_regions(prob_map: np.ndarray, bin_thresh: float) -> Regions:
         weights = np.append(weights, np.ones((hole_end - hole_start).sum()))
 
     # 4. Sums over each run, then all runs sorted by region.
-    at = np.cumsum(size) - size  # (R,), in weights
     first = start - row * stride
-    x = np.arange(len(weights), dtype=np.float64)
-    x += np.repeat(first - at, size)
-    weighted_x = weights * x
+    masses, moments, squares = _moments(weights, first, size)
     order = np.argsort(region, kind="stable")
     return Regions(
         offsets=np.searchsorted(region[order], np.arange(len(scores) + 1)),
@@ -100,10 +98,10 @@ def find_regions(prob_map: np.ndarray, bin_thresh: float) -> Regions:
         rows=row[order].astype(np.float64),
         firsts=first[order].astype(np.float64),
         lasts=(first + size - 1.0)[order],
-        masses=np.add.reduceat(weights, at)[order],
-        moments=np.add.reduceat(weighted_x, at)[order],
-        squares=np.add.reduceat(weighted_x * x, at)[order],
-        starts=at[order],
+        masses=masses[order],
+        moments=moments[order],
+        squares=squares[order],
+        starts=(np.cumsum(size) - size)[order],
         weights=weights,
     )
 
@@ -154,7 +152,11 @@ def _connect(start: np.ndarray, end: np.ndarray, stride: int) -> tuple[np.ndarra
 
 
 def _score(
-    prob: np.ndarray, region: np.ndarray, size: np.ndarray, bin_thresh: float
+    prob_map: np.ndarray,
+    first_place: np.ndarray,
+    size: np.ndarray,
+    region: np.ndarray,
+    bin_thresh: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean probability of each region, (n,), and the share of each pixel in its kernel, (T,).
 
@@ -162,15 +164,61 @@ def _score(
     `bin_thresh`, by half at 0.5 and wholly at 1 - `bin_thresh`: otherwise its outermost pixels
     would thicken it. Where the network is less sure, the level of the region's inside takes the
     place of 1 - `bin_thresh`. That level is the mean probability, weighted by itself.
+
+    Args:
+        first_place: (R,), first pixel of each run in the flat map.
+        size, region: (R,), pixels and region of each run.
     """
-    at = np.cumsum(size) - size
-    total = np.bincount(region, np.add.reduceat(prob, at))
+    prob = np.empty(size.sum())
+    totals, squares = np.empty((2, len(size)))  # sums of p and p^2 over each run
+    for runs, pixels, at in _blocks(size):
+        place = np.arange(pixels.stop - pixels.start)
+        place += np.repeat(first_place[runs] - at, size[runs])
+        values = prob_map.ravel().take(place).astype(np.float64)
+        prob[pixels] = values
+        totals[runs] = np.add.reduceat(values, at)
+        squares[runs] = np.add.reduceat(np.square(values, out=values), at)
+    total = np.bincount(region, totals)
     scores = total / np.bincount(region, size)
     if bin_thresh >= 0.5:  # then all pixels lie above 1 - bin_thresh
-        return scores, np.ones_like(prob)
-    level = np.bincount(region, np.add.reduceat(prob * prob, at)) / total
+        return scores, np.ones(len(prob))
+    level = np.bincount(region, squares) / total
     span = np.minimum(level, 1 - bin_thresh) - bin_thresh  # (n,)
-    return scores, np.minimum((prob - bin_thresh) / np.repeat(span[region], size), 1)
+    for runs, pixels, _ in _blocks(size):
+        weights = prob[pixels]
+        weights -= bin_thresh
+        weights /= np.repeat(span[region[runs]], size[runs])
+        np.minimum(weights, 1, out=weights)
+    return scores, prob
+
+
+def _moments(
+    weights: np.ndarray, first: np.ndarray, size: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sums of w, w x and w x^2 over R runs from their `first` x, (R,) each."""
+    sums = np.empty((3, len(size)))
+    for runs, pixels, at in _blocks(size):
+        x = np.arange(pixels.stop - pixels.start, dtype=np.float64)
+        x += np.repeat(first[runs] - at, size[runs])
+        sums[0, runs] = np.add.reduceat(weights[pixels], at)
+        values = weights[pixels] * x
+        sums[1, runs] = np.add.reduceat(values, at)
+        values *= x
+        sums[2, runs] = np.add.reduceat(values, at)
+    return sums[0], sums[1], sums[2]
+
+
+def _blocks(size: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """R runs of these sizes, in blocks whose arrays of pixels stay in the processor's cache.
+
+    Yields the runs of a block, their pixels in an array of all T pixels, and the first pixel of
+    each run within the block.
+    """
+    at = np.cumsum(size) - size
+    borders = np.searchsorted(at, np.arange(0, size.sum(), _BLOCK)).tolist()
+    for first, last in pairwise(dict.fromkeys([*borders, len(size)])):
+        pixels = slice(at[first], at[last - 1] + size[last - 1])
+        yield slice(first, last), pixels, at[first:last] - at[first]
 
 
 def _holes(

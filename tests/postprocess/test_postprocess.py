@@ -7,6 +7,7 @@ from hypothesis.extra import numpy as hnp
 
 from benchmarks.oracle import best_iou, draw_texts, kernel_map
 from dbnet import geometry
+from dbnet.postprocess import regions
 from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.reference import postprocess as reference
 from dbnet.reference.targets import shrink_distance
@@ -255,6 +256,20 @@ def test_detections_equal_those_of_the_reference(seed, use_polygon, unclip_ratio
     corners, scores = reference.difference(ours, theirs)
     assert corners < 1e-3
     assert scores < 1e-6
+
+
+@pytest.mark.parametrize(
+    "prob_map",
+    [texture(1, size=320), np.ones((3, 40_000), np.float32), np.ones((1, 1 << 15), np.float32)],
+    ids=["blobs", "wide", "one block"],
+)
+def test_blocks_of_pixels_do_not_change_the_result(monkeypatch, prob_map):
+    monkeypatch.setattr(regions, "_BLOCK", 1 << 30)
+    whole = regions.find_regions(prob_map, 0.2)
+    for size in (1, 100, 1 << 15):
+        monkeypatch.setattr(regions, "_BLOCK", size)
+        for name, values in regions.find_regions(prob_map, 0.2)._asdict().items():
+            assert np.allclose(values, getattr(whole, name), rtol=1e-12), name
 
 
 TANGLED = [  # simplified, its outline crosses itself twice
