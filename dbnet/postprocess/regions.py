@@ -169,27 +169,28 @@ def _score(
         first_place: (R,), first pixel of each run in the flat map.
         size, region: (R,), pixels and region of each run.
     """
-    prob = np.empty(size.sum())
+    flat = prob_map.ravel()
+    shares = np.empty(size.sum())  # holds the probabilities at first
     totals, squares = np.empty((2, len(size)))  # sums of p and p^2 over each run
     for runs, pixels, at in _blocks(size):
         place = np.arange(pixels.stop - pixels.start)
         place += np.repeat(first_place[runs] - at, size[runs])
-        values = prob_map.ravel().take(place).astype(np.float64)
-        prob[pixels] = values
+        values = flat.take(place).astype(np.float64)
+        shares[pixels] = values
         totals[runs] = np.add.reduceat(values, at)
         squares[runs] = np.add.reduceat(np.square(values, out=values), at)
     total = np.bincount(region, totals)
     scores = total / np.bincount(region, size)
     if bin_thresh >= 0.5:  # then all pixels lie above 1 - bin_thresh
-        return scores, np.ones(len(prob))
+        return scores, np.ones(len(shares))
     level = np.bincount(region, squares) / total
     span = np.minimum(level, 1 - bin_thresh) - bin_thresh  # (n,)
     for runs, pixels, _ in _blocks(size):
-        weights = prob[pixels]
-        weights -= bin_thresh
-        weights /= np.repeat(span[region[runs]], size[runs])
-        np.minimum(weights, 1, out=weights)
-    return scores, prob
+        values = shares[pixels]  # a view
+        values -= bin_thresh
+        values /= np.repeat(span[region[runs]], size[runs])
+        np.minimum(values, 1, out=values)
+    return scores, shares
 
 
 def _moments(
