@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from configs import Config, EvaluateConfig, over_trained
 from dbnet.data.places import check_early
@@ -33,6 +34,15 @@ WRITTEN = (
     "worst",
 )
 SWEPT = ("sweep.json", "sweep.png", "config.json")
+
+
+class Scores(NamedTuple):
+    """What an evaluation found."""
+
+    figures: dict[str, float]
+    oracle: dict[str, float]  # figures of the ground truth in the network's place
+    seconds: dict[str, float]  # by stage, of this process
+    results: list[ImageResult]  # one for every image of all ranks
 
 
 def parse() -> EvaluateConfig:
@@ -122,10 +132,9 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     stored = to_dict(cfg) | {"checkpoint": str(checkpoint)}
     if cfg.sweep:
         return choose_thresholds(cfg, model, records, parent, stored, device=device, dtype=dtype)
-    scored = (score_tiled if cfg.tile == "auto" else score)(
+    figures, oracle, seconds, results = (score_tiled if cfg.tile == "auto" else score)(
         cfg, model, records, device=device, dtype=dtype
     )
-    figures, oracle, seconds, results = scored
     if not distributed.is_main():
         return figures
     print_figures(figures, oracle)
@@ -152,9 +161,8 @@ def score(
     *,
     device: torch.device,
     dtype: torch.dtype | None,
-) -> tuple[dict[str, float], dict[str, float], dict[str, float], list[ImageResult]]:
-    """Figures of the model, those of the ground truth in its place, seconds by stage, and the
-    result of every image of all ranks. Prints the limits that left detections out."""
+) -> Scores:
+    """Run and score the model. Prints the limits that left detections out."""
     loader = val_loader(records, cfg.data, cfg.targets)
     postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.targets.shrink_ratio)
     metrics = all_metrics(cfg)
@@ -180,7 +188,7 @@ def score(
         with progress(desc="oracle") as bar:
             oracle = evaluate_oracle(counted(loader, bar.update), postprocess, metrics, pool)
     seconds = {k: v for k, v in timer.totals().items() if not k.startswith("worker/")}
-    return figures, oracle, seconds, gathered(results, caps)
+    return Scores(figures, oracle, seconds, gathered(results, caps))
 
 
 def score_tiled(
@@ -190,7 +198,7 @@ def score_tiled(
     *,
     device: torch.device,
     dtype: torch.dtype | None,
-) -> tuple[dict[str, float], dict[str, float], dict[str, float], list[ImageResult]]:
+) -> Scores:
     """The same with --tile auto. There are no losses and no figures of the ground truth, for both
     need target maps of one size."""
     timer = StageTimer(synchronize=None)
@@ -214,7 +222,7 @@ def score_tiled(
     caps = CapCounter(cfg.postprocess, cfg.metric)
     for result in results:
         caps(result)
-    return figures, {}, timer.totals(), gathered(results, caps)
+    return Scores(figures, {}, timer.totals(), gathered(results, caps))
 
 
 def all_metrics(cfg: EvaluateConfig) -> dict[str, Metric]:
