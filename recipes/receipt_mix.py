@@ -17,11 +17,16 @@ import json
 import os
 import random
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 
 def main() -> None:
     args = parse_args()
+    if args.out.exists():
+        raise SystemExit(f"{args.out}: is there already; choose another OUT")
+    if args.ignore_unlabelled and find_spec("rapidocr_onnxruntime") is None:
+        raise SystemExit("--ignore-unlabelled needs rapidocr-onnxruntime; pip install it")
     generator = random.Random(args.seed)
     splits: dict[str, dict] = {"train": {}, "val": {}}
     for split in splits:
