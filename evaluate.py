@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from configs import Config, EvaluateConfig, over_trained
 from dbnet.data.places import check_early
-from dbnet.inference.weights import find_weights, results_folder, told, trained_with
+from dbnet.inference.weights import describe, find_weights, results_folder, trained_with
 from dbnet.runtime import cli
 from dbnet.runtime.files import check_output, new_folder
 from dbnet.runtime.torchrun import is_started_by_torchrun
@@ -123,7 +123,7 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     with distributed.main_first():
         records = load_records(cfg.data, [cfg.split])[cfg.split]
     print(
-        f"weights: {told(checkpoint)}, epoch {payload['epoch']}, on {device} in {precision}",
+        f"weights: {describe(checkpoint)}, epoch {payload['epoch']}, on {device} in {precision}",
         flush=True,
     )
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from configs import Config, ProfileConfig, over_trained
 from dbnet.data.places import check_early
 from dbnet.errors import InputError
-from dbnet.inference.weights import find_weights, told, trained_with
+from dbnet.inference.weights import describe, find_weights, trained_with
 from dbnet.model.names import refuse_unknown
 from dbnet.reporting.baseline import read_profile
 from dbnet.runtime import cli
@@ -143,7 +143,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
             check_comparable(baseline["compared"], compared)
     validation = open_validation(cfg, network.model, records, device, precision)
     reference = open_reference(cfg, validation, records) if cfg.compare_reference else None
-    weights = told(cfg.checkpoint) if cfg.checkpoint else "random"
+    weights = describe(cfg.checkpoint) if cfg.checkpoint else "random"
     print(f"weights: {weights}, on {device} in {precision}", flush=True)
 
     # ---- Warm-up, measurement; the forward pass before and after, for a machine's speed drifts

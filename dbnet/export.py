@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from dbnet.errors import InputError
 from dbnet.header import read_header
 from dbnet.inference.onnx import optional
-from dbnet.inference.weights import find_weights, told
+from dbnet.inference.weights import describe, find_weights
 from dbnet.runtime import cli
 from dbnet.runtime.files import check_writable, replacing
 from dbnet.section import Range, Section, require
@@ -109,7 +109,7 @@ def main(cfg: ExportConfig) -> None:
     """Write the file, and print by how much it differs from PyTorch."""
     checkpoint, out = check(cfg)
     records = evaluated(cfg)
-    print(f"weights: {told(checkpoint)}", flush=True)
+    print(f"weights: {describe(checkpoint)}", flush=True)
     from dbnet.checkpoint import build_model, load_checkpoint
     from dbnet.inference.networks import checkpoint_settings, sha256
     from dbnet.inference.onnx_export import CHECKED_SHAPES, write

@@ -25,7 +25,7 @@ class Source(NamedTuple):
 def pages(path: str | os.PathLike[str]) -> list[Source]:
     """The pages of a TIFF or a PDF; any other file is one page.
 
-    The first page has the file's name. Those behind it have their number too, such as scan.pdf#2.
+    The first page has the file's name. Later pages have a number appended: scan.pdf#2.
     """
     return _pages(Path(path), Path(path).name)
 
@@ -51,7 +51,7 @@ def _suffixes() -> frozenset[str]:
 
 
 def find_images(words: Iterable[str]) -> list[Source]:
-    """What the words name, in their order, each file under a name of its own.
+    """The images that the arguments name, in their order. Names are unique.
 
     A folder stands for the images below it, sorted; a glob for the files and folders that match
     it, sorted, `**` for folders of any depth. A word that is neither is a file, there or not. A

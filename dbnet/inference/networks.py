@@ -48,9 +48,9 @@ def load_network(
 ) -> LoadedNetwork:
     """The network of a checkpoint (.pt) or of an ONNX file (.onnx).
 
-    A checkpoint runs by PyTorch. On the processor in float32 onnxruntime is faster and starts in a
-    fraction of the time: where it is installed, and FILE.onnx beside FILE.pt was exported from that
-    very checkpoint, it takes over. Nothing else changes: probabilities agree to 1e-4.
+    A checkpoint runs in PyTorch. On the CPU in fp32, onnxruntime, if installed, runs FILE.onnx
+    instead if it was exported from FILE.pt: it starts sooner and is faster. Probabilities agree to
+    1e-4.
 
     Args:
         device: of a checkpoint: cpu, cuda, cuda:1, mps, or auto for the GPU where there is one.
@@ -72,7 +72,7 @@ def load_network(
     twin = _exported_from(weights, exported) if may_replace else None
     if twin is None:
         return _torch(weights, device, precision, compiled)
-    return LoadedNetwork(twin, _trained(twin.settings, weights), _says(exported, twin))
+    return LoadedNetwork(twin, _trained(twin.settings, weights), _description(exported, twin))
 
 
 def trained_settings(weights: Path) -> Trained:
@@ -125,7 +125,7 @@ def _onnx(path: Path, device: str, precision: str, provider: str, compiled: bool
         raise InputError(f"precision {precision}: {path.name} is in {network.precision}")
     if compiled:
         raise InputError(f"{path.name}: an ONNX file cannot be compiled")
-    return LoadedNetwork(network, _trained(network.settings, path), _says(path, network))
+    return LoadedNetwork(network, _trained(network.settings, path), _description(path, network))
 
 
 def _torch(path: Path, device_name: str, precision: str, compiled: bool) -> LoadedNetwork:
@@ -198,6 +198,6 @@ def _trained(settings: dict[str, Any], path: Path) -> Trained:
     return Trained(data.image_size, targets.shrink_ratio, postprocess)
 
 
-def _says(path: Path, network: OnnxNetwork) -> str:
+def _description(path: Path, network: OnnxNetwork) -> str:
     provider = network.provider.removesuffix("ExecutionProvider")
     return f"{path} on {provider} in {network.precision} by onnxruntime"

@@ -1,4 +1,4 @@
-"""Images to texts: decoding, network and post-process side by side."""
+"""Detection pipeline: decodes images, runs the network and post-processes in parallel."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -138,7 +138,7 @@ def locate(item: Item, detections: Detections, size: tuple[int, int], side: int)
 
 
 def fitted(decode: Decode, image_size: int) -> Sample:
-    """The decoded image as evaluation sees it, without the padding that STRIDE does not ask for.
+    """Decode and resize as in evaluation; pad only to multiples of STRIDE.
 
     A receipt is narrow: on average half of the square would be padding. What is found along that
     border moves by less than a pixel.
@@ -157,10 +157,10 @@ def fitted(decode: Decode, image_size: int) -> Sample:
 
 
 def same_shapes(loaded: Iterable[_Loaded], size: int, *, first: int) -> Iterator[list[_Loaded]]:
-    """Batches of images of one shape: full ones as they come up, then what is left.
+    """Batches of images of one shape: full ones as they fill, then the rest.
 
-    A full batch has `first` images, the next one twice as many, up to `size`. Where two batches of
-    images wait, none of them full, the largest group goes.
+    The first full batch has `first` images, each later one twice as many, at most `size`. If two
+    full batches of images wait and no shape fills one, the most frequent shape is yielded.
     """
     full = first
     waiting: dict[tuple[int, ...], list[_Loaded]] = {}

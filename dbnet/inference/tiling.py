@@ -1,4 +1,4 @@
-"""Images whose text is too small, too large or on its side: at another scale, or turned."""
+"""Detects at another scale or in the turned image if text is too small, too large or sideways."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,20 +21,20 @@ from dbnet.structures import Detections
 Decode = Callable[[Callable[[tuple[int, int]], float]], Decoded]
 
 # Heights of texts in pixels at the network. "Small": nine of ten texts of an image are higher.
-_TOO_SMALL = 8.0  # small texts below it, found in the whole image, are reason to look again
+_TOO_SMALL = 8.0  # small texts below it, in the fitted image, call for a larger scale
 _SMALL, _MEDIAN = 10.0, 15.0  # what a larger scale aims at, for small texts and for the median
-_VISIBLE = 5.0  # a median from which on no text is missed so entirely that its map is empty
-_MANY_TEXTS = 25  # fewer say nothing about an image's texts
-_MOST_SPREAD = 0.45  # quartile range over median; more: blobs of texts that have melted together
+_VISIBLE = 5.0  # median height from which a map shows all texts
+_MANY_TEXTS = 25  # fewer texts are not measured
+_MOST_SPREAD = 0.45  # spread (quartile range / median) above which regions may be merged texts
 _NARROW = 256  # a shorter side of fewer pixels at the network holds no line that can be read
 _UNMEASURED_STEP, _LARGEST_STEP = 2.0, 2.5  # between scales
-_MORE = 1.25  # times the texts: blobs have come apart, or texts have come to light
-_WORTH_IT = 1.15  # times a scale: less is no reason to run the network again
-_TOO_LARGE, _LARGE = 26.0, 18.0  # a median that is reason to look from afar, and what that aims at
+_MORE = 1.25  # growth of the number of unmeasured texts that justifies a larger scale
+_WORTH_IT = 1.15  # least change of scale that justifies another pass
+_TOO_LARGE, _LARGE = 26.0, 18.0  # median above which the scale is lowered, and the one aimed at
 _LEAST_SIDE = 160  # longest side of the smallest scale
 _LINES, _LONG = 5, 1.5  # texts that tell how lines run, and their length over height
 _DOWN = 2 / 3  # share of these texts' length that runs down on an image that lies on its side
-_FAR_FROM_FITTED = 4.0  # a longer image's few texts may be blobs of many that have melted together
+_FAR_FROM_FITTED = 4.0  # images longer than this many times the fitted size are not reduced
 
 
 class Heights(NamedTuple):
@@ -58,14 +58,14 @@ class Tiling:
     Where the lines run up or down, the image is turned by 90 degrees first: the network cuts such
     lines into words and letters.
 
-    The first look is the detection that was made anyway, with the whole image fitted into the
+    The first pass is the detection that was made anyway, with the whole image fitted into the
     network's size. Where its texts are too large, the image goes through the network once more at
     the smaller scale that their heights ask for. Where they are too small, or cannot be measured,
     the scale is raised to what their heights ask for, at most to the image's own pixels, and the
     image goes through the network in overlapping windows. Both are repeated while the new heights
-    ask for more; raising, also while more texts come to light. Time grows with the area that holds
-    text: windows in which the look before saw none are left out, unless that look was too coarse
-    to see any.
+    ask for more; raising, also while more texts are found. Time grows with the area that holds
+    text: windows in which the pass before found none are skipped, unless its scale was too small
+    to find any.
 
     Args:
         network: the detector's network.
@@ -115,7 +115,7 @@ class Tiling:
         """Texts of the turned image; None where its lines do not run across either, or where the
         network is less certain of them than before, as it may be of vertical script."""
         side = self.image_size
-        prob_map, matrix = self._look(name, decode(lambda size: side / max(size)), side)
+        prob_map, matrix = self._predict(name, decode(lambda size: side / max(size)), side)
         found = self._polygons(prob_map)
         if not found.polygons or lines_run_down(found.polygons):
             return None
@@ -131,31 +131,33 @@ class Tiling:
         if side is None:
             return None
         if side < self.image_size:
-            return self._from_afar(name, decode, side)
-        return self._closer(name, decode, side, found)
+            return self._at_smaller_scales(name, decode, side)
+        return self._at_larger_scales(name, decode, side, found)
 
-    def _from_afar(self, name: str, decode: Decode, side: int) -> Rescaled | None:
+    def _at_smaller_scales(self, name: str, decode: Decode, side: int) -> Rescaled | None:
         """At `side` and smaller ones, while texts are too large; None where none is found."""
         decoded = decode(lambda size: side / max(size))
         best = None
         following: int | None = side
         while following:
             side = following
-            prob_map, matrix = self._look(name, decoded, side)
+            prob_map, matrix = self._predict(name, decoded, side)
             found = self._polygons(prob_map)
             if found.polygons:
                 best = Rescaled(to_original(found, matrix, decoded.size), side)
             following = _smaller_side(side, _short_sides(found.polygons))
         return best
 
-    def _closer(self, name: str, decode: Decode, side: int, found: Detections) -> Rescaled | None:
+    def _at_larger_scales(
+        self, name: str, decode: Decode, side: int, found: Detections
+    ) -> Rescaled | None:
         """At `side` and larger ones, while texts are too small; None where that shows no more."""
         decoded = decode(lambda size: 1.0)
         best, seen = None, None
         following: int | None = side
         while following:
             side = following
-            prob_map, matrix = self._look(name, decoded, side, seen)
+            prob_map, matrix = self._predict(name, decoded, side, seen)
             before, found = found, self._polygons(prob_map)
             heights = text_heights(found.polygons)
             if heights is None and len(found.polygons) <= _MORE * len(before.polygons):
@@ -165,7 +167,7 @@ class Tiling:
             following = _next_side(side, heights, decoded.pixels.shape[:2])
         return best
 
-    def _look(
+    def _predict(
         self, name: str, decoded: Decoded, side: int, seen: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The probability map with the longest side at `side`, float32 (H, W), and the matrix

@@ -50,8 +50,8 @@ def released_weights() -> Path:
     return found[0]
 
 
-def told(path: Path) -> str:
-    """The weights and the part of the rule they are used by: for the line that programs start with.
+def describe(path: Path) -> str:
+    """Path of the weights and why they were chosen; programs print it at the start.
 
     A path below the working directory is relative to it.
     """
@@ -61,7 +61,7 @@ def told(path: Path) -> str:
 
 
 def origin(path: Path) -> str:
-    """By which part of the rule these weights are used: for the line that programs start with."""
+    """Why these weights were chosen: the newest, released or as named."""
     if path == newest_checkpoint():
         return f"the newest under {RUNS}/"
     return "released" if path.parent in _FOLDERS else "as named"

@@ -14,7 +14,7 @@ Network = Callable[[np.ndarray], np.ndarray]
 STRIDE = 32  # of the network: sides are multiples of it
 _OVERLAP = 1 / 4  # of a window, that neighbours share at least, but for the rounding to STRIDE
 _FAINT = 0.05  # a probability below which nothing is text; thresholds are far above
-_CONTEXT = 96  # pixels around what a smaller scale shows; its padding shifts it by less
+_CONTEXT = 96  # pixels added around what the smaller scale found; its padding shifts it by less
 _RAMP = 1 / 8  # of a window, over which its weight falls and the next one's rises
 
 
@@ -73,8 +73,8 @@ def windowed_map(
     Args:
         image: uint8 (H, W, 3) RGB, sides multiples of STRIDE.
         window: longest side of a window in pixels, a multiple of STRIDE.
-        seen: probability map of the same image at a smaller scale, float32 (h, w). Windows lie in
-            the box around what it shows, those without any of it are left out, and the map is 0
+        seen: probability map of the same image at a smaller scale, float32 (h, w). Windows
+            cover the bounding box of its text. Windows without text are skipped; the map is 0
             there. None: windows cover the image.
     """
     joined = np.zeros(image.shape[:2], np.float32)
@@ -113,8 +113,12 @@ def _span(seen: np.ndarray, length: int) -> tuple[int, int]:
 
 
 def _at(start: int, length: int, image: int, seen: int) -> slice:
-    """Pixels of an axis of `seen` pixels that stand for `length` pixels of one of `image` pixels,
-    and some more on both sides."""
+    """Slice of the smaller map that covers a window, with _CONTEXT pixels on both sides.
+
+    Args:
+        start, length: of the window along an axis of `image` pixels.
+        seen: length of that axis in the smaller map.
+    """
     scale = seen / image
     first, end = (start - _CONTEXT) * scale, (start + length + _CONTEXT) * scale
     return slice(max(int(first), 0), math.ceil(end))
