@@ -160,12 +160,12 @@ def fill_cache(
     finally:
         counts = caches.counts()
         done, total = distributed.all_reduce_sum(np.array([done, total])).astype(int)
-        print(f"{done} of {total} images in {time.perf_counter() - started:.1f} s")
+        print(f"images: {done} of {total}, {time.perf_counter() - started:.1f} s")
         if random:
             print(f"training images are left out: the geometry is random ({', '.join(random)})")
         for name, own_counts in counts.items():
             hits, misses, stored = distributed.all_reduce_sum(np.array(own_counts)).astype(int)
-            print(f"{name}: {hits} hits, {misses} misses, {stored / 1e6:.1f} MB stored", flush=True)
+            print(f"{name}: hits {hits}, misses {misses}, stored {stored / 1e6:.1f} MB", flush=True)
     is_off = any(cache is not None and cache.store.is_off for cache in caches)
     return distributed.all_reduce_max(int(is_off))
 

@@ -147,8 +147,8 @@ class CLEval(Metric):
         for count, image_flags, image_lengths in zip(counts, flags, lengths, strict=True):
             if not count == len(image_flags) == len(image_lengths):
                 raise ValueError(
-                    f"{count} ground truth polygons, {len(image_flags)} ignored flags and "
-                    f"{len(image_lengths)} texts: give one of each per text"
+                    f"ground truth polygons: {count}, ignored flags: {len(image_flags)}, texts: "
+                    f"{len(image_lengths)}; give one of each per text"
                 )
         if self._bins and any(size is None for size in image_sizes):
             raise ValueError("scale-wise results need update(..., image_size=(height, width))")

@@ -91,7 +91,9 @@ class IoUMetric(Metric):
         ragged, offsets = checked(polygons, "ground truth")
         for image, flags in zip(polygons, ignored, strict=True):
             if len(flags) != len(image):
-                raise ValueError(f"{len(image)} ground truth polygons, {len(flags)} ignored flags")
+                raise ValueError(
+                    f"ground truth polygons: {len(image)}, ignored flags: {len(flags)}"
+                )
         return self._ground_truths.get(
             [np.array([len(offsets), *offsets]), ragged.offsets, ragged.points],
             lambda: _GroundTruth(measure(ragged, truncated=False), offsets),

@@ -13,7 +13,7 @@ from shapely import MultiPoint, Polygon
 from dbnet.data.annotations.find import Where
 from dbnet.data.annotations.formats.icdar import parse_icdar_line
 from dbnet.data.annotations.json_files import json_members, load_json
-from dbnet.data.annotations.outlines import check_polygons, mended_polygons
+from dbnet.data.annotations.outlines import check_polygons, repair_polygons
 from dbnet.data.annotations.report import summary_table
 from dbnet.data.annotations.scan import load_records, scan
 from tests.drawing import write, write_image
@@ -78,7 +78,7 @@ def test_images_without_entry_are_counted_not_used(tmp_path):
     assert report.unannotated == 1
     assert report.notes == []
     assert report.warnings == [
-        f"{tmp_path}/images/train: 1 images without a readable annotation are not used: sub/z.jpg"
+        f"{tmp_path}/images/train: images without a readable annotation, not used (1): sub/z.jpg"
     ]
 
 
@@ -245,11 +245,13 @@ def test_missing_images_are_listed_once(tmp_path):
     _ufo(tmp_path, {f"{i}.png": _words(QUAD) for i in range(7)}, draw=False)
     write_image(tmp_path / "images/train/0.png")
     folder = tmp_path / "images/train"
-    message = f"{folder}: 6 annotated images missing: 1.png, 2.png, 3.png, 4.png, 5.png, ...; "
-    assert _problems(tmp_path) == [message + "add them, or leave them out with --data.skip-missing"]
+    message = f"{folder}: annotated images missing (6): 1.png, 2.png, 3.png, 4.png, 5.png, ...; "
+    assert _problems(tmp_path) == [
+        message + "add what is missing, or skip it with --data.skip-missing"
+    ]
     records, report = load_records(tmp_path, "train", format="auto", skip_missing=True)
     assert [record.image_id for record in records] == ["0.png"]
-    assert report.warnings == [message + "they are skipped"]
+    assert report.warnings == [message + "skipped"]
     table = summary_table({"train": report}, image_size=640)
     assert "annotated images missing" in table and report.missing == 6
 
@@ -260,7 +262,7 @@ def test_names_no_file_system_holds_are_missing(tmp_path):
     _ufo(tmp_path, {"x" * 300: _words(QUAD), "nul\0.png": _words(QUAD)}, draw=False)
     assert len(_problems(tmp_path)) == 1
     assert _problems(tmp_path)[0].startswith(
-        f"{tmp_path}/images/train: 2 annotated images missing: xxx"
+        f"{tmp_path}/images/train: annotated images missing (2): xxx"
     )
 
 
@@ -270,7 +272,7 @@ def test_names_that_are_not_utf8_are_problems_and_can_be_printed(tmp_path):
     write_image(tmp_path / "images/train/a.png")
     _ufo(tmp_path, {"a.png": _words(QUAD)})
     (warning,) = load_records(tmp_path, "train", format="auto")[1].warnings
-    assert warning.endswith("1 images without a readable annotation are not used: caf\\udce9.png")
+    assert warning.endswith("images without a readable annotation, not used (1): caf\\udce9.png")
 
     _ufo(
         tmp_path,
@@ -282,8 +284,8 @@ def test_names_that_are_not_utf8_are_problems_and_can_be_printed(tmp_path):
     place = f"{tmp_path}/jsons/train.json: images/caf\\udce9.png"
     assert report.problems == [
         f"{place}: caf\\udce9.png is not UTF-8; rename the file",
-        f"{tmp_path}/images/train: 1 annotated images missing: \\ud800.png; "
-        "add them, or leave them out with --data.skip-missing",
+        f"{tmp_path}/images/train: annotated images missing (1): \\ud800.png; "
+        "add what is missing, or skip it with --data.skip-missing",
     ]
 
 
@@ -330,7 +332,7 @@ def test_folders_of_names_without_an_ending_count(tmp_path, name, image):
     _ufo(tmp_path, {name: _words(QUAD), "x/2": _words(QUAD)}, draw=False)
     records, report = scan(tmp_path, "train", format="auto")
     assert [record.image_id for record in records] == ([image] if image else [])
-    assert f"{1 if image else 2} annotated images missing" in report.problems[0]
+    assert f"annotated images missing ({1 if image else 2})" in report.problems[0]
 
 
 def test_a_percent_sign_in_a_name_is_one(tmp_path):
@@ -396,7 +398,7 @@ def test_linked_sub_folders_are_told_and_read_when_asked(tmp_path):
     assert [record.image_id for record in records] == ["a.png"] and not report.problems
     names = "b (a linked folder), c (a linked folder); --data.follow-links reads linked folders"
     assert report.warnings == [
-        f"{tmp_path}/{half}/train: 2 names in it are not read: {names}"
+        f"{tmp_path}/{half}/train: names that are not read (2): {names}"
         for half in ("images", "gts")
     ]
     where = Where(follow_links=True)
@@ -415,7 +417,7 @@ def test_unreadable_sub_folders_are_told(tmp_path, lock):
     records, report = scan(tmp_path, "train", format="auto")
     assert [record.image_id for record in records] == ["a.png"]
     assert report.warnings == [
-        f"{tmp_path}/{half}/train: 1 names in it are not read: sub (Permission denied)"
+        f"{tmp_path}/{half}/train: names that are not read (1): sub (Permission denied)"
         for half in ("images", "gts")
     ]
 
@@ -552,15 +554,15 @@ def test_of_damaged_outlines_the_region_is_ignored(tmp_path, points, region, rea
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=7))
 def test_what_is_not_dropped_is_a_simple_polygon(corners):
     points = np.array(corners, np.float64).reshape(-1, 2)
-    (polygon,), (fate,) = mended_polygons([points], [(10, 10)])
+    (polygon,), (status,) = repair_polygons([points], [(10, 10)])
     hull = MultiPoint(points).convex_hull
-    if fate.verdict == "dropped":
+    if status.verdict == "dropped":
         assert hull.area == 0
         return
     outline = Polygon(polygon)
     assert polygon.dtype == np.float32 and outline.is_valid and outline.area > 0
     assert hull.envelope.buffer(1e-6).covers(outline)
-    assert (fate.verdict == "") == (fate.reason == "")
+    assert (status.verdict == "") == (status.reason == "")
 
 
 def test_repeated_points_are_removed(tmp_path):
@@ -747,7 +749,7 @@ def test_icdar_files_that_do_not_pair_are_problems(tmp_path):
     assert set(_problems(tmp_path)) == {
         f"{source}: b.jpg has several annotations: gt_b.txt, b.txt",
         f"{source}/a.txt: stands for several images: a.jpg, a.png",
-        f"{source}: 1 annotation files without an image in {tmp_path}/images/train: gone.txt; "
+        f"{source}: annotation files without an image in {tmp_path}/images/train (1): gone.txt; "
         "name each like its image, or move it away",
         f"{source}/b.txt: b.jpg is annotated twice",
     }
@@ -770,7 +772,7 @@ def test_icdar_line_gives_points_or_a_value_error(line):
     try:
         points, text = parse_icdar_line(line)
     except ValueError as error:
-        assert "numbers" in str(error)
+        assert "number" in str(error)
     else:
         assert points.dtype == np.float64
         assert points.ndim == 2 and points.shape[1] == 2 and len(points) >= 3
@@ -944,7 +946,7 @@ def test_summary_of_a_clean_split_is_one_line(tmp_path):
     _, report = load_records(tmp_path, "train", format="auto")
     height = 640 * float(report.text_heights[0])
     assert summary_table({"train": report}, image_size=640) == (
-        f"train: ufo, 1 images, 1 texts, median height {height:.1f} px at 640"
+        f"train: ufo, 1 image, 1 text, median height {height:.1f} px at 640"
     )
 
 

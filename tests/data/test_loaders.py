@@ -152,7 +152,7 @@ def fill(records, data, augment=STILL) -> int:
 def test_after_filling_everything_hits(records, root, tmp_path, workers, capsys):
     data = data_config(root, tmp_path, cache="all", num_workers=workers)
     assert fill(records, data) == 0
-    assert "9 of 9 images" in capsys.readouterr().out
+    assert "images: 9 of 9" in capsys.readouterr().out
     train_loader, val_loader, caches = loaders_of(records, data)
     one_pass(train_loader, val_loader, epoch=5)
     assert hits_and_misses(caches) == {"targets": (9, 0), "images": (9, 0)}
@@ -162,13 +162,13 @@ def test_filling_passes_what_is_there(records, root, tmp_path, capsys):
     data = data_config(root, tmp_path)
     one_pass(loaders.val_loader(records["val"], data, TargetsConfig()))
     assert fill(records, data) == 0
-    assert f"targets: {VAL} hits, {TRAIN} misses, " in capsys.readouterr().out
+    assert f"targets: hits {VAL}, misses {TRAIN}, " in capsys.readouterr().out
 
 
 def test_filling_leaves_random_training_out(records, root, tmp_path, capsys):
     assert fill(records, data_config(root, tmp_path), AugmentConfig(rotate=3.0)) == 0
     told = capsys.readouterr().out
-    assert f"{VAL} of {VAL} images" in told and "the geometry is random (rotate)" in told
+    assert f"images: {VAL} of {VAL}, " in told and "the geometry is random (rotate)" in told
     assert len(files(tmp_path)) == VAL
 
 
@@ -185,10 +185,10 @@ def test_a_stopped_filling_keeps_what_it_has(records, root, tmp_path, capsys, mo
     monkeypatch.setattr(loaders, "load_sample", stop_at_the_fifth)
     with pytest.raises(KeyboardInterrupt):
         fill(records, data_config(root, tmp_path))
-    assert "4 of 9 images" in capsys.readouterr().out
+    assert "images: 4 of 9, " in capsys.readouterr().out
     monkeypatch.undo()
     assert fill(records, data_config(root, tmp_path)) == 0
-    assert "targets: 4 hits, 5 misses" in capsys.readouterr().out
+    assert "targets: hits 4, misses 5" in capsys.readouterr().out
 
 
 def test_filling_what_cannot_be_written_fails(records, root, tmp_path, caplog):
@@ -264,7 +264,9 @@ def test_the_check_tells_every_problem_and_note_of_both_splits(own_root, capsys)
     notes = [line for line in lines if line.startswith("note: ")]
     assert "page_0.png" in notes[0] and "fewer than 3 points" in notes[0]
     (warning,) = [line for line in lines if line.startswith("warning: ")]
-    assert "images/val" in warning and "2 images without a readable annotation" in warning
+    assert (
+        "images/val" in warning and "images without a readable annotation, not used (2)" in warning
+    )
     assert lines[-1] == "images decoded: 2, problems: 2"
 
 

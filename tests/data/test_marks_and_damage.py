@@ -360,7 +360,7 @@ def test_other_files_beside_annotations_are_left_aside(tmp_path, name, content):
     _, report = report_of(tmp_path, icdar(f"{LINE},TOTAL"))
     (warning,) = report.warnings
     assert warning == (
-        f"{tmp_path}/gts/train: 1 files are no annotations of an image and are left aside: {name}"
+        f"{tmp_path}/gts/train: files that are no annotations of an image, not read (1): {name}"
     )
 
 
@@ -368,7 +368,7 @@ def test_a_list_of_classes_beside_labelme_files_is_left_aside(tmp_path):
     (tmp_path / "jsons/train").mkdir(parents=True)
     (tmp_path / "jsons/train/classes.json").write_text('["text"]')
     _, report = report_of(tmp_path, labelme())
-    assert report.warnings[0].endswith("are left aside: classes.json")
+    assert report.warnings[0].endswith("not read (1): classes.json")
 
 
 # A region of rows 2 to 4 and columns 3 to 6 of 8 x 10 pixels without row 3, column 4, as encoded by

@@ -132,7 +132,7 @@ def test_problems_of_the_file_are_told_once(root, capsys):
     assert splits.check(config(root), ["train", "val"]) == 1
     told = capsys.readouterr().out
     assert told.count("problem: ") == 2 and "problems: 2" in told
-    assert told.count("1 images without a readable annotation") == 1
+    assert told.count("images without a readable annotation, not used (1)") == 1
 
 
 # Formats and layouts
@@ -235,6 +235,6 @@ def test_pairs_that_make_no_sense_are_refused(root):
 def test_a_side_without_images_is_refused(root):
     cfg = config(root, val_fraction=1e-6)
     line = refused(lambda: splits.load_records(cfg, ["train", "val"]))
-    assert "--data.val-fraction 1e-06 leaves none of 40 images to val" in line
+    assert "--data.val-fraction 1e-06 leaves no image to val (images: 40)" in line
     cfg = replace(cfg, val_fraction=1 - 1e-9)
     assert "to train" in refused(lambda: splits.load_records(cfg, ["train", "val"]))

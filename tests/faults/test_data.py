@@ -78,7 +78,9 @@ def test_missing_images_are_skipped_when_asked(tmp_path, capsys):
     root = write_dataset(tmp_path / "pages", train=7, val=2)
     (root / "images" / "train" / "page_3.png").unlink()
     cfg = small(root, tmp_path, epochs=1)
-    with pytest.raises(InputError, match=r"1 annotated images missing: page_3\.png; .*skip-miss"):
+    with pytest.raises(
+        InputError, match=r"annotated images missing \(1\): page_3\.png; .*skip-miss"
+    ):
         train.main(cfg)
     assert splits.check(cfg.data, ["train", "val"]) == 1
     cfg = replace(cfg, data=replace(cfg.data, skip_missing=True))

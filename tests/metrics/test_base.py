@@ -43,7 +43,7 @@ def test_inputs_are_left_alone(make):
 
 WRONG = {
     "detected polygon 0 has shape": ([[], [[]]], [[], []]),
-    "1 ground truth polygons, 0 ignored flags": ([[], []], [[], [box(0, 0, 9, 9)]]),
+    "ground truth polygons: 1, ignored flags: 0": ([[], []], [[], [box(0, 0, 9, 9)]]),
 }
 
 

@@ -129,5 +129,5 @@ def test_totals_are_sums_and_states_add_up():
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"detected polygon 1 has shape \(2, 2\)"):
         metric().update([box(0, 0, 9, 9), box(0, 0, 9, 9)[:2]], [], [])
-    with pytest.raises(ValueError, match="1 ground truth polygons, 2 ignored flags"):
+    with pytest.raises(ValueError, match="ground truth polygons: 1, ignored flags: 2"):
         metric().update([], [box(0, 0, 9, 9)], [True, False])

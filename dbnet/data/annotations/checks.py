@@ -1,4 +1,4 @@
-"""Entries as they were read to records that are fit for use, and what is wrong with the others."""
+"""Checks annotation entries and packs the valid ones as records."""
 
 import os
 import unicodedata
@@ -18,7 +18,7 @@ from dbnet.data.annotations.entries import Entry, Source, Word
 from dbnet.data.annotations.files import LINKS_HINT, inside, listed
 from dbnet.data.annotations.marks import spelling
 from dbnet.data.annotations.names import ImageNames
-from dbnet.data.annotations.outlines import OUTSIDE, Fate, mended_polygons
+from dbnet.data.annotations.outlines import OUTSIDE, OutlineStatus, repair_polygons
 from dbnet.data.annotations.sides import Side
 from dbnet.data.images import Header, read_header
 from dbnet.data.storage.records import RecordArrays, join, pack
@@ -42,7 +42,7 @@ class Checked(NamedTuple):
     annotated: set[str]  # names of the images of all entries
     missing: list[str]  # names of images that are not there
     marks: Counter[str]  # of the texts that are not dropped
-    fates: list[tuple[str, Fate]]  # place, and what became of a text that is not used as it was
+    statuses: list[tuple[str, OutlineStatus]]  # places and statuses of changed texts
     problems: list[str]
     warnings: list[str]
 
@@ -63,7 +63,7 @@ class _Usable(NamedTuple):
     relative: bool  # as in Entry
 
 
-class _Tally:
+class _ImageProblems:
     """What is wrong with the images of a split, entry by entry."""
 
     def __init__(self) -> None:
@@ -111,23 +111,23 @@ class _Tally:
         problems, warnings = [*self.problems], []
         if self._texts and self._largest <= _LARGEST_FRACTION:
             problems.append(
-                f"{source.annotations}: the coordinates of all {self._texts} texts lie in 0..1 and "
+                f"{source.annotations}: all coordinates lie in 0..1 (texts: {self._texts}) and "
                 "must be pixels: multiply x by the image's width and y by its height"
             )
         if self.renamed:
             warnings.append(
-                f"{source.images}: {len(self.renamed)} images are annotated under another name: "
+                f"{source.images}: images annotated under another name ({len(self.renamed)}): "
                 f"{listed(self.renamed)}"
             )
         if self.paged:
             warnings.append(
-                f"{source.images}: {len(self.paged)} TIFF files have several pages, of which only "
-                f"the first is used: {listed(self.paged)}"
+                f"{source.images}: TIFF files with several pages, of which only the first is used "
+                f"({len(self.paged)}): {listed(self.paged)}"
             )
         if turned := sorted(self.turned.intersection(outside)):
             warnings.append(
-                f"{source.images}: {len(turned)} images have texts outside and an EXIF orientation "
-                f"that turns them: annotations must fit the upright image: {listed(turned)}"
+                f"{source.images}: annotations must fit the upright image; images with texts "
+                f"outside and an EXIF orientation that turns them ({len(turned)}): {listed(turned)}"
             )
         return problems, warnings
 
@@ -152,10 +152,10 @@ def check_entries(
     names: list[str] = []
     heights: list[np.ndarray] = []  # of an image's legible texts
     textless = 0
-    fates: list[tuple[str, str, Fate]] = []  # name, place, fate
+    statuses: list[tuple[str, str, OutlineStatus]] = []  # name, place, status
     marks: Counter[str] = Counter()
     known = {spelling(mark): mark for mark in ignore_marks}
-    tally = _Tally()
+    image_problems = _ImageProblems()
     image_names = ImageNames(source.images, links=not source.bounds)
     with (
         ThreadPoolExecutor(_THREADS) as pool,
@@ -164,29 +164,29 @@ def check_entries(
         while chunk := list(islice(entries, _CHUNK)):
             images = [*pool.map(partial(_image_of, source, image_names), chunk)]
             is_meant = [*pool.map(partial(_is_meant, source.images, side), images)]
-            tally.annotated.update(i.name for i in images if isinstance(i, _Image))
-            usable = map(tally.add, compress(chunk, is_meant), compress(images, is_meant))
+            image_problems.annotated.update(i.name for i in images if isinstance(i, _Image))
+            usable = map(image_problems.add, compress(chunk, is_meant), compress(images, is_meant))
             fit = [entry for entry in usable if entry is not None]
             records, changed = _check_words(source.images, fit, known, marks)
-            fates += changed
+            statuses += changed
             names += [entry.name for entry in fit]
             textless += sum(bool(record.ignored.all()) for record in records)
             heights += map(_text_heights, records, fit)
             parts.append(pack(records))
             bar.update(len(chunk))
-    fates.sort(key=lambda text: text[0])
-    problems, warnings = tally.finish(
-        source, {name for name, _, fate in fates if fate.reason == OUTSIDE}
+    statuses.sort(key=lambda text: text[0])
+    problems, warnings = image_problems.finish(
+        source, {name for name, _, status in statuses if status.reason == OUTSIDE}
     )
     return Checked(
         arrays=join(parts or [pack([])], sorted(range(len(names)), key=names.__getitem__)),
         text_heights=np.concatenate([np.zeros(0, np.float32), *heights]),
         image_heights=np.array([np.median(own) for own in heights if len(own)], np.float32),
         textless=textless,
-        annotated=tally.annotated,
-        missing=tally.missing,
+        annotated=image_problems.annotated,
+        missing=image_problems.missing,
         marks=marks,
-        fates=[(place, fate) for _, place, fate in fates],
+        statuses=[(place, status) for _, place, status in statuses],
         problems=problems,
         warnings=warnings,
     )
@@ -259,56 +259,60 @@ def _other_size(entry: Entry, header: Header) -> str:
 
 def _check_words(
     folder: Path, entries: list[_Usable], known: Mapping[str, str], marks: Counter[str]
-) -> tuple[list[Record], list[tuple[str, str, Fate]]]:
-    """A record of each entry; and of the texts that are not used as they were: name, place, fate.
+) -> tuple[list[Record], list[tuple[str, str, OutlineStatus]]]:
+    """A record of each entry; name, place and status of each text that is not used as it was.
 
     Adds the marks of texts that are not dropped to `marks`.
     """
     words = [word for entry in entries for word in entry.words]
     owners = [entry for entry in entries for _ in entry.words]
-    polygons, fates = mended_polygons(
+    polygons, statuses = repair_polygons(
         [
             word.points * np.array(entry.size[::-1]) if entry.relative else word.points
             for word, entry in zip(words, owners, strict=True)
         ],
         [entry.size for entry in owners],
     )
-    fates = [*map(_with_reader, words, fates)]
+    statuses = [*map(_with_reader, words, statuses)]
     records, start = [], 0
     for entry in entries:
         own = range(start, start + len(entry.words))
-        kept = [i for i in own if fates[i].verdict != "dropped"]
+        not_dropped = [i for i in own if statuses[i].verdict != "dropped"]
         start += len(entry.words)
-        own_marks = [marks_of(words[i], known) for i in kept]
+        own_marks = [marks_of(words[i], known) for i in not_dropped]
         marks.update(mark for marks in own_marks for mark in marks)
         records.append(
             Record(
                 image_path=str(folder / entry.name),
                 image_id=entry.name,
-                polygons=[polygons[i] for i in kept],
+                polygons=[polygons[i] for i in not_dropped],
                 ignored=np.array(
                     [
-                        fates[i].verdict == "ignored" or not found.isdisjoint(known.values())
-                        for i, found in zip(kept, own_marks, strict=True)
+                        statuses[i].verdict == "ignored" or not found.isdisjoint(known.values())
+                        for i, found in zip(not_dropped, own_marks, strict=True)
                     ],
                     bool,
                 ),
-                texts=[words[i].text for i in kept],
+                texts=[words[i].text for i in not_dropped],
             )
         )
-    changed = zip(owners, words, fates, strict=True)
-    return records, [(entry.name, word.place, fate) for entry, word, fate in changed if fate.reason]
+    changed = [
+        (entry.name, word.place, status)
+        for entry, word, status in zip(owners, words, statuses, strict=True)
+        if status.reason
+    ]
+    return records, changed
 
 
-def _with_reader(word: Word, fate: Fate) -> Fate:
+def _with_reader(word: Word, status: OutlineStatus) -> OutlineStatus:
     """What the reader did to the outline counts before what the check did."""
-    if fate.verdict == "dropped":
-        return fate
+    if status.verdict == "dropped":
+        return status
     if word.damaged:
-        return Fate("ignored", word.damaged)
-    if word.repaired and fate.verdict != "ignored":
-        return Fate("repaired", word.repaired)
-    return fate
+        return OutlineStatus("ignored", word.damaged)
+    if word.repaired and status.verdict != "ignored":
+        return OutlineStatus("repaired", word.repaired)
+    return status
 
 
 def marks_of(word: Word, known: Mapping[str, str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""The places of annotations, and what every reader gives of them."""
+"""The places of annotations, and what annotation readers return."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -25,6 +25,11 @@ def listed(names: Collection[str]) -> str:
     return ", ".join(list(names)[:5]) + (", ..." if len(names) > 5 else "")
 
 
+def number_of(count: int, noun: str) -> str:
+    """A count and its noun: "1 image", "2 images"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def walk(
     folder: Path | str,
     *,

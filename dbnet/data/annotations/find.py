@@ -57,7 +57,7 @@ class _Candidate(NamedTuple):
 
     @property
     def format(self) -> str | None:
-        """That its content is of, if that format lies in such a place: a file or a folder."""
+        """The format of the content, if that format uses such a place (file or folder)."""
         if self.seen and self.seen.format and _is_folder(self.seen.format) == bool(self.place.kind):
             return self.seen.format
         return None
@@ -226,7 +226,7 @@ def _seen(paths: Iterable[Path]) -> _Seen | None:
 
 
 def _choose(root: Path, split: str, format: str, candidates: list[_Candidate]) -> _Candidate:
-    """The only one that can be meant."""
+    """The only matching candidate; InputError if there is none or several."""
     sure = [c for c in candidates if c.format and format in ("auto", c.format)]
     unclear = [c for c in candidates if not c.seen and c.usual and format in ("auto", *c.usual)]
     if sure:

@@ -1,4 +1,4 @@
-"""Annotation formats that are known by sight and not read, so that messages can name them."""
+"""Recognises formats that are not supported, for error messages."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""What an annotation says about a text beside its outline: what is true of it, and its classes."""
+"""Marks and classes of annotated texts."""
 
 import unicodedata
 from collections.abc import Iterator, Mapping

@@ -13,7 +13,7 @@ _Files = dict[str, list[tuple[tuple[str, ...], str]]]
 
 
 class ImageNames:
-    """Finds the image for a name that is no file's, where only one can be meant.
+    """Finds the image for an annotated name that matches no file exactly, if only one fits.
 
     Names are compared without regard to case, Unicode form (NFC, NFD), kind of slash and blanks
     around, and with %20 and the like read where that helps. One of the two may have folders in
@@ -65,7 +65,7 @@ class ImageNames:
 
 
 def _closest(parts: tuple[str, ...], files: _Files) -> list[str]:
-    """Files with most of the last parts alike, where one name ends with the other."""
+    """Files that share the most trailing path parts with the name. One must end with the other."""
     if parts and parts[-1] not in files:
         parts = tuple(map(unquote, parts))
     if not parts:

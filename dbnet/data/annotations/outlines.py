@@ -1,7 +1,7 @@
-"""Outlines as they were read to simple polygons: what is wrong with them, and what can be mended.
+"""Checks outlines and repairs those that can be repaired.
 
 A text whose outline is wrong is still printed on the paper. Left out, it would be learned as
-background. So an outline is mended where its shape can be known; else its region is ignored: it is
+background. So an outline is repaired if its shape can be known; else its region is ignored: it is
 neither learned nor counted. Only what has no region, or none inside the image, is dropped.
 """
 
@@ -21,16 +21,16 @@ _MIN_AREA = 1e-3
 _LARGEST_PART = 0.9
 
 
-class Fate(NamedTuple):
-    """What becomes of an outline, and why; both are "" where it is used as it is."""
+class OutlineStatus(NamedTuple):
+    """What is done with an outline, and why; both are "" where it is used as it is."""
 
     verdict: str  # "repaired", "ignored" (only its region is known) or "dropped" (not even that)
     reason: str  # the kind of repair, or what is wrong
 
 
-def mended_polygons(
+def repair_polygons(
     points: list[np.ndarray], sizes: list[tuple[int, int]]
-) -> tuple[list[np.ndarray], list[Fate]]:
+) -> tuple[list[np.ndarray], list[OutlineStatus]]:
     """Simple polygons of all outlines of a split.
 
     Args:
@@ -38,32 +38,32 @@ def mended_polygons(
         sizes: n heights and widths, of each one's image.
 
     Returns:
-        n polygons float32 (P, 2) without repeated points, valid unless dropped, and n fates.
+        n polygons float32 (P, 2) without repeated points, valid unless dropped, and n statuses.
     """
     polygons, reasons = check_polygons(points, sizes)
-    fates = [Fate("dropped", reason) if reason else Fate("", "") for reason in reasons]
-    found = {i: mended for i, r in enumerate(reasons) if (mended := _mend(points[i], r))}
+    statuses = [OutlineStatus("dropped" if reason else "", reason) for reason in reasons]
+    found = {i: repaired for i, r in enumerate(reasons) if (repaired := _repair(points[i], r))}
     again = check_polygons([polygon for polygon, _ in found.values()], [sizes[i] for i in found])
     for i, polygon, reason in zip(found, *again, strict=True):
         polygons[i] = polygon
-        fates[i] = Fate("dropped", reason) if reason else found[i][1]
-    return polygons, fates
+        statuses[i] = OutlineStatus("dropped", reason) if reason else found[i][1]
+    return polygons, statuses
 
 
-def _mend(points: np.ndarray, reason: str) -> tuple[np.ndarray, Fate] | None:
+def _repair(points: np.ndarray, reason: str) -> tuple[np.ndarray, OutlineStatus] | None:
     """Another outline for one that is wrong, float64 (P, 2); None where there is none."""
     if reason == "self-crossing":
         return _uncrossed(points)
     if reason == "not finite":
         points = points[(np.abs(points) <= np.finfo(np.float32).max).all(axis=1)]
-        return (_hull(points), Fate("ignored", reason)) if _has_area(points) else None
+        return (_hull(points), OutlineStatus("ignored", reason)) if _has_area(points) else None
     if reason == "fewer than 3 points" and len(points) == 2 and (points[0] != points[1]).all():
         (x0, y0), (x1, y1) = points
-        return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]), Fate("ignored", reason)
+        return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]), OutlineStatus("ignored", reason)
     return None
 
 
-def _uncrossed(points: np.ndarray) -> tuple[np.ndarray, Fate]:
+def _uncrossed(points: np.ndarray) -> tuple[np.ndarray, OutlineStatus]:
     """Of an outline that crosses itself.
 
     1. Four points are those of a quad, whatever their order.
@@ -74,17 +74,17 @@ def _uncrossed(points: np.ndarray) -> tuple[np.ndarray, Fate]:
     """
     ring = points[(points != np.roll(points, -1, axis=0)).any(axis=1)]
     if len(ring) == 4 and (quad := _largest_simple(ring, [[0, 1, 3, 2], [0, 2, 1, 3]])) is not None:
-        return quad, Fate("repaired", "corners reordered")
+        return quad, OutlineStatus("repaired", "corners reordered")
     parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(shapely.polygons(ring))))
     areas = shapely.area(parts)
     if areas.max(initial=0) >= _LARGEST_PART * max(areas.sum(), _MIN_AREA):
         largest = shapely.get_coordinates(parts[areas.argmax()].exterior)[:-1]
-        return _begun_alike(largest, ring), Fate("repaired", "crossing cut off")
+        return _begun_alike(largest, ring), OutlineStatus("repaired", "crossing cut off")
     half, odd = divmod(len(ring), 2)
     order = [*range(half), *range(len(ring) - 1, half - 1, -1)]
-    if not odd and (mended := _largest_simple(ring, [order])) is not None:
-        return mended, Fate("repaired", "corners reordered")
-    return _hull(ring), Fate("ignored", "self-crossing")
+    if not odd and (repaired := _largest_simple(ring, [order])) is not None:
+        return repaired, OutlineStatus("repaired", "corners reordered")
+    return _hull(ring), OutlineStatus("ignored", "self-crossing")
 
 
 def _largest_simple(ring: np.ndarray, orders: list[list[int]]) -> np.ndarray | None:

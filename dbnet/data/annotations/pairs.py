@@ -81,11 +81,11 @@ def _tell_orphans(
     ]
     if annotations:
         found.problems.append(
-            f"{folder}: {len(annotations)} annotation files without an image in "
-            f"{source.images}: {listed(annotations)}; name each like its image, or move it away"
+            f"{folder}: annotation files without an image in {source.images} ({len(annotations)}): "
+            f"{listed(annotations)}; name each like its image, or move it away"
         )
     if others := [name for name in orphans if name not in set(annotations)]:
         found.warnings.append(
-            f"{folder}: {len(others)} files are no annotations of an image and are left aside: "
+            f"{folder}: files that are no annotations of an image, not read ({len(others)}): "
             f"{listed(others)}"
         )

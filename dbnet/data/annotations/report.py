@@ -1,10 +1,11 @@
-"""What was found in a split, as a table, and what in it speaks against training."""
+"""Summary of a split, and reasons to refuse it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from dbnet.data.annotations.files import number_of
 from dbnet.data.targets import MIN_SIDE
 
 # Warn where more than a tenth of the texts are too small to be learned. Refuse where most of the
@@ -67,8 +68,8 @@ def summary_table(reports: dict[str, Report], *, image_size: int) -> str:
 
 def _split_line(split: str, report: Report, image_size: int) -> str:
     """Counts of zero are left out, but for images and texts."""
-    parts = [f"{split}: {report.format or 'no annotations'}", f"{report.images} images"]
-    parts.append(f"{report.texts} texts")
+    parts = [f"{split}: {report.format or 'no annotations'}", number_of(report.images, "image")]
+    parts.append(number_of(report.texts, "text"))
     if report.ignored:
         share = report.ignored / (report.texts + report.ignored)
         parts.append(f"{report.ignored} ignored ({share:.1%})")
@@ -120,12 +121,12 @@ def unlearnable(split: str, report: Report, *, image_size: int) -> tuple[str, bo
     if small.mean() > _MANY:
         is_most = bool((report.image_heights * image_size < MIN_SIDE).mean() > _MOST)
         line = (
-            f"{split}: {small.sum()} of {report.texts} texts have a shorter side below "
-            f"{MIN_SIDE:g} pixels at --data.image-size {image_size} and are not learned"
+            f"{split}: texts with a shorter side below {MIN_SIDE:g} pixels at --data.image-size "
+            f"{image_size}, not learned: {small.sum()} of {report.texts}"
         )
         needed = 32 * int(np.ceil(MIN_SIDE / max(typical, 1e-9) / 32))
         if image_size < needed <= _LARGEST_SIZE:
-            line += f"; half of them would be at --data.image-size {needed}"
+            line += f"; half of all texts would be learned at --data.image-size {needed}"
         return line, is_most
     if typical > _THICK and report.texts <= 2 * report.images:
         return (

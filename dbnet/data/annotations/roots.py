@@ -1,4 +1,4 @@
-"""What a root is that holds no data set, and what was probably meant, for messages."""
+"""Error messages for a --data.root without a data set, with a suggestion."""
 
 import os
 import re

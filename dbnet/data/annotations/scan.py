@@ -1,4 +1,4 @@
-"""Annotated data sets: found, read and checked, so that training meets no surprise.
+"""Finds, reads and checks annotated data sets.
 
     images/{split}/        the images
     jsons/{split}.json     their annotations, or one of the other places in `formats`
@@ -19,7 +19,7 @@ from dbnet.data.annotations.entries import Findings, Source
 from dbnet.data.annotations.files import LINKED_FOLDER, list_files, listed, not_walked, printable
 from dbnet.data.annotations.find import USUAL_PLACES, Where, find_source
 from dbnet.data.annotations.formats import FORMATS
-from dbnet.data.annotations.outlines import Fate
+from dbnet.data.annotations.outlines import OutlineStatus
 from dbnet.data.annotations.report import Report
 from dbnet.data.annotations.sides import Side
 from dbnet.data.image_files import IMAGE_SUFFIXES
@@ -82,11 +82,11 @@ def scan(
     problems = found.problems + checked.problems
     warnings = found.warnings + checked.warnings
     if missing := checked.missing:
-        line = f"{source.images}: {len(missing)} annotated images missing: {listed(missing)}"
+        line = f"{source.images}: annotated images missing ({len(missing)}): {listed(missing)}"
         if skip_missing:
-            warnings.append(f"{line}; they are skipped")
+            warnings.append(f"{line}; skipped")
         else:
-            problems.append(f"{line}; add them, or leave them out with --data.skip-missing")
+            problems.append(f"{line}; add what is missing, or skip it with --data.skip-missing")
     records = Records(folder=source.images, arrays=checked.arrays, file=None)
     if where.side and checked.annotated and not (len(records) or problems):
         problems.append(_empty_side(source, where.side, len(checked.annotated)))
@@ -95,7 +95,8 @@ def scan(
     if unused:
         warnings.append(_unused_line(source, unused))
     texts = len(checked.text_heights)
-    fates = [(place, Fate("dropped", why)) for place, why in found.dropped] + checked.fates
+    dropped = [(place, OutlineStatus("dropped", why)) for place, why in found.dropped]
+    statuses = dropped + checked.statuses
     return records, Report(
         format=source.format,
         images=len(records),
@@ -106,14 +107,14 @@ def scan(
         missing=len(checked.missing),
         marks_ignored={m: n for m, n in checked.marks.items() if m in ignoring},
         marks_learned={m: n for m, n in checked.marks.items() if m not in ignoring},
-        repaired=_reasons(fates, "repaired"),
-        damaged=_reasons(fates, "ignored"),
-        dropped=_reasons(fates, "dropped"),
+        repaired=_reasons(statuses, "repaired"),
+        damaged=_reasons(statuses, "ignored"),
+        dropped=_reasons(statuses, "dropped"),
         text_heights=checked.text_heights,
         image_heights=checked.image_heights,
         problems=[*map(printable, problems)],
         warnings=[*map(printable, warnings)],
-        notes=[*map(printable, [*found.notes, *starmap(_fate_line, fates)])],
+        notes=[*map(printable, [*found.notes, *starmap(_status_line, statuses)])],
     )
 
 
@@ -125,7 +126,7 @@ def _unread_folders(source: Source) -> list[str]:
         if folder.is_dir() and (names := not_walked(folder, links=links)):
             is_linked = any(LINKED_FOLDER in name for name in names)
             hint = "; --data.follow-links reads linked folders" if is_linked else ""
-            lines.append(f"{folder}: {len(names)} names in it are not read: {listed(names)}{hint}")
+            lines.append(f"{folder}: names that are not read ({len(names)}): {listed(names)}{hint}")
     return lines
 
 
@@ -136,15 +137,16 @@ def _unused_images(source: Source, annotated: Collection[str]) -> list[str]:
 
 def _unused_line(source: Source, unused: list[str]) -> str:
     return (
-        f"{source.images}: {len(unused)} images without a readable annotation are not used: "
+        f"{source.images}: images without a readable annotation, not used ({len(unused)}): "
         f"{listed(unused)}"
     )
 
 
 def _empty_side(source: Source, side: Side, images: int) -> str:
     return (
-        f"{source.images}: --data.val-fraction {side.fraction:g} leaves none of {images} images to "
-        f"{'val' if side.is_val else 'train'}; give another one, or another --data.val-seed"
+        f"{source.images}: --data.val-fraction {side.fraction:g} leaves no image to "
+        f"{'val' if side.is_val else 'train'} (images: {images}); give another one, or another "
+        "--data.val-seed"
     )
 
 
@@ -165,9 +167,9 @@ def _read(
     return source, found, checked
 
 
-def _reasons(fates: list[tuple[str, Fate]], verdict: str) -> dict[str, int]:
-    return dict(Counter(fate.reason for _, fate in fates if fate.verdict == verdict))
+def _reasons(statuses: list[tuple[str, OutlineStatus]], verdict: str) -> dict[str, int]:
+    return dict(Counter(status.reason for _, status in statuses if status.verdict == verdict))
 
 
-def _fate_line(place: str, fate: Fate) -> str:
-    return f"{place}: text {fate.verdict}: {fate.reason}"
+def _status_line(place: str, status: OutlineStatus) -> str:
+    return f"{place}: text {status.verdict}: {status.reason}"

@@ -130,7 +130,7 @@ def _unsafe(source: Source, state: _State, records: Records, started: int) -> st
     """
     seen = {name for name, _ in walk(source.images, links=not source.bounds)}
     if unseen := len(set(records.image_ids()) - seen):
-        return f"{unseen} images are hidden or below linked folders"
+        return f"images hidden or below linked folders: {unseen}"
     if state.changed >= started:
         changed = datetime.fromtimestamp(state.changed / 1e9).isoformat(" ", "seconds")
         return (

@@ -51,10 +51,9 @@ def recognises(head: Any) -> bool:
 def read(source: Source, found: Findings) -> Iterator[Entry]:
     """Each polygon of a segmentation is a text, whatever its category; the box where there is none.
 
-    The box also stands for a run-length mask and for polygons without a region. What is
-    true of an annotation or its `attributes`, such as `iscrowd`, and the `legibility` of COCO-Text
-    are marks. The
-    transcription is `text`, `transcription` or `utf8_string`, in the annotation or its
+    The box also stands for a run-length mask and for polygons without a region. What is true of an
+    annotation or its `attributes`, such as `iscrowd`, and the `legibility` of COCO-Text are marks.
+    The transcription is `text`, `transcription` or `utf8_string`, in the annotation or its
     `attributes`.
     """
     path = source.annotations

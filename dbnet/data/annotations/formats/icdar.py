@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from dbnet.data.annotations.entries import Entry, Findings, Place, Source, Word, collecting
-from dbnet.data.annotations.files import read_text
+from dbnet.data.annotations.files import number_of, read_text
 from dbnet.data.annotations.heads import Lines
 from dbnet.data.annotations.pairs import pair
 from dbnet.data.annotations.shapes import as_points, rectangle
@@ -45,7 +45,7 @@ def read(source: Source, found: Findings) -> Iterator[Entry]:
     pairs = pair(source, ("gt_{}.txt", "{}.txt", "{}.csv"), found, recognises)
     layout = layout_of(_sample(source, [path for _, path in pairs]))
     if layout != QUADS:
-        found.notes.append(f"{source.annotations}: {layout.told()}")
+        found.notes.append(f"{source.annotations}: {layout.description()}")
     for name, path in pairs:
         words = []
         with collecting(found.problems):
@@ -93,7 +93,7 @@ class Layout(NamedTuple):
     scripts: bool = False  # the first field of the text is a script
     difficult: bool = False  # the first field of the text is 1 where it is difficult, else 0
 
-    def told(self) -> str:
+    def description(self) -> str:
         kinds = {
             "boxes": "lines are read as left, top, right, bottom, text",
             "quads": "lines are read as four points and a text",
@@ -167,13 +167,16 @@ def parse_icdar_line(line: str, layout: Layout = QUADS) -> tuple[np.ndarray, str
     count = _leading_numbers(fields)
     if len(marked) == 2 and count == len(fields):
         if count % 2 or count < 6:
-            raise InputError(f"{count} numbers before ####, expected pairs, 3 at least")
+            raise InputError(
+                f"{number_of(count, 'number')} before ####, expected pairs, 3 at least"
+            )
         return _points(fields), marked[1].strip()
     fields = line.split(",")
     found = _leading_numbers(fields)
     count = _coordinates(found, layout)
     if not count:
-        raise InputError(f"begins with {found} numbers, expected {_EXPECTED[layout.outlines]}")
+        expected = _EXPECTED[layout.outlines]
+        raise InputError(f"begins with {number_of(found, 'number')}, expected {expected}")
     points = _points(fields[:count])
     has_script = layout.scripts and len(fields) > count + 1
     if has_script and fields[count].strip().lower() in _SCRIPTS:

@@ -28,13 +28,13 @@ def recognises(head: Any) -> bool:
 
 
 def read(source: Source, found: Findings) -> Iterator[Entry]:
-    """Each object is a text, whatever its name; `difficult`, `ignore` and the
-    like that are true are marks, and so are `attributes` that are, as Datumaro writes them.
+    """Each object is a text, whatever its name.
 
-    Its outline is `polygon` (x1, y1, x2, y2, ...), `robndbox` (roLabelImg: centre, sides, angle in
-    radians) or `bndbox`, the first of these that has a region. The transcription is `text` or
-    `transcription`.
-    Coordinates are not shifted: the format counts pixels from 1, most tools from 0.
+    `difficult`, `ignore` and the like are marks where they are true, and so are `attributes`, as
+    Datumaro writes them. The outline is `polygon` (x1, y1, x2, y2, ...), `robndbox` (roLabelImg:
+    centre, sides, angle in radians) or `bndbox`, the first of these that has a region. The
+    transcription is `text` or `transcription`. Coordinates are not shifted: the format counts
+    pixels from 1, most tools from 0.
 
     The image is the one with the file's own name: `filename` and `path` are not followed.
     """

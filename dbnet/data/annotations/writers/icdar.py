@@ -36,21 +36,21 @@ def write(folder: Path, split: str, images: Iterable[Sized]) -> Counter[str]:
         owners[path] = record.image_id
         lines = []
         for polygon, ignored, text in words(record):
-            plain = " ".join(text.splitlines()).strip()
-            lost[CHANGED] += plain != text and not ignored
+            one_line = " ".join(text.splitlines()).strip()
+            lost[CHANGED] += one_line != text and not ignored
             lost[LOST] += ignored and text not in ("", ILLEGIBLE)
-            lines.append(_line(polygon, ILLEGIBLE if ignored else plain))
+            lines.append(_line(polygon, ILLEGIBLE if ignored else one_line))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return +lost
 
 
 def _line(polygon: np.ndarray, text: str) -> str:
-    """The plain form where it is read as it was meant, else the one with a mark."""
+    """The form without a mark if a reader gets the same from it, else the one with ####."""
     coordinates = ",".join(f"{value:.9g}" for value in numbers(polygon))
-    plain = f"{coordinates},{text}"
+    line = f"{coordinates},{text}"
     if len(polygon) == 4:
-        points, read = parse_icdar_line(plain)
+        points, read = parse_icdar_line(line)
         if len(points) == 4 and read == text:
-            return plain
+            return line
     return f"{coordinates},####{text}"
