@@ -23,9 +23,9 @@ class SplitPaths:
     """A file or folder for each split, below the root or absolute; None: a usual place."""
 
     train: Path | None = None
-    """Of the training split; also of val where --data.val-fraction takes it from there."""
+    """Training split; with --data.val-fraction also the validation split."""
     val: Path | None = None
-    """Of the validation split."""
+    """Validation split."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class EvalDataConfig(Section, prefix="data"):
     val_fraction: Annotated[float, Range(ge=0, lt=1)] = 0.0
     """Share of the images that is held back for validation, where ROOT has no val split."""
     val_seed: Annotated[int, Range(ge=0, lt=2**63)] = 0
-    """Another seed holds other images back."""
+    """Seed that selects the validation images."""
     ignore_marks: tuple[str, ...] = (
         "###",
         "difficult",
@@ -308,9 +308,9 @@ class PostprocessConfig(Section, prefix="postprocess"):
     unclip_ratio: NonNegative | None = None
     """Offset ratio of the DBNet paper, such as 1.5; None: the exact inverse of the shrink."""
     use_polygon: bool = True
-    """Polygons that follow the outline; off: rotated rectangles."""
+    """Polygons that follow the outline; off: the smallest rotated rectangle around each."""
     min_size: NonNegative = 3.0
-    """Texts whose shorter side, grown back, is below this many pixels are dropped."""
+    """Texts whose rectangle, grown back, has a side shorter than this many pixels are dropped."""
 
 
 @dataclass(frozen=True)
@@ -318,7 +318,7 @@ class CLEvalConfig(Section, prefix="metric.cleval"):
     """CLEval, detection only, with the published options."""
 
     ap_constraint: Share = 0.3
-    """Area precision a detection needs to count against a ground truth it covers."""
+    """Least share of a detection's area that must lie on a text to match it."""
     recall_granularity_penalty: NonNegative = 1.0
     """Weight of the penalty for one text split over several detections."""
     precision_granularity_penalty: NonNegative = 1.0
@@ -326,11 +326,11 @@ class CLEvalConfig(Section, prefix="metric.cleval"):
     vertical_aspect_ratio_thresh: NonNegative = 0.5
     """Texts with width / height below this are read from top to bottom."""
     max_polygons: Count = 500
-    """Detections looked at per image."""
+    """Detections evaluated per image, the first ones; the others are counted."""
     scale_wise: bool = False
     """Also report results by text size."""
     scale_bins: tuple[float, ...] = (0.0, 0.005, 0.01, 0.015, 0.02, 0.025, 0.1, 0.5, 1.0)
-    """Borders of the size bins: character height over the image's longest side."""
+    """Borders of text height over longest image side; a text on a border is in both bins."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""What travels between the parts. Shapes stand beside the fields.
+"""Types that the components exchange. Shapes stand beside the fields.
 
 Polygons are float32 (P, 2) arrays, P >= 3, xy in pixels with pixel centres at whole numbers
 (OpenCV's frame: the top-left pixel's centre is (0, 0)).
@@ -65,7 +65,7 @@ class Batch(NamedTuple):
 
 
 class DBOutputs(NamedTuple):
-    """What the network says in training. P = sigmoid(prob_logits), T = sigmoid(thresh_logits)."""
+    """Logits of the network. P = sigmoid(prob_logits), T = sigmoid(thresh_logits)."""
 
     prob_logits: "Tensor"  # (N, 1, H, W)
     thresh_logits: "Tensor"  # (N, 1, H, W)

@@ -18,8 +18,8 @@ _CHUNK = 64  # images that are decoded before libjpeg's lines are looked at
 def decode_all(paths: list[str], workers: int) -> tuple[list[str], list[str]]:
     """A problem for each image that cannot be decoded, a warning for each that libjpeg doubts.
 
-    libjpeg fills damaged parts of an image and writes a line to stderr that names no file. Such
-    lines are kept from there; the images of a chunk are then decoded again, one at a time.
+    libjpeg fills damaged parts of an image and writes a line to stderr that names no file. These
+    lines are captured. Images of the chunk are then decoded one by one to find the file.
     """
     problems: list[str] = []
     warnings: list[str] = []
@@ -29,7 +29,7 @@ def decode_all(paths: list[str], workers: int) -> tuple[list[str], list[str]]:
     ):
         for start in range(0, len(paths), _CHUNK):
             chunk = paths[start : start + _CHUNK]
-            with _stderr_of_libraries() as lines:
+            with _captured_stderr() as lines:
                 problems += filter(None, pool.map(_failure, chunk))
             if lines:
                 doubts = [*filter(None, map(_doubt, chunk))]
@@ -49,7 +49,7 @@ def _failure(path: str) -> str | None:
 
 
 def _doubt(path: str) -> str | None:
-    with _stderr_of_libraries() as lines:
+    with _captured_stderr() as lines:
         failure = _failure(path)
     if failure or not lines:
         return None
@@ -57,17 +57,17 @@ def _doubt(path: str) -> str | None:
 
 
 @contextmanager
-def _stderr_of_libraries() -> Iterator[list[str]]:
-    """The lines that anything in this process writes to stderr meanwhile, instead of there."""
+def _captured_stderr() -> Iterator[list[str]]:
+    """Captures stderr of this process within the block, as lines."""
     lines: list[str] = []
     sys.stderr.flush()
-    kept = os.dup(2)
+    original = os.dup(2)
     with TemporaryFile() as file:
         os.dup2(file.fileno(), 2)
         try:
             yield lines
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(original, 2)
+            os.close(original)
             file.seek(0)
             lines += filter(None, file.read().decode("utf-8", "replace").splitlines())

@@ -28,6 +28,6 @@ def check_places(cfg: EvalDataConfig, splits: list[str]) -> None:
 
 
 def check_early(cfg: EvalDataConfig, splits: list[str]) -> None:
-    """`check_places`, but under torchrun nothing is refused here: rank 0 alone tells it, later."""
+    """`check_places`. Under torchrun it does nothing: rank 0 checks later."""
     if not is_started_by_torchrun():
         check_places(cfg, splits)

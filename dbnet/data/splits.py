@@ -1,4 +1,4 @@
-"""From settings to the records of each split, and what is told about them."""
+"""Loads the records of each split and prints a summary."""
 
 import sys
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from dbnet.synthetic import dataset as synthetic
 def load_records(cfg: EvalDataConfig, splits: list[str]) -> dict[str, Sequence[Record]]:
     """Read and check the splits, drawing receipts first where no root is given.
 
-    Prints a table, then what every start should say.
+    Prints a table, then warnings.
 
     Raises:
         InputError: the data set has problems, or a split has no usable text. Where "train" is one
@@ -106,7 +106,7 @@ def check(cfg: DataConfig, splits: list[str]) -> int:
     damaged, doubtful = decode_all(paths, cfg.num_workers)
     problems += [*refusals, *damaged]
     warnings += doubtful
-    _tell(
+    _print_findings(
         {
             "warning": warnings,
             "note": [note for report in reports.values() for note in report.notes],
@@ -118,7 +118,7 @@ def check(cfg: DataConfig, splits: list[str]) -> int:
 
 
 def _warnings(reports: dict[str, Report], image_size: int) -> tuple[list[str], list[str]]:
-    """What every start should say, and reasons not to train."""
+    """Warnings, and reasons to refuse training."""
     warnings = [line for report in reports.values() for line in report.warnings]
     refusals: list[str] = []
     for split, report in reports.items():
@@ -128,7 +128,7 @@ def _warnings(reports: dict[str, Report], image_size: int) -> tuple[list[str], l
     return warnings, refusals
 
 
-def _tell(found: dict[str, list[str]]) -> None:
+def _print_findings(found: dict[str, list[str]]) -> None:
     """Print the lines under their titles; all of them go to a file where some are left out."""
     everything, is_short = [], False
     for title, lines in found.items():

@@ -58,16 +58,7 @@ class CLEval(Metric):
     Values that depend on the ground truth alone are cached by its content, also across `reset`.
 
     Args:
-        cfg: the next seven entries are its fields.
-        ap_constraint: least share of a detection's area that must lie on a text to match it, 0..1.
-        recall_granularity_penalty: weight of splits.
-        precision_granularity_penalty: weight of merges.
-        vertical_aspect_ratio_thresh: texts with width / height below this run from top to bottom.
-        max_polygons: only the first detections of an image are evaluated, at most this many; the
-            others are counted.
-        scale_wise: report figures by text size too.
-        scale_bins: rising borders of text height over the longest image side. A size on a border
-            belongs to both bins, as in the package.
+        cfg: see `CLEvalConfig`.
     """
 
     def __init__(self, cfg: CLEvalConfig) -> None:

@@ -25,17 +25,7 @@ class DBPostprocessor:
     region that is neither, such as lines that ran together, keeps its own outline.
 
     Args:
-        cfg: the next six entries are its fields.
-        bin_thresh: pixels above this are text, 0..1.
-        box_thresh: regions with a score below this are dropped, 0..1.
-        max_candidates: of the regions that pass all other tests, this many with the highest
-            scores are kept; `Detections.capped` counts the others.
-        unclip_ratio: the paper's offset D' = ratio A' / L'; None: the exact inverse of the
-            training shrink, for kernels drawn with their boundary pixels (cv2.fillPoly).
-        use_polygon: if false, an outline that is no rectangle becomes the smallest one around it.
-            All polygons are rotated rectangles then, (4, 2), clockwise on screen from the top left.
-        min_size: texts whose rectangle, grown back, has a side shorter than this many pixels are
-            dropped (in both modes).
+        cfg: see `PostprocessConfig`.
         shrink_ratio: r of the training shrink, D = A (1 - r^2) / L.
     """
 
@@ -63,21 +53,20 @@ class DBPostprocessor:
 
         is_text = (regions.scores >= self.cfg.box_thresh) & (bands.pixel_thicknesses > _THIN)
         is_text &= np.minimum(high - low, heights) >= self.cfg.min_size
-        kept = np.flatnonzero(is_text)
-        kept = kept[np.argsort(-regions.scores[kept], kind="stable")]
-        capped = max(len(kept) - self.cfg.max_candidates, 0)
-        kept = kept[: self.cfg.max_candidates]
+        selected = np.flatnonzero(is_text)
+        selected = selected[np.argsort(-regions.scores[selected], kind="stable")]
+        capped = max(len(selected) - self.cfg.max_candidates, 0)
+        selected = selected[: self.cfg.max_candidates]
 
         limit = np.array(prob_map.shape[::-1], np.float32) - 1
-        rectangles = _rectangles(
-            bands.centres[kept], bands.angles[kept], low[kept], high[kept], heights[kept]
-        )
+        along = bands.centres, bands.angles, low, high, heights
+        rectangles = _rectangles(*(values[selected] for values in along))
         polygons = list(np.clip(rectangles, 0, limit))
-        places = np.flatnonzero(bands.bends[kept] > MAX_BEND * heights[kept])
-        for place, outline in self._bent_outlines(regions, bands, kept, places, heights):
+        places = np.flatnonzero(bands.bends[selected] > MAX_BEND * heights[selected])
+        for place, outline in self._bent_outlines(regions, bands, selected, places, heights):
             polygon = outline if self.cfg.use_polygon else min_area_quad(outline)
             polygons[place] = np.clip(polygon, 0, limit)
-        return Detections(polygons, regions.scores[kept].astype(np.float32), capped)
+        return Detections(polygons, regions.scores[selected].astype(np.float32), capped)
 
     def _distance(self, area: Size, perimeter: Size) -> Size:
         """How far the outlines of kernels of these sizes move outwards, in pixels."""
@@ -89,17 +78,17 @@ class DBPostprocessor:
         self,
         regions: Regions,
         bands: Bands,
-        kept: np.ndarray,
+        selected: np.ndarray,
         places: np.ndarray,
         heights: np.ndarray,
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Places in `kept` and outlines of the regions that are no rectangles.
+        """Places in `selected` and outlines of the regions that are no rectangles.
 
-        `places`: which regions of `kept` are looked at.
+        `places`: which regions of `selected` are looked at.
         """
         if not len(places):
             return
-        index = kept[places]
+        index = selected[places]
         outlines = bent_outlines(
             regions.pixels_of(index),
             angles=bands.angles[index],
