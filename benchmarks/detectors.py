@@ -61,7 +61,7 @@ def main() -> None:
         else:
             print(f"{package.replace('_', '-')} is not installed: its detector is left out")
     records = load_records(args.root, "val", format="auto")[0][: args.images]
-    print(f"{len(records)} images, {args.repeats} repeats, {args.threads} threads", flush=True)
+    print(f"images: {len(records)}, repeats: {args.repeats}, threads: {args.threads}", flush=True)
     wall, cpu, found = measure(detectors, records, args.repeats)
     report("ms per image", wall)
     report("CPU ms per image", cpu)

@@ -79,7 +79,7 @@ def main() -> None:
             for _ in range(1 + args.repeats)
         ][1:]
     texts = np.mean([len(sample.polygons) for sample in samples])
-    print(f"{len(samples)} images of {args.image_size} pixels, {texts:.0f} texts each on average")
+    print(f"images: {len(samples)}, pixels: {args.image_size}, texts on average: {texts:.0f}")
     report(times)
 
 

@@ -53,7 +53,7 @@ def main() -> None:
     rows = variants(model, precisions, compiled=args.compile)
     print(
         f"{args.checkpoint or 'random weights'}, {args.batch_size} x {args.image_size} pixels, "
-        f"{torch.get_num_threads()} threads, {args.repeats} repeats"
+        f"threads: {torch.get_num_threads()}, repeats: {args.repeats}"
     )
     times, maps = measure(rows, images, args.repeats)
     report(list(rows), 1e3 * times / args.batch_size, maps)

@@ -68,7 +68,7 @@ def row(count: int, way: str, figures: dict[str, float]) -> str:
         way,
         f"{figures['seconds']:.2f}",
         f"{figures['peak'] / 1e6:.0f}",
-        f"{figures['kept'] / count:.0f}",
+        f"{figures['growth'] / count:.0f}",
         f"{figures['before'] / 1e6:.1f}",
         f"{figures['after'] / 1e6:.1f}",
     ]
@@ -118,7 +118,7 @@ def measure(way: str, root: Path) -> dict[str, float]:
         records, _ = index.load_records(root, "train", format="auto", **options)
         assert records.file is not None, "no index was made"
     seconds = time.perf_counter() - started
-    kept = private() - before
+    growth = private() - before
     os.sync()  # otherwise mapped pages that are not on disk yet count as dirty
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
@@ -130,7 +130,7 @@ def measure(way: str, root: Path) -> dict[str, float]:
         worker.join()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     start, end = np.max(sizes, axis=0).tolist()
-    return {"seconds": seconds, "peak": peak, "kept": kept, "before": start, "after": end}
+    return {"seconds": seconds, "peak": peak, "growth": growth, "before": start, "after": end}
 
 
 def walk(records, queue) -> None:

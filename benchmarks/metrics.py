@@ -38,7 +38,9 @@ def main() -> None:
     scenes = [(detections(gts, rng), gts, *rest) for gts, *rest in annotations(args)]
     sizes = [(len(dets), len(gts), sum(map(len, texts))) for dets, gts, _, texts in scenes]
     dets, gts, chars = np.median(sizes, axis=0)
-    print(f"{len(scenes)} images, {dets:.0f} detections, {gts:.0f} texts, {chars:.0f} characters")
+    print(
+        f"images: {len(scenes)}, detections: {dets:.0f}, texts: {gts:.0f}, characters: {chars:.0f}"
+    )
 
     best, results = measure(scenes, args.repeats)
     if cleval_package is None:

@@ -69,7 +69,7 @@ class Run(NamedTuple):
     waiting: float  # seconds in which the main process was ready, and had no core
 
 
-class PretendedDevice:
+class SimulatedDevice:
     """Computes one batch after the other, for a given time, while the host continues.
 
     Args:
@@ -117,8 +117,8 @@ def main() -> None:
         parts = prepare(args, args.folder or Path(temporary))
         texts = np.mean([len(record.polygons) for record in parts.records])
         print(
-            f"{len(parts.records)} images of {args.image_size} pixels, {len(parts.maps)} of them "
-            f"different, {texts:.0f} texts each on average\n"
+            f"images: {len(parts.records)}, different ones: {len(parts.maps)}, pixels: "
+            f"{args.image_size}, texts on average: {texts:.0f}\n"
         )
         alone = stages_alone(parts)
         print_stages(alone)
@@ -126,7 +126,7 @@ def main() -> None:
         pools = {n: scorers(parts, n) for n in args.scoring_workers}
         for workers in pools:
             validate(parts, loader, pools[workers], 0.0)  # workers start, ground truth is kept
-        print(f"{parts.data.num_workers} loader workers\n")
+        print(f"loader workers: {parts.data.num_workers}\n")
         print(
             "| forward | scoring workers | images/s | over forward | main process, ms an image |"
             " waiting for a core, ms an image |"
@@ -176,14 +176,14 @@ def prepare(args: argparse.Namespace, folder: Path) -> Parts:
     )
     cfg = ProfileConfig(data=data)
     records = load_records(root, "val", format="auto")[0][: args.distinct]
-    kept = folder / "maps.npy"
-    if not kept.exists():
+    file = folder / "maps.npy"
+    if not file.exists():
         alone = replace(data, num_workers=0)
         loader = val_loader(records, alone, cfg.targets)
         samples = [loader.dataset[0, index] for index in range(len(records))]
         maps = probability_maps(args.checkpoint or released_weights(), samples)
-        np.save(kept, np.stack(maps)[:, None])
-    maps = torch.from_numpy(np.load(kept))
+        np.save(file, np.stack(maps)[:, None])
+    maps = torch.from_numpy(np.load(file))
     repeated = [records[index % len(records)] for index in range(args.images)]
     return Parts(repeated, maps, data, cfg)
 
@@ -206,7 +206,7 @@ def validate(parts: Parts, loader: object, scoring: tuple, seconds: float) -> Ru
     """One validation with a forward pass of so many seconds an image."""
     (postprocess, metrics), pool = scoring
     timer = StageTimer(synchronize=None)
-    device = PretendedDevice(seconds, parts.maps)
+    device = SimulatedDevice(seconds, parts.maps)
     wall, main, waited = time.perf_counter(), time.process_time(), waiting_seconds()
     predictions = device.predictions(loader, timer, pool)
     score_predictions(predictions, postprocess, metrics, timer=timer, pool=pool)
@@ -223,7 +223,7 @@ def stages_alone(parts: Parts) -> dict[str, float]:
     (postprocess, metrics), _ = scorers(parts, 0)
     for _ in range(2):  # the first one fills the caches
         timer = StageTimer(synchronize=None, clock=time.process_time)
-        device = PretendedDevice(0.0, parts.maps)
+        device = SimulatedDevice(0.0, parts.maps)
         predictions = device.predictions(loader, timer, None)
         score_predictions(predictions, postprocess, metrics, timer=timer)
     totals = timer.totals()

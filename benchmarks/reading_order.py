@@ -16,7 +16,7 @@ from dbnet.data.annotations import scan as annotations
 from dbnet.inference.order import reading_order
 
 
-def kept_pairs(place: np.ndarray) -> tuple[int, int]:
+def pairs_in_order(place: np.ndarray) -> tuple[int, int]:
     """Adjacent texts that stay adjacent and in order, and all adjacent texts.
 
     Args:
@@ -41,7 +41,7 @@ def main() -> None:
 
     records, _ = annotations.load_records(args.root, args.split, format="auto")
     rng = np.random.default_rng(0)
-    kept = adjacent = same = 0
+    in_order = adjacent = same = 0
     taus = []
     for record in records:
         count = len(record.polygons)
@@ -50,12 +50,12 @@ def main() -> None:
         mixed = rng.permutation(count)
         order = mixed[reading_order([record.polygons[index] for index in mixed]).order]
         place = np.argsort(order)
-        pairs = kept_pairs(place)
-        kept, adjacent = kept + pairs[0], adjacent + pairs[1]
+        pairs = pairs_in_order(place)
+        in_order, adjacent = in_order + pairs[0], adjacent + pairs[1]
         same += pairs[0] == pairs[1]
         taus.append(kendall_tau(place))
     print(f"images: {len(taus)}, of {len(records)}; others have fewer than two texts")
-    print(f"adjacent texts kept in order: {kept / adjacent:.4f} of {adjacent}")
+    print(f"adjacent texts kept in order: {in_order / adjacent:.4f} of {adjacent}")
     print(f"Kendall's tau, mean: {np.mean(taus):.4f}, lowest: {min(taus):.4f}")
     print(f"images in the same order throughout: {same}")
 

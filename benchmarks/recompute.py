@@ -72,7 +72,9 @@ def peak(device: torch.device) -> int:
 def main(cfg: Settings) -> None:
     if cfg.measure is not None:
         return measure(cfg)
-    print(f"{cfg.encoder}, FPN {cfg.fpn_channels}, {cfg.batch_size} images of {cfg.image_size}")
+    print(
+        f"{cfg.encoder}, FPN {cfg.fpn_channels}, images: {cfg.batch_size}, pixels: {cfg.image_size}"
+    )
     results = {}
     for name, flag in (("activations kept", "False"), ("encoder run twice", "True")):
         command = [sys.executable, "-m", "benchmarks.recompute", *sys.argv[1:], "--measure", flag]

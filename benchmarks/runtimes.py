@@ -52,9 +52,9 @@ def main() -> None:
         with tqdm(total=len(records), unit="image", leave=False) as bar:
             figures = compare(networks, trained, records, bar.update)
     print(
-        f"{args.checkpoint}, {args.root}, {len(records)} validation images at "
-        f"{trained.image_size} pixels; int8 calibrated on {len(calibration)} images; "
-        f"{torch.get_num_threads()} threads"
+        f"{args.checkpoint}, {args.root}, validation images: {len(records)} at "
+        f"{trained.image_size} pixels; images for int8 calibration: {len(calibration)}; "
+        f"threads: {torch.get_num_threads()}"
     )
     print(figures_table(figures, sizes))
 

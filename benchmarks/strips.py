@@ -52,7 +52,7 @@ def main() -> None:
     receipts = [Scene(decode_image(r.image_path), r.polygons, r.ignored, r.texts) for r in records]
     fitted = Detector(args.weights, tile="off", max_candidates=5000)
     tiled = Detector(args.weights, tile="auto")
-    print(f"{len(receipts)} receipts; {tiled.description}", flush=True)
+    print(f"receipts: {len(receipts)}; {tiled.description}", flush=True)
     rows = [row("single", fitted, receipts, len(receipts))]
     for count in args.counts:
         strips = [stack(receipts[i : i + count]) for i in range(0, len(receipts), count)]

@@ -48,7 +48,7 @@ def main() -> None:
         seconds = measure(images, args.image_size, args.repeats, makers)
         stored = cache.counts().bytes_stored / len(images)
     texts = np.mean([len(polygons) for polygons, _ in images])
-    print(f"{len(images)} images of {args.image_size} pixels, {texts:.0f} texts each on average")
+    print(f"images: {len(images)}, pixels: {args.image_size}, texts on average: {texts:.0f}")
     for name, best in seconds.items():
         low, median, high = np.percentile(1e3 * best, [25, 50, 75])
         ratio = np.median(seconds["reference"] / best)

@@ -36,7 +36,7 @@ def main() -> None:
     settings["postprocess"] = settings["postprocess"] | thresholds
     averaged = {"model": mean, "ema": None, "config": settings}
     save_checkpoint(args.out, loaded[-1] | averaged)
-    print(f"{args.out}: mean of {len(parts)} checkpoints")
+    print(f"{args.out}: mean of checkpoints: {len(parts)}")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def main() -> None:
     for split, images in splits.items():
         path = args.out / "jsons" / f"{split}.json"
         path.write_text(json.dumps({"images": images}), encoding="utf-8")
-        print(f"{path}: {len(images)} images")
+        print(f"{path}: images: {len(images)}")
 
 
 def parse_args() -> argparse.Namespace:
@@ -102,21 +102,21 @@ def ignore_unlabelled(folder: Path, images: dict) -> None:
         labelled = np.zeros(image.shape[:2], np.uint8)
         for word in entry["words"].values():
             cv2.fillPoly(labelled, [np.round(word["points"]).astype(np.int32)], 1)
-        outside = []
+        unlabelled = []
         for box in teacher(image, use_cls=False, use_rec=False)[0] or []:
             inside = np.zeros_like(labelled)
             cv2.fillPoly(inside, [np.round(box).astype(np.int32)], 1)
             if (labelled & inside).sum() < 0.2 * inside.sum():
-                outside.append(box)
-        crops = crop_quads(image, np.float32(outside).reshape(-1, 4, 2))
-        for box, crop in zip(outside, crops, strict=True):
+                unlabelled.append(box)
+        crops = crop_quads(image, np.float32(unlabelled).reshape(-1, 4, 2))
+        for box, crop in zip(unlabelled, crops, strict=True):
             [(text, score)] = teacher(crop, use_det=False, use_cls=False)[0]
             if score < 0.5 or sum(map(str.isalnum, text)) < 2:
                 continue
             word = {"points": np.float32(box).tolist(), "transcription": text, "illegibility": True}
             entry["words"][f"unlabelled{added}"] = word
             added += 1
-    print(f"{folder}: {added} unlabelled texts are ignored")
+    print(f"{folder}: unlabelled texts, now ignored: {added}")
 
 
 if __name__ == "__main__":

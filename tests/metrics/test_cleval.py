@@ -231,7 +231,7 @@ def test_integer_and_list_polygons_are_welcome():
         (([], [box(0, 0, 9, 9).ravel()], [False]), r"ground truth polygon 0 has shape \(8,\)"),
         (([box(0, 0, 9, 9), box(0, 0, np.nan, 9)], [], []), "detected polygon 1 .* not finite"),
         (([], [box(0, 0, 9, 9)], []), "ground truth polygons: 1, ignored flags: 0, texts: 1"),
-        (([], [box(0, 0, 9, 9)], [False], ["a", "b"]), "1 ignored flags and 2 texts"),
+        (([], [box(0, 0, 9, 9)], [False], ["a", "b"]), "ignored flags: 1, texts: 2"),
     ],
 )
 def test_bad_input_is_named(inputs, message):
