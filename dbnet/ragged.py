@@ -24,6 +24,9 @@ class RaggedPolygons:
         self.points = points
         self.offsets = offsets
 
+    def __reduce__(self) -> tuple[type, tuple[np.ndarray, np.ndarray]]:
+        return RaggedPolygons, (self.points, self.offsets)  # without cached properties
+
     @classmethod
     def pack(cls, polygons: Sequence[np.ndarray]) -> "RaggedPolygons":
         """From n (P, 2) arrays."""
@@ -102,23 +105,19 @@ class RaggedPolygons:
 class PackedPolygons(NamedTuple):
     """Polygons of several images as two arrays: thousands of small ones are slow to pickle."""
 
-    points: np.ndarray  # (M, 2), end to end
-    sizes: np.ndarray  # int64, corners of each polygon
+    polygons: RaggedPolygons  # image by image
     counts: list[int]  # polygons of each image
 
 
 def pack_images(images: Sequence[Sequence[np.ndarray]]) -> PackedPolygons:
     """The (P, 2) arrays of each image, which are of one number type."""
-    polygons = [polygon for image in images for polygon in image]
-    sizes = np.fromiter(map(len, polygons), np.int64, len(polygons))
-    points = np.concatenate(polygons) if polygons else np.zeros((0, 2), np.float32)
-    return PackedPolygons(points, sizes, [len(image) for image in images])
+    polygons = RaggedPolygons.pack([polygon for image in images for polygon in image])
+    return PackedPolygons(polygons, [len(image) for image in images])
 
 
 def unpack_images(packed: PackedPolygons) -> list[list[np.ndarray]]:
     """Views of the points, image by image."""
-    corners = [0, *packed.sizes.cumsum().tolist()]
-    polygons = [packed.points[start:end] for start, end in pairwise(corners)]
+    polygons = packed.polygons.split()
     borders = [0, *accumulate(packed.counts)]
     return [polygons[start:end] for start, end in pairwise(borders)]
 

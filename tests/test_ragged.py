@@ -1,5 +1,7 @@
 """Ragged polygons equal the same operation on each polygon alone."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -62,8 +64,10 @@ def test_ranges_count_up_from_each_start():
 def test_images_come_out_as_they_were_packed(polygons):
     images = [polygons[:2], [], polygons[2:]]
     packed = pack_images(images)
-    assert packed.counts == [2, 0, 3] and packed.sizes.tolist() == [4, 3, 7, 4, 12]
-    found = unpack_images(packed)
+    assert packed.counts == [2, 0, 3] and packed.polygons.counts.tolist() == [4, 3, 7, 4, 12]
+    received = pickle.loads(pickle.dumps(packed))
+    assert vars(received.polygons).keys() == {"points", "offsets"}, "no cached properties"
+    found = unpack_images(received)
     assert [len(image) for image in found] == [2, 0, 3]
     for ours, theirs in zip(found, images, strict=True):
         for a, b in zip(ours, theirs, strict=True):
