@@ -294,10 +294,10 @@ def _found_instead(root: Path, split: str) -> str:
             found[Path(name).parent.as_posix() if is_folder else name] = seen
     if not found:
         return ""
-    told = f"; found instead: {listed([f'{name} ({seen.title})' for name, seen in found.items()])}"
+    hint = f"; found instead: {listed([f'{name} ({seen.title})' for name, seen in found.items()])}"
     if not own:
-        return told
+        return hint
     if readable := [name for name, seen in found.items() if seen.format]:
         place = f" {readable[0]}" if len(readable) == 1 else ""
-        return f"{told}; name it with --data.annotations.{split}{place}"
-    return f"{told}, which is not read; convert it to one of {', '.join(FORMATS)}"
+        return f"{hint}; name it with --data.annotations.{split}{place}"
+    return f"{hint}, which is not read; convert it to one of {', '.join(FORMATS)}"

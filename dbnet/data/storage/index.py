@@ -63,7 +63,7 @@ def load_records(
     source = find_source(root, split, format, where)
     side = (where.side,) if where.side else ()
     settings = (skip_missing, *side, *sorted(ignore_marks))
-    state = _look(source, settings)
+    state = _state_of(source, settings)
     places = _places(root, split, cache_dir)
     for path in places:
         if (found := _read(path, source, state.key)) is not None:
@@ -79,7 +79,7 @@ def load_records(
     if reason := _unsafe(source, state, records, started):
         logger.warning("No index of %s is stored: %s", split, reason)
         return records, report
-    if started - state.changed < _SETTLED or _look(source, settings).key != state.key:
+    if started - state.changed < _SETTLED or _state_of(source, settings).key != state.key:
         return records, report  # another program is still writing the data
     reasons = []
     for path in places:
@@ -99,7 +99,7 @@ class _State(NamedTuple):
     latest: str  # that file; "" where there is none
 
 
-def _look(source: Source, chosen: tuple) -> _State:
+def _state_of(source: Source, chosen: tuple) -> _State:
     """The state of the files of a split, without opening them; a few microseconds per file.
 
     Files are listed in any order, so the digests of a folder are summed. Sorting a million names
