@@ -9,7 +9,7 @@ from dbnet.synthetic.sheet import Sheet
 from dbnet.synthetic.surface import Surface
 
 
-class Lying:
+class PlacedSheet:
     """Mapping from paper to image: the surface, then a homography (3, 3)."""
 
     def __init__(self, surface: Surface, matrix: np.ndarray) -> None:
@@ -55,7 +55,7 @@ def place(
     return cv2.getPerspectiveTransform(flat, tilted.astype(np.float32))
 
 
-def paper_mask(lying: Lying, paper: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+def paper_mask(placed: PlacedSheet, paper: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
     """Mask of the paper in the image: uint8 (H, W), 255 or 0."""
     height, width = paper
     x, y = np.linspace(0, width, 40), np.linspace(0, height, 60)
@@ -65,19 +65,19 @@ def paper_mask(lying: Lying, paper: tuple[int, int], shape: tuple[int, int]) -> 
         np.stack([x, np.full(40, height)], axis=1)[::-1],
         np.stack([np.zeros(60), y], axis=1)[::-1],
     ]
-    border = np.round(lying.points(np.concatenate(sides)) * 16).astype(np.int32)
+    border = np.round(placed.points(np.concatenate(sides)) * 16).astype(np.int32)
     mask = np.zeros(shape, np.uint8)
     cv2.fillPoly(mask, [border], 255, cv2.LINE_8, 4)
     return mask
 
 
-def outline(lying: Lying, quad: np.ndarray, em: int) -> np.ndarray:
+def outline(placed: PlacedSheet, quad: np.ndarray, em: int) -> np.ndarray:
     """Outline of a quad in the image: 4 corners, more where the paper is bent, float32 (P, 2)."""
     top_left, top_right, bottom_right, bottom_left = quad.astype(np.float64)
     steps = max(1, int(np.ceil(np.linalg.norm(top_right - top_left) / em)))
     t = np.linspace(0, 1, steps + 1)[:, None]
     top = top_left + t * (top_right - top_left)
     bottom = bottom_right + t * (bottom_left - bottom_right)
-    ring = lying.points(np.concatenate([top, bottom])).astype(np.float32)
+    ring = placed.points(np.concatenate([top, bottom])).astype(np.float32)
     simple = cv2.approxPolyDP(ring, 0.4, True)[:, 0]
     return simple if len(simple) > 4 else ring[[0, steps, steps + 1, -1]]

@@ -17,7 +17,7 @@ from dbnet.synthetic.installed import choose_face, writable
 from dbnet.synthetic.kinds import draw_kinds
 from dbnet.synthetic.layout import Receipt
 from dbnet.synthetic.material import Material
-from dbnet.synthetic.placing import Lying, outline, paper_mask, place
+from dbnet.synthetic.placing import PlacedSheet, outline, paper_mask, place
 from dbnet.synthetic.sheet import Level, Printer, Sheet, typeset
 from dbnet.synthetic.surface import draw_surface, textured
 from dbnet.synthetic.visibility import Text, behind_paper, clipped, legible
@@ -197,12 +197,12 @@ def _lay(
     if creased and material.textures:
         texture = material.textures[int(rng.integers(len(material.textures)))]
         paper = textured(rng, paper, texture, rng.uniform(0.1, 0.25 if scanned else 0.8))
-    lying = Lying(surface, place(rng, sheet, slot, kinds, scanned=scanned))
-    laid = resample(paper, shape, lying.back, grid=_FINE)
-    mask = paper_mask(lying, sheet.ink.shape, shape)
+    placed = PlacedSheet(surface, place(rng, sheet, slot, kinds, scanned=scanned))
+    laid = resample(paper, shape, placed.back, grid=_FINE)
+    mask = paper_mask(placed, sheet.ink.shape, shape)
     under = image if scanned else times(image, drop_shadow(rng, mask), 255)
     texts = [
-        Text(outline(lying, quad, sheet.size), logical(word), False)
+        Text(outline(placed, quad, sheet.size), logical(word), False)
         for quad, word in zip(quads, words, strict=True)
     ]
     return cv2.copyTo(laid, mask, under), mask, texts

@@ -22,7 +22,7 @@ from dbnet.synthetic.installed import choose_face, find_fonts, writable
 from dbnet.synthetic.kinds import KINDS, draw_kinds
 from dbnet.synthetic.layout import Receipt, Row, left, pair
 from dbnet.synthetic.material import Material, fingerprint, load_material
-from dbnet.synthetic.placing import Lying, outline
+from dbnet.synthetic.placing import PlacedSheet, outline
 from dbnet.synthetic.scene import draw_scene
 from dbnet.synthetic.sheet import Printer, typeset
 from dbnet.synthetic.surface import draw_surface
@@ -118,7 +118,7 @@ def test_print_and_outlines_move_together_on_bent_paper(seed):
     shape = (900, 500)
     surface = draw_surface(_rng(seed), shape, em=20, creased=True)
     matrix = np.array([[0.93, -0.08, 70.0], [0.07, 0.96, 20.0], [4e-5, -3e-5, 1.0]])
-    lying = Lying(surface, matrix)
+    placed = PlacedSheet(surface, matrix)
     marks = np.stack(np.meshgrid(np.arange(40, 480, 60), np.arange(40, 880, 60)), -1).reshape(-1, 2)
     assert np.abs(surface.back(surface.move(marks.astype(float))) - marks).max() < 0.02
     paper = np.zeros((*shape, 3), np.float32)
@@ -126,8 +126,8 @@ def test_print_and_outlines_move_together_on_bent_paper(seed):
         paper[y, x] = 1
     paper = cv2.GaussianBlur(paper, (0, 0), 2.0)
     paper = np.round(paper * 250 / paper.max()).astype(np.uint8)
-    image = resample(paper, (1000, 620), lying.back, grid=12)[:, :, 0].astype(float)
-    for x, y in lying.points(marks):
+    image = resample(paper, (1000, 620), placed.back, grid=12)[:, :, 0].astype(float)
+    for x, y in placed.points(marks):
         x0, y0 = round(x) - 8, round(y) - 8
         patch = image[y0 : y0 + 17, x0 : x0 + 17]
         rows, columns = np.mgrid[y0 : y0 + 17, x0 : x0 + 17]
@@ -139,16 +139,16 @@ def test_outlines_are_quads_unless_the_paper_is_bent():
     flat = draw_surface(_rng(0), (400, 400), em=20, creased=False)
     flat = flat._replace(push=0 * flat.push)
     quad = np.float32([[30, 50], [330, 50], [330, 75], [30, 75]])
-    assert np.allclose(outline(Lying(flat, np.eye(3)), quad, 20), quad, atol=1e-4)
+    assert np.allclose(outline(PlacedSheet(flat, np.eye(3)), quad, 20), quad, atol=1e-4)
     bent = flat._replace(
         across=np.array([[1.0, 0]]), offset=np.zeros(1), width=np.array([60.0]),
         push=np.array([[0, 5.0]]), is_wave=np.array([True]),
     )  # fmt: skip
-    lying = Lying(bent, np.eye(3))
-    curved = outline(lying, quad, 20)
+    placed = PlacedSheet(bent, np.eye(3))
+    curved = outline(placed, quad, 20)
     assert len(curved) > 6
     along = np.stack([np.linspace(30, 330, 200), np.full(200, 50.0)], axis=1)
-    away = [abs(cv2.pointPolygonTest(curved, p.tolist(), True)) for p in lying.points(along)]
+    away = [abs(cv2.pointPolygonTest(curved, p.tolist(), True)) for p in placed.points(along)]
     assert max(away) < 0.6
 
 
