@@ -75,8 +75,10 @@ def loss(before: Figures, after: Figures) -> float:
 
 
 def check_loss(lost: float, largest: float, path: Path) -> None:
-    """Raises:
-    InputError: the hmean falls by more than asked, or is not a number.
+    """Refuse a file that loses too much accuracy.
+
+    Raises:
+        InputError: the hmean falls by more than `largest`, or is not a number.
     """
     if not lost <= largest:
         raise InputError(

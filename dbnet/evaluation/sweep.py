@@ -79,20 +79,15 @@ def _without_maps(batch: Batch) -> Batch:
     )
 
 
-def grid(
-    postprocess: PostprocessConfig,
-    bin_thresholds: Sequence[float] = BIN_THRESHOLDS,
-    box_thresholds: Sequence[float] = BOX_THRESHOLDS,
-    unclip_ratios: Sequence[float | None] = UNCLIP_RATIOS,
-) -> list[PostprocessConfig]:
-    """All combinations of the values, to which those of `postprocess` are added.
+def grid(postprocess: PostprocessConfig) -> list[PostprocessConfig]:
+    """All combinations of the constants above, to which the values of `postprocess` are added.
 
     Other settings are those of `postprocess`. Settings that differ in box_thresh alone are
     neighbours.
     """
-    bin_thresholds = sorted({*bin_thresholds, postprocess.bin_thresh})
-    box_thresholds = sorted({*box_thresholds, postprocess.box_thresh})
-    unclip_ratios = list(dict.fromkeys([*unclip_ratios, postprocess.unclip_ratio]))
+    bin_thresholds = sorted({*BIN_THRESHOLDS, postprocess.bin_thresh})
+    box_thresholds = sorted({*BOX_THRESHOLDS, postprocess.box_thresh})
+    unclip_ratios = list(dict.fromkeys([*UNCLIP_RATIOS, postprocess.unclip_ratio]))
     return [
         replace(
             postprocess,
@@ -170,13 +165,15 @@ def _add_scores(
     metrics: dict[str, Metric],
 ) -> None:
     """Add the sums of each metric over the detections that pass the box_thresh, in place."""
-    kept = [
+    passing = [
         [p for p, score in zip(d.polygons, d.scores, strict=True) if score >= setting.box_thresh]
         for d in found
     ]
     for name, metric in metrics.items():
         metric.reset()
-        metric.update_batch(kept, batch.orig_polygons, batch.ignored, batch.texts, batch.orig_sizes)
+        metric.update_batch(
+            passing, batch.orig_polygons, batch.ignored, batch.texts, batch.orig_sizes
+        )
         sums[name] = metric.state() + sums.get(name, 0)
 
 
@@ -214,7 +211,7 @@ def _panel(
     rows = sorted({box for _, box in figures})
     columns = sorted({bin_ for bin_, _ in figures})
     values = np.array([[figures[column, row][key] for column in columns] for row in rows])
-    low, high = np.percentile(values, 20), values.max()  # else the worst takes all colours
+    low, high = np.percentile(values, 20), values.max()  # colours start at the 20th percentile
     shares = np.clip((values - low) / max(high - low, 1e-9), 0, 1)
     levels = np.round(255 * shares).astype(np.uint8)
     colors = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)

@@ -80,7 +80,7 @@ class Measured(NamedTuple):
 
     durations: dict[str, list[float]]  # seconds per batch of this rank, by stage
     epoch_time: float  # seconds, of the slowest rank
-    waited: float  # share of rank 0's time in which its main process had no core
+    waited: float  # share of rank 0's time in which its main process waited for a core
     memory: dict[str, float]
     cache: dict[str, dict[str, int]]  # of all ranks
     metrics: dict[str, float]  # of all ranks
@@ -92,7 +92,7 @@ class Beside(NamedTuple):
     """Timings beside the validation, in seconds."""
 
     forward: float  # all images of this rank, nothing else running
-    waited: float  # share of that time in which the main process had no core
+    waited: float  # share of that time in which the main process waited for a core
     train_step: float  # 0: not measured
     reference: dict[str, float] | None  # stages of the reference and its "wall"
     timer: float  # measuring one stage

@@ -10,6 +10,7 @@ TRUE = (30, 160, 60)
 FOUND = (225, 40, 60)
 IGNORED = (150, 150, 150)
 _GAP = 10  # pixels of white between pictures
+_HEIGHT = 600  # pixels of an image in `draw_predictions`
 STAGE_COLORS = (
     (76, 120, 168), (245, 133, 24), (84, 162, 75), (228, 87, 86), (114, 183, 178),
     (178, 121, 162), (238, 202, 59), (157, 117, 93), (186, 176, 172),
@@ -72,18 +73,18 @@ def draw_targets(batch: Batch) -> np.ndarray:
 
 
 def draw_predictions(
-    batch: Batch, prob_maps: np.ndarray, detections: list[Detections], *, height: int = 600
+    batch: Batch, prob_maps: np.ndarray, detections: list[Detections]
 ) -> np.ndarray:
     """Each image with its truth and detections as in `draw_result`, above its probability map.
 
-    Padding is cut away, and all images get the same height in pixels. A legend stands on top.
+    Padding is cut away, and all images get the same height. A legend stands on top.
     prob_maps (N, 1, H, W) and detections are in the batch's pixels.
     """
     columns = []
     for index, found in enumerate(detections):
         corner = batch.matrices[index][:2, :2] @ batch.orig_sizes[index][::-1]  # on the canvas
-        scale = height / corner[1]
-        size = (max(1, round(corner[0] * scale)), height)
+        scale = _HEIGHT / corner[1]
+        size = (max(1, round(corner[0] * scale)), _HEIGHT)
         right, bottom = (max(1, round(side)) for side in corner)
         image = batch.images[index].permute(1, 2, 0).numpy()[:bottom, :right]
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else 2)

@@ -26,7 +26,13 @@ LINES = [
     for x, y in ((8, 8), (14, 38), (6, 68))
 ]
 LEVELS = (0.9, 0.55, 0.35)  # probabilities of the kernels of the three lines
-SETTINGS = grid(PostprocessConfig(), (0.2, 0.4), (0.3, 0.5, 0.8), (None, 1.5))
+SETTINGS = [
+    setting
+    for setting in grid(PostprocessConfig(box_thresh=0.8))
+    if setting.bin_thresh in (0.2, 0.4)
+    and setting.box_thresh in (0.3, 0.5, 0.8)
+    and setting.unclip_ratio in (None, 1.5)
+]
 
 
 def make_postprocessor(cfg: PostprocessConfig) -> DBPostprocessor:

@@ -50,8 +50,8 @@ def one_image(content_height, content_width, side=64):
 def test_padding_is_cut_off_and_a_legend_is_on_top():
     nothing = Detections([], np.zeros(0, np.float32), 0)
     maps = np.zeros((1, 1, 64, 64), np.float32)
-    picture = draw_predictions(one_image(64, 32), maps, [nothing], height=128)
+    picture = draw_predictions(one_image(64, 32), maps, [nothing])
     legend, body = picture[:36], picture[36:]
-    assert body.shape == (128 + 10 + 128, 64, 3), "picture, gap, probability map"
-    assert (body[:128] == 255).all(), "no black border"
+    assert body.shape == (600 + 10 + 600, 300, 3), "picture, gap, probability map"
+    assert (body[:600] == 255).all(), "no black border"
     assert (legend != 255).any()
