@@ -1,6 +1,6 @@
 """Reference of `DBPostprocessor`: one region after the other.
 
-docs/outlines.md derives the formulas.
+The docstrings of bands.py, outlines.py and unclip.py in dbnet/postprocess derive the formulas.
 """
 
 import math
@@ -100,11 +100,11 @@ def rectangle(centre, way, low, high, height):
 def best(found: list[tuple[float, np.ndarray]], max_candidates: int) -> Detections:
     """The (score, polygon) pairs of the highest scores."""
     found.sort(key=lambda item: -item[0])
-    kept = found[:max_candidates]
+    highest = found[:max_candidates]
     return Detections(
-        polygons=[polygon for _, polygon in kept],
-        scores=np.array([score for score, _ in kept], np.float32),
-        capped=len(found) - len(kept),
+        polygons=[polygon for _, polygon in highest],
+        scores=np.array([score for score, _ in highest], np.float32),
+        capped=len(found) - len(highest),
     )
 
 
