@@ -84,13 +84,13 @@ _MEMORY = (
 def _leave(found: Findings, *, has_lines: bool) -> str:
     """The decision if no flag helps without a cost, with the reason."""
     forward = found.forward_alone / found.wall
-    only = " Only what is listed above shortens that, at its price." if has_lines else ""
+    only = " Each flag above has a cost." if has_lines else ""
     if found.is_near:
         return (
             f"**Leave the settings as they are**. {forward:.0%} of the time is the forward pass "
             f"itself.{only}"
         )
-    leave = "**Leave the settings as they are**: no flag helps for free."
+    leave = "**Leave the settings as they are**: no flag saves time without a cost."
     return f"{leave} {_why_not(found)}{only}"
 
 

@@ -12,14 +12,14 @@ _PARTS = {
     HOST: ("postprocess", "metric", "submit", "score_wait"),
 }
 LOADING = ("worker/decode", "worker/transform", "worker/targets")
-BUSY = 0.05  # of the time, in which the main process had no core
+BUSY = 0.05  # of the time, in which the main process waited for a core
 MUCH = 0.1  # of the main process' time, for a part beside the device
 NEAR = 1.1  # wall time over the forward pass
 VARIES = 1.5  # 95th percentile over median
 GROWS_MB = 10.0  # per 100 batches
 RISES_MB = 5.0  # over each half of the run
 FEW = 5  # batches for a decision
-FILLS = 20  # batches in which memory may still be filling
+FILLS = 20  # the least number of batches for a verdict on memory
 
 
 class Slope(NamedTuple):
@@ -41,7 +41,7 @@ class Findings(NamedTuple):
     over: float  # wall time over `forward_alone`
     scoring: float  # post-process and metrics, in whichever process
     loading: float  # decoding, resizing and target maps, in whichever process
-    waited: float  # share of the time without a core
+    waited: float  # share of the time in which the main process waited for a core
     waited_alone: float  # the same while the forward pass ran alone
     device: str  # cpu, cuda, mps
     cores: int | None  # None: not told, as by earlier versions
@@ -153,9 +153,9 @@ def growth(memory: list[float]) -> Growth | None:
     """Growth of `memory`, MB at the end of each batch; None for too few batches."""
     if len(memory) < FILLS:
         return None
-    kept = memory[len(memory) // 5 :]
-    halves = kept[: len(kept) // 2], kept[len(kept) // 2 :]
-    whole, first, second = (slope(values) for values in (kept, *halves))
+    later = memory[len(memory) // 5 :]
+    halves = later[: len(later) // 2], later[len(later) // 2 :]
+    whole, first, second = (slope(values) for values in (later, *halves))
     if whole is None or first is None or second is None:
         return None
     rises = [s.per_100 / 100 * (len(h) - 1) for s, h in zip((first, second), halves, strict=True)]

@@ -20,7 +20,7 @@ class Passes(NamedTuple):
     """Times of repeated forward passes over one batch."""
 
     seconds: list[float]  # of each
-    waited: float  # seconds of all of them in which this thread had no core
+    waited: float  # seconds of all of them in which this thread waited for a core
 
 
 def time_forward(

@@ -1,4 +1,4 @@
-"""What people and programs read: tables, JSON and CSV files."""
+"""Text tables, and files of text, JSON and pictures, each written whole or not at all."""
 
 import json
 from collections.abc import Iterable, Sequence

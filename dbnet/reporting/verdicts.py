@@ -46,14 +46,14 @@ def _machine(profile: dict[str, Any], found: Findings) -> list[str]:
         return []
     word = "busy" if found.is_busy else "quiet"
     line = (
-        f"The machine is **{word}**: the main process was ready and had no core for "
+        f"The machine is **{word}**: the main process waited for a core during "
         f"{found.waited_alone:.0%} of the forward pass alone and {found.waited:.0%} of the "
         f"validation (threshold {BUSY:.0%})."
     )
     if found.is_busy:
         return [f"{line} Other programs make all times longer, and their shares uncertain."]
     own = found.waited > BUSY
-    return [f"{line} The loader's and scoring processes had it." if own else line]
+    return [f"{line} Loader and scoring processes used the core." if own else line]
 
 
 def _bound(found: Findings) -> str:
@@ -81,7 +81,7 @@ def lost_time(found: Findings) -> str:
     lost["a slower forward pass"] = found.stages.get("forward", 0.0) - found.forward_alone
     largest = sorted(lost.items(), key=lambda item: -item[1])[:3]
     parts = ", ".join(f"{name} {s:.2f} s" for name, s in largest if s > 0)
-    return f"Beside it, the most goes to {parts}."
+    return f"The rest is mostly {parts}."
 
 
 def _loader(found: Findings) -> str:

@@ -37,7 +37,7 @@ def test_a_slow_loader_without_cores_or_caches_to_give_is_told_why():
     lines, decision = advice(profile(WAITING, **full))
     assert lines == []
     assert decision == (
-        "**Leave the settings as they are**: no flag helps for free. "
+        "**Leave the settings as they are**: no flag saves time without a cost. "
         "The loader takes what it needs, most "
         "of it in decode (120.0 ms an image), and no core is left for more processes."
     )
@@ -62,7 +62,7 @@ def test_scoring_on_a_processor_whose_cores_compute_is_told_why():
     lines, decision = advice(profile(SCORING, device="cpu", cores=2, threads=2, loader_workers=0))
     assert lines == []
     assert decision == (
-        "**Leave the settings as they are**: no flag helps for free. "
+        "**Leave the settings as they are**: no flag saves time without a cost. "
         "Scoring takes 69.0 ms an image, and "
         "no core is left for more processes: the others compute."
     )
@@ -77,8 +77,8 @@ def test_a_validation_at_its_ceiling_has_only_its_network_left():
         "texts are missed: compare figures with evaluate.py.",
     ]
     assert decision == (
-        "**Leave the settings as they are**. 93% of the time is the forward pass itself. Only what "
-        "is listed above shortens that, at its price."
+        "**Leave the settings as they are**. 93% of the time is the forward pass itself. Each "
+        "flag above has a cost."
     )
     released = profile(FORWARD, device="cpu", checkpoint="weights/dbnet-efficientnet_lite0.pt")
     flags = [line.split("`")[1] for line in advice(released)[0]]
@@ -100,10 +100,10 @@ def test_no_single_part_is_large():
     small = {"data_wait": 0.6, "forward": 8.0, "loss": 0.6, "postprocess": 0.4, "metric": 0.4}
     _, decision = advice(profile(small, device="cpu", cores=1, threads=1))
     assert decision == (
-        "**Leave the settings as they are**: no flag helps for free. "
+        "**Leave the settings as they are**: no flag saves time without a cost. "
         "No part beside the device takes 10% of "
-        "the time. Beside it, the most goes to data_wait 0.60 s, loss 0.60 s, postprocess 0.40 s. "
-        "Only what is listed above shortens that, at its price."
+        "the time. The rest is mostly data_wait 0.60 s, loss 0.60 s, postprocess 0.40 s. "
+        "Each flag above has a cost."
     )
 
 

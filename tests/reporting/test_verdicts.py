@@ -37,7 +37,7 @@ def test_the_ceiling_tells_what_the_rest_of_the_time_is():
     slow = profile(FORWARD, **{"performance/forward_alone_s": 5.0})
     assert verdict("Validation took", slow) == (
         "Validation took 10.00 s, **away from its ceiling**: 2.00 times the forward pass alone, "
-        "5.00 s (threshold 1.1). Beside it, the most goes to a slower forward pass 4.30 s, "
+        "5.00 s (threshold 1.1). The rest is mostly a slower forward pass 4.30 s, "
         "postprocess 0.40 s, metric 0.20 s."
     )
 
@@ -73,7 +73,7 @@ def test_parts_that_a_device_hides_hold_nothing_up():
         (0.0, 0.04, 0, "quiet", "(threshold 5%)."),
         (0.6, 0.5, 0, "busy", "and their shares uncertain."),
         (0.0, 0.3, 0, "busy", "and their shares uncertain."),
-        (0.0, 0.3, 1, "quiet", "The loader's and scoring processes had it."),
+        (0.0, 0.3, 1, "quiet", "Loader and scoring processes used the core."),
         (0.6, 0.3, 1, "busy", "and their shares uncertain."),
     ],
 )
