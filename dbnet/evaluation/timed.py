@@ -1,4 +1,4 @@
-"""A validation that is measured: warm-up, the pass itself, and timings beside it."""
+"""A validation that is measured: warm-up, the pass itself, and further timings."""
 
 import time
 from collections.abc import Callable, Iterable

@@ -42,8 +42,8 @@ def advice(profile: dict[str, Any]) -> tuple[list[str], str]:
     if found.is_busy:
         return [], (
             f"**Measure again on a quiet machine**. Other programs had the main process' core for "
-            f"{found.taken:.0%} of the time (threshold {BUSY:.0%}): what a flag would save "
-            "cannot be told."
+            f"{found.taken:.0%} of the time (threshold {BUSY:.0%}): how much a flag "
+            "would save is unknown."
         )
     if found.is_few:
         return [], (
@@ -107,7 +107,7 @@ def _why_not(found: Findings) -> str:
             f"Scoring takes {1000 * found.scoring / found.images:.1f} ms an image, and no core is "
             "left for more processes: the others compute."
         )
-    return f"No part beside the device takes {MUCH:.0%} of the time. {lost_time(found)}"
+    return f"No part except the device takes {MUCH:.0%} of the time. {lost_time(found)}"
 
 
 def _loader_flags(profile: dict[str, Any], found: Findings) -> list[Advice]:
@@ -142,7 +142,7 @@ def _scoring_flags(found: Findings) -> list[Advice]:
     if workers <= now:
         return []
     gain = found.total - max(rest, found.scoring / workers)
-    why = "post-process and metrics run beside the rest, on cores of their own"
+    why = "post-process and metrics run in parallel with the rest, on other cores"
     return [Advice(gain, f"--data.scoring-workers {workers}", why)]
 
 

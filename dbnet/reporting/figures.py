@@ -9,7 +9,7 @@ def stage_figures(durations: dict[str, list[float]]) -> dict[str, Any]:
     """Statistics of a pass over the images, as profile.json holds them.
 
     Args:
-        durations: seconds per batch, by stage. Stages under worker/ run beside the others and are
+        durations: seconds per batch, by stage. Stages under worker/ run in parallel and are
             no part of the time of a batch.
 
     Raises:

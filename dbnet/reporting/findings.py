@@ -13,7 +13,7 @@ _PARTS = {
 }
 LOADING = ("worker/decode", "worker/transform", "worker/targets")
 BUSY = 0.05  # of the time, in which the main process waited for a core
-MUCH = 0.1  # of the main process' time, for a part beside the device
+MUCH = 0.1  # of the main process' time, for a part other than the device
 NEAR = 1.1  # wall time over the forward pass
 VARIES = 1.5  # 95th percentile over median
 GROWS_MB = 10.0  # per 100 batches
@@ -44,7 +44,7 @@ class Findings(NamedTuple):
     waited: float  # share of the time in which the main process waited for a core
     waited_alone: float  # the same while the forward pass ran alone
     device: str  # cpu, cuda, mps
-    cores: int | None  # None: not told, as by earlier versions
+    cores: int | None  # None: unknown, in profiles of earlier versions
     threads: int
     loader_workers: int
     scoring_workers: int

@@ -1,4 +1,4 @@
-"""Timings beside a validation: the forward pass alone, a training step, the timer itself."""
+"""Further timings of a profile: the forward pass alone, a training step, the timer itself."""
 
 import copy
 import time

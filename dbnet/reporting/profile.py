@@ -122,8 +122,9 @@ def _stages(profile: dict[str, Any]) -> str:
     header = ["stage", "total s", "share", "mean ms", "median", "p95", "p99", "std"]
     notes = [
         "Milliseconds are per batch. Stages under worker/ are those of the loader's and the "
-        "scoring processes: they run beside the rest, which waits for them in data_wait and "
-        "score_wait." + (" Stages and memory are those of rank 0." if profile["ranks"] > 1 else ""),
+        "scoring processes: they run in parallel with the rest, which waits for them in data_wait "
+        "and score_wait."
+        + (" Stages and memory are those of rank 0." if profile["ranks"] > 1 else ""),
         "",
         *(
             f"- Cache of {name}: {c['hits']} hits, {c['misses']} misses."
@@ -169,7 +170,7 @@ def _slowest(profile: dict[str, Any]) -> str:
 
 
 def _reference(profile: dict[str, Any]) -> str:
-    """The slow reference beside this pass: what is not the network, per image."""
+    """The slow reference compared with this pass: everything except the network, per image."""
     reference, images = profile.get("reference"), profile["images"]
     if not reference:
         return ""

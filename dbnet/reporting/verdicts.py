@@ -85,7 +85,7 @@ def lost_time(found: Findings) -> str:
 
 
 def _loader(found: Findings) -> str:
-    word = "holds the rest up" if found.is_much(LOADER) else "keeps up"
+    word = "slows the rest down" if found.is_much(LOADER) else "keeps up"
     processes = _processes(found.loader_workers)
     return (
         f"The loader **{word}**: {found.parts[LOADER] / found.total:.0%} of the main process' time "
@@ -101,7 +101,7 @@ def _processes(workers: int) -> str:
 
 
 def _scoring(found: Findings) -> str:
-    word = "holds the rest up" if found.is_much(HOST) else "keeps up"
+    word = "slows the rest down" if found.is_much(HOST) else "keeps up"
     processes = _processes(found.scoring_workers)
     return (
         f"Scoring **{word}**: {found.parts[HOST] / found.total:.0%} of the main process' time goes "
@@ -113,7 +113,7 @@ def _scoring(found: Findings) -> str:
 def _variance(profile: dict[str, Any], found: Findings) -> str:
     median, p95 = (profile[f"performance/val_batch_{name}"] for name in ("median", "p95"))
     if found.is_few:
-        return f"Variance is **not told**: {_batches(found)}, fewer than {FEW}."
+        return f"Variance is **unknown**: {_batches(found)}, fewer than {FEW}."
     ratio = p95 / median if median else 1.0
     line = (
         f"the 95th percentile of a batch is {ratio:.2f} times the median, {1000 * median:.0f} ms "
@@ -131,7 +131,7 @@ def _slow_batches(profile: dict[str, Any], median: float) -> str:
     if not stages:
         return ""
     times = np.sum(list(stages.values()), axis=0)
-    told = []
+    described = []
     for index in np.argsort(-times, kind="stable")[:_NAMED]:
         if times[index] <= VARIES * median:
             break
@@ -143,17 +143,17 @@ def _slow_batches(profile: dict[str, Any], median: float) -> str:
             if len(images) > 1
             else "".join(f"; {image}" for image in images)
         )
-        told.append(
+        described.append(
             f"batch {index + 1} ({1000 * times[index]:.0f} ms, {stage} "
             f"{1000 * stages[stage][index]:.0f}{names})"
         )
-    return f" Slowest: {', '.join(told)}."
+    return f" Slowest: {', '.join(described)}."
 
 
 def _memory(found: Findings) -> str:
     grown = growth(found.memory)
     if grown is None:
-        return f"Memory growth is **not told**: {_batches(found)}, fewer than {FILLS}."
+        return f"Memory growth is **unknown**: {_batches(found)}, fewer than {FILLS}."
     word = "grows" if grown.grows else "does not grow"
     first, second = grown.rises
     return (
@@ -176,5 +176,5 @@ def _training(profile: dict[str, Any]) -> list[str]:
         return [f"A training step is **longer than a validation batch**, as it should be: {line}."]
     return [
         f"A training step is **shorter than a validation batch**: {line}, although it has a "
-        "backward pass. The validation loses time beside its network."
+        "backward pass. The validation loses time outside its network."
     ]

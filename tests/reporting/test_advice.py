@@ -47,7 +47,7 @@ def test_scoring_gets_as_many_processes_as_it_needs_and_cores_allow():
     [line], decision = advice(profile(SCORING))
     assert line == (
         "`--data.scoring-workers 3` saves up to 6.90 s of 10.00 s (69%): post-process and metrics "
-        "run beside the rest, on cores of their own."
+        "run in parallel with the rest, on other cores."
     )
     assert decision.startswith("**Try `--data.scoring-workers 3`**")
     [line], _ = advice(profile(SCORING, cores=4))
@@ -101,7 +101,7 @@ def test_no_single_part_is_large():
     _, decision = advice(profile(small, device="cpu", cores=1, threads=1))
     assert decision == (
         "**Leave the settings as they are**: no flag saves time without a cost. "
-        "No part beside the device takes 10% of "
+        "No part except the device takes 10% of "
         "the time. The rest is mostly data_wait 0.60 s, loss 0.60 s, postprocess 0.40 s. "
         "Each flag above has a cost."
     )
@@ -112,7 +112,7 @@ def test_a_busy_machine_or_few_batches_ask_to_measure_again():
     lines, decision = advice(profile(SCORING, **busy))
     assert lines == [] and decision == (
         "**Measure again on a quiet machine**. Other programs had the main process' core for 61% "
-        "of the time (threshold 5%): what a flag would save cannot be told."
+        "of the time (threshold 5%): how much a flag would save is unknown."
     )
     lines, decision = advice(profile(SCORING, **{"performance/val_num_batches": 1}))
     assert lines == [] and decision == (

@@ -45,18 +45,18 @@ def test_the_ceiling_tells_what_the_rest_of_the_time_is():
 def test_loader_and_scoring_are_judged_by_their_share():
     slow = profile(LOADER | {"worker/decode": 15.0, "worker/targets": 1.0})
     assert verdict("The loader", slow) == (
-        "The loader **holds the rest up**: 80% of the main process' time goes to waiting for it "
+        "The loader **slows the rest down**: 80% of the main process' time goes to waiting for it "
         "(threshold 10% while away from the ceiling); it takes 160.0 ms an image in 2 processes."
     )
     assert "**keeps up**: 1% of" in verdict("The loader", profile(FORWARD))
     assert verdict("Scoring", profile(SCORING)) == (
-        "Scoring **holds the rest up**: 69% of the main process' time goes to post-process and "
+        "Scoring **slows the rest down**: 69% of the main process' time goes to post-process and "
         "metrics (threshold 10% while away from the ceiling); they take 69.0 ms an image in the "
         "main process."
     )
     workers = {"submit": 0.1, "score_wait": 2.0, "worker/postprocess": 5.0, "worker/metric": 3.0}
     beside = profile({"data_wait": 0.1, "forward": 5.0} | workers, scoring_workers=2)
-    assert "**holds the rest up**: 29% of" in verdict("Scoring", beside)
+    assert "**slows the rest down**: 29% of" in verdict("Scoring", beside)
     assert "80.0 ms an image in 2 processes" in verdict("Scoring", beside)
 
 
@@ -101,7 +101,7 @@ def test_high_variance_names_batches_their_stage_and_images():
         "Variance", profile(FORWARD)
     )
     few = profile(FORWARD, **spread, **{"performance/val_num_batches": 1})
-    assert verdict("Variance", few) == "Variance is **not told**: 1 batch, fewer than 5."
+    assert verdict("Variance", few) == "Variance is **unknown**: 1 batch, fewer than 5."
 
 
 NOISE = np.random.default_rng(0).normal(0, 2, 200)
@@ -132,7 +132,7 @@ def test_memory_grows_only_beyond_its_error_and_threshold(memory, grows):
 
 def test_memory_of_few_batches_is_not_judged():
     few = profile(FORWARD, series={"own_mb": [1.0 * step for step in range(19)]})
-    assert verdict("Memory", few) == "Memory growth is **not told**: 10 batches, fewer than 20."
+    assert verdict("Memory", few) == "Memory growth is **unknown**: 10 batches, fewer than 20."
 
 
 def test_the_slope_is_that_of_a_line():
