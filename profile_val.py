@@ -4,7 +4,7 @@ Examples:
     python profile_val.py --data.drawn-val 60        # on drawn receipts
     python profile_val.py --model.encoder resnet50   # random weights
     python profile_val.py --baseline runs/profile-OLD/profile.json
-    python profile_val.py --compare-reference        # beside the slow reference
+    python profile_val.py --compare-reference        # with the slow reference
     torchrun --nproc-per-node 8 profile_val.py ...   # on 8 GPUs
 """
 
@@ -75,7 +75,7 @@ if __name__ != "__mp_main__":  # spawned processes import this file too, and nee
     from dbnet.data.loaders import open_caches, val_loader
     from dbnet.data.splits import load_records
     from dbnet.evaluation.timed import (
-        Beside,
+        ExtraTimings,
         Measured,
         TimedValidation,
         forward_alone,
@@ -88,7 +88,7 @@ if __name__ != "__mp_main__":  # spawned processes import this file too, and nee
     from dbnet.metrics import build_metrics
     from dbnet.model.dbnet import DBNet
     from dbnet.postprocess.postprocessor import DBPostprocessor
-    from dbnet.reporting.figures import is_host, memory_shares, stage_figures
+    from dbnet.reporting.figures import is_host, memory_entries, stage_figures
     from dbnet.reporting.findings import findings
     from dbnet.reporting.measure import timer_seconds
     from dbnet.reporting.profile import profile_report, screen_summary, write_profile
@@ -102,7 +102,7 @@ if __name__ != "__mp_main__":  # spawned processes import this file too, and nee
         resolve_precision,
     )
     from dbnet.runtime.memory import keep_freed_memory
-    from dbnet.runtime.profiler import MACHINE, check_comparable, compare_profiles, untold
+    from dbnet.runtime.profiler import MACHINE, check_comparable, compare_profiles, missing_facts
     from dbnet.runtime.workers import usable_cores
     from dbnet.structures import Record
     from dbnet.training.caps import CapCounter
@@ -157,7 +157,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
         return {}
     after = forward_alone(validation, resident)
     alone = before.seconds + after.seconds
-    beside = Beside(
+    extra = ExtraTimings(
         forward=median(alone) * validation.images / len(resident.images),
         waited=(before.waited + after.waited) / sum(alone),
         train_step=train_step(validation, resident, cfg.train_steps),
@@ -166,7 +166,7 @@ def main(cfg: ProfileConfig) -> dict[str, Any]:
     )
 
     # ---- Report
-    profile = put_together(cfg, records, measured, beside) | {
+    profile = put_together(cfg, records, measured, extra) | {
         "run": facts | measured.recording.times(),
         "compared": compared,
         "config": to_dict(cfg) | {"model": network.args},
@@ -279,28 +279,28 @@ def open_reference(
 
 
 def put_together(
-    cfg: ProfileConfig, records: Sequence[Record], measured: Measured, beside: Beside
+    cfg: ProfileConfig, records: Sequence[Record], measured: Measured, extra: ExtraTimings
 ) -> dict[str, Any]:
     """The measured part of profile.json."""
     host_stages = sum(len(d) for name, d in measured.durations.items() if is_host(name))
     return (
         stage_figures(measured.durations)
-        | memory_shares(measured.memory)
+        | memory_entries(measured.memory)
         | {
             "performance/val_epoch_time": measured.epoch_time,
             "performance/images_per_second": len(records) / measured.epoch_time,
-            "performance/forward_alone_s": beside.forward,
-            "performance/over_forward": measured.epoch_time / beside.forward,
+            "performance/forward_alone_s": extra.forward,
+            "performance/over_forward": measured.epoch_time / extra.forward,
             "performance/waited_for_core": measured.waited,
-            "performance/waited_for_core_alone": beside.waited,
-            "performance/train_step_s": beside.train_step,
-            "performance/timer_overhead_s": beside.timer * host_stages,
+            "performance/waited_for_core_alone": extra.waited,
+            "performance/train_step_s": extra.train_step,
+            "performance/timer_overhead_s": extra.timer * host_stages,
             "images": len(records),
             "ranks": distributed.world(),
             "cache": measured.cache,
             "metrics": measured.metrics,
             "limits": measured.limits,
-            "reference": beside.reference,
+            "reference": extra.reference,
             "series": {"stages": measured.durations}
             | measured.recording.series(cfg.data.batch_size),
             "slowest": measured.recording.slowest(records),
@@ -314,7 +314,7 @@ def compare(baseline: dict[str, Any], profile: dict[str, Any], cfg: ProfileConfi
     """Print the changes; exit status 1 where a stage has become slower."""
     changes = compare_profiles(baseline, profile, cfg.tolerance)
     print(changes_table(changes))
-    if names := untold(baseline["compared"]):
+    if names := missing_facts(baseline["compared"]):
         print(f"{cfg.baseline} does not tell its {', '.join(names)}: compare on one machine only")
     slower = [change.stage for change in changes if change.regressed]
     if slower:

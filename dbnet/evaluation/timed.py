@@ -88,8 +88,8 @@ class Measured(NamedTuple):
     recording: Recording
 
 
-class Beside(NamedTuple):
-    """Timings beside the validation, in seconds."""
+class ExtraTimings(NamedTuple):
+    """Timings in addition to the validation, in seconds."""
 
     forward: float  # all images of this rank, nothing else running
     waited: float  # share of that time in which the main process waited for a core

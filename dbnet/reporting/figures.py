@@ -30,7 +30,7 @@ def stage_figures(durations: dict[str, list[float]]) -> dict[str, Any]:
     }
 
 
-def memory_shares(memory: dict[str, float]) -> dict[str, float]:
+def memory_entries(memory: dict[str, float]) -> dict[str, float]:
     """GPU and resident memory of `runtime.device.memory_figures`, as profile.json names them."""
     return {
         "performance/gpu_memory_gb": memory.get("gpu_allocated_gb", 0.0),

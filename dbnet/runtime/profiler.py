@@ -53,7 +53,7 @@ class StageTimer:
 
 
 def waiting_seconds() -> float:
-    """Seconds in which this thread was ready to run and had no core; 0 where nothing tells it."""
+    """Seconds in which this thread waited for a core; 0 if the system does not report it."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
     except OSError:
@@ -102,13 +102,13 @@ def check_comparable(before: dict[str, Any], after: dict[str, Any]) -> None:
     ]
     if listed:
         raise InputError(
-            f"the baseline was measured otherwise ({', '.join(listed)}): a difference in time "
-            "would say nothing about the code; measure a baseline here with these settings"
+            f"the baseline has other settings or another machine ({', '.join(listed)}); "
+            "measure a new baseline with these settings"
         )
 
 
-def untold(before: dict[str, Any]) -> list[str]:
-    """What an earlier version's profile does not tell of its machine."""
+def missing_facts(before: dict[str, Any]) -> list[str]:
+    """Facts of the machine that a profile of an earlier version lacks."""
     return [name for name in MACHINE if name not in before]
 
 

@@ -188,7 +188,7 @@ def test_baseline_passes_fails_and_is_refused(cfg, first, tmp_path, capsys):
     with pytest.raises(ValueError, match=r"data\.drawn_level: lines -> words"):
         against("other level, not compared", compared=without, config=lines)
     for name, other in (("device_name", "H100"), ("cpu", "old"), ("threads", 64), ("torch", "1")):
-        told = re.escape(f"measured otherwise ({name}: {other} -> {saved['compared'][name]})")
+        told = re.escape(f"another machine ({name}: {other} -> {saved['compared'][name]})")
         with pytest.raises(ValueError, match=told):
             against(f"other {name}", compared=saved["compared"] | {name: other})
     capsys.readouterr()
