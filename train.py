@@ -18,18 +18,20 @@ from dbnet.runtime import cli
 from dbnet.runtime.run_files import BEST
 from dbnet.runtime.unused import refuse_unused
 from dbnet.training.folder import StoredRun, read_run, refuse_early
+from dbnet.training.settings import TrainingSettings
 
 
-def parse() -> tuple[Config, StoredRun | None]:
+def parse() -> tuple[TrainingSettings, StoredRun | None]:
     """Flags over defaults, and None; with --train.resume, over that run's settings, and the run."""
+    cls: type[TrainingSettings] = Config
     resumed = cli.value_of("--train.resume")
-    stored = cache(lambda: read_run(Path(resumed), Config) if resumed else None)
+    stored = cache(lambda: read_run(Path(resumed), cls) if resumed else None)
 
-    def default() -> Config:
+    def default() -> TrainingSettings:
         earlier = stored()
-        return earlier.config if earlier else Config()
+        return earlier.config if earlier else cls()
 
-    cfg = cli.parse(Config, default=default, description=__doc__, folder_flag="--data.root")
+    cfg = cli.parse(cls, default=default, description=__doc__, folder_flag="--data.root")
     refuse_unused(cfg, "train")
     refuse_early(cfg)
     return cfg, stored()
@@ -55,7 +57,7 @@ if __name__ != "__mp_main__":  # spawned processes import this file too, and nee
     from dbnet.training.validation import Validation
 
 
-def main(cfg: Config, earlier: StoredRun | None = None) -> Path:
+def main(cfg: TrainingSettings, earlier: StoredRun | None = None) -> Path:
     """Train as `cfg` says; returns the run folder. `earlier`: the run to resume, if it is read."""
     # ---- Device, precision, seeds
     cfg, earlier, device, dtype = set_up(cfg, earlier)

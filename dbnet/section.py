@@ -9,11 +9,17 @@ import typing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from dbnet.errors import InputError
 
-S = TypeVar("S", bound="Section")
+S = TypeVar("S", bound="Dataclass")
+
+
+class Dataclass(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
 
 def require(condition: bool, message: str) -> None:
@@ -105,17 +111,17 @@ def _ranges(cls: type) -> dict[str, Range]:
     return found
 
 
-def to_dict(cfg: Any) -> dict[str, Any]:
+def to_dict(cfg: Dataclass) -> dict[str, Any]:
     """Nested dict of plain JSON values: paths become strings, tuples lists."""
 
-    def plain(value: Any) -> Any:
+    def as_json(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
+            return {key: as_json(item) for key, item in value.items()}
         if isinstance(value, (tuple, list)):
-            return [plain(item) for item in value]
+            return [as_json(item) for item in value]
         return str(value) if isinstance(value, Path) else value
 
-    return plain(dataclasses.asdict(cfg))
+    return as_json(dataclasses.asdict(cfg))
 
 
 def from_dict(cls: type[S], values: dict[str, Any]) -> S:
@@ -125,13 +131,13 @@ def from_dict(cls: type[S], values: dict[str, Any]) -> S:
         InputError: a value is out of its range, or a name is not one of the section's.
     """
     hints = typing.get_type_hints(cls)
-    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    names = {field.name for field in dataclasses.fields(cls)}
     unknown = sorted(set(values) - names)
     require(not unknown, f"unknown settings in {cls.__name__}: {', '.join(unknown)}")
 
     def typed(hint: Any, value: Any) -> Any:
-        if dataclasses.is_dataclass(hint):
-            return from_dict(hint, value)  # type: ignore[type-var, arg-type]
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            return from_dict(hint, value)
         if value is not None and Path in (hint, *typing.get_args(hint)):
             return Path(value)
         return tuple(value) if typing.get_origin(hint) is tuple else value

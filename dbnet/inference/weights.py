@@ -9,9 +9,9 @@ from typing import TypeVar
 from dbnet.errors import InputError
 from dbnet.header import read_header
 from dbnet.runtime.run_files import BEST, RUNS
-from dbnet.section import Section, from_stored
+from dbnet.section import Dataclass, from_stored
 
-S = TypeVar("S", bound=Section)
+S = TypeVar("S", bound=Dataclass)
 RELEASED = "dbnet-efficientnet_lite0.pt"
 _PACKAGE = Path(__file__).parents[1]
 # In an installed package, and in the repository, where the weights lie beside the package.

@@ -5,13 +5,15 @@ import resource
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 
 from dbnet.errors import InputError
 from dbnet.runtime import distributed
+
+P = TypeVar("P", bound=str)  # a precision; where it is a setting, one of its Literal values
 
 
 def resolve_device(name: str) -> torch.device:
@@ -50,7 +52,7 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def resolve_precision(name: str, device: torch.device) -> str:
+def resolve_precision(name: P, device: torch.device) -> P | Literal["bf16", "fp32"]:
     """The precision: "auto" is bf16 where `device` computes in bf16 natively, else fp32."""
     if name != "auto":
         return name

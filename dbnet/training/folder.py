@@ -23,12 +23,11 @@ from dbnet.runtime.files import check_writable
 from dbnet.runtime.run_files import CONFIG, LAST
 from dbnet.section import flat, from_stored, to_dict
 from dbnet.settings import ModelConfig
-
-Config = Any  # the settings of train.py, a dataclass with its sections
+from dbnet.training.settings import TrainingSettings
 
 _LOCK = ".lock"
 # By the tables of the data and of the epochs, and by the line with the run's folder.
-_TOLD_ELSEWHERE = (
+_PRINTED_ELSEWHERE = (
     "data.drawn_train",
     "data.drawn_val",
     "model.encoder",
@@ -43,13 +42,14 @@ _TOLD_ELSEWHERE = (
 
 
 class StoredRun(NamedTuple):
-    """The content of the config.json of a run."""
+    """The folder of a run, and the content of its config.json."""
 
-    config: Config
+    folder: Path
+    config: TrainingSettings
     built: dict[str, Any]  # weights, images, ranks, launch, ...; empty in the earliest versions
 
 
-def read_run(folder: Path, cls: type[Any]) -> StoredRun:
+def read_run(folder: Path, cls: type[TrainingSettings]) -> StoredRun:
     """The settings of an earlier run.
 
     Args:
@@ -68,10 +68,10 @@ def read_run(folder: Path, cls: type[Any]) -> StoredRun:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
     built = values.pop("built", {}) if isinstance(values, dict) else {}
-    return StoredRun(from_stored(cls, values, path), built)
+    return StoredRun(folder, from_stored(cls, values, path), built)
 
 
-def refuse_early(cfg: Config) -> None:
+def refuse_early(cfg: TrainingSettings) -> None:
     """Refuse settings that cannot work, before PyTorch is imported.
 
     Under torchrun, files are not checked here: rank 0 checks them later and prints the error once.
@@ -83,17 +83,17 @@ def refuse_early(cfg: Config) -> None:
             background.
     """
     check_early(cfg.data, ["train", "val"])
-    is_new = cfg.train.resume is None
-    if is_new and cfg.augment.show_through and cfg.augment.flip:
+    resumed = cfg.train.resume
+    if resumed is None and cfg.augment.show_through and cfg.augment.flip:
         raise InputError(
             f"--augment.show-through {cfg.augment.show_through}: mirrored print is background, "
             f"but --augment.flip {cfg.augment.flip} mirrors text; add --augment.flip 0"
         )
     if torchrun.is_started_by_torchrun():
         return
-    if not is_new:
-        read_header(cfg.train.resume / LAST)
-        check_writable(cfg.train.resume, "make it writable to resume the run")
+    if resumed is not None:
+        read_header(resumed / LAST)
+        check_writable(resumed, "make it writable to resume the run")
         return
     refuse_unknown(cfg.model.encoder)
     if cfg.model.weights is not None:
@@ -104,18 +104,18 @@ def refuse_early(cfg: Config) -> None:
     check_writable(named, "choose another --train.out")
 
 
-def described(cfg: Config, built: dict[str, Any]) -> dict[str, Any]:
+def described(cfg: TrainingSettings, built: dict[str, Any]) -> dict[str, Any]:
     """The content of config.json as plain values; the inverse of `read_run`."""
     return to_dict(cfg) | {"built": built}
 
 
-def told_settings(cfg: Config) -> str:
+def changed_settings(cfg: TrainingSettings) -> str:
     """The settings that differ from the defaults and that no other line tells, by section, in lines
     of 80 columns; the start of a training prints them. All of them are in config.json."""
     defaults = flat(to_dict(type(cfg)()))
     changed: dict[str, list[str]] = {}
     for name, value in flat(to_dict(cfg)).items():
-        if value != defaults[name] and name not in _TOLD_ELSEWHERE:
+        if value != defaults[name] and name not in _PRINTED_ELSEWHERE:
             section, _, setting = name.partition(".")
             values = value if isinstance(value, list) else [value]
             shown = " ".join(
@@ -130,7 +130,7 @@ def told_settings(cfg: Config) -> str:
     )
 
 
-def new_folder_of(cfg: Config, *, restarts: int) -> Path:
+def new_folder_of(cfg: TrainingSettings, *, restarts: int) -> Path:
     """Make the folder of a new run. An existing folder is refused.
 
     It is used only if torchrun has restarted the same run before its first checkpoint.
@@ -141,7 +141,7 @@ def new_folder_of(cfg: Config, *, restarts: int) -> Path:
     Raises:
         InputError: the folder exists or cannot be made.
     """
-    folder: Path = cfg.train.out / (cfg.train.name or time.strftime("%Y%m%d-%H%M%S"))
+    folder = cfg.train.out / (cfg.train.name or time.strftime("%Y%m%d-%H%M%S"))
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
@@ -177,7 +177,7 @@ def _refuse_taken(folder: Path) -> NoReturn:
     raise InputError(f"{folder}: exists; choose another --train.name, or {advice}") from None
 
 
-def is_of_this_launch(folder: Path, cls: type[Any]) -> bool:
+def is_of_this_launch(folder: Path, cls: type[TrainingSettings]) -> bool:
     """Whether this call of torchrun has started or resumed the run in `folder`.
 
     Otherwise a restart would resume an existing run whose name was refused at the first start.

@@ -1,6 +1,6 @@
 """Builds the network to train, loads its weights, and moves it to the device."""
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from dbnet.model.dbnet import DBNet
 from dbnet.runtime import distributed
 from dbnet.settings import ModelConfig
 from dbnet.structures import DBOutputs
+from dbnet.training.settings import TrainingSettings
 
 
 class FullBatchesCompiled(nn.Module):
@@ -31,7 +32,9 @@ class FullBatchesCompiled(nn.Module):
         return run(images)
 
 
-def build_network(cfg: Any, device: torch.device, *, resumed: bool) -> tuple[DBNet, str]:
+def build_network(
+    cfg: TrainingSettings, device: torch.device, *, resumed: bool
+) -> tuple[DBNet, str]:
     """The detector on `device`, and a description of its weights for config.json.
 
     Args:
@@ -63,7 +66,7 @@ def _load_start(model: DBNet, cfg: ModelConfig) -> str:
     return f"random: {failure}" if failure else "imagenet"
 
 
-def for_training(model: DBNet, cfg: Any, device: torch.device) -> nn.Module:
+def for_training(model: DBNet, cfg: TrainingSettings, device: torch.device) -> nn.Module:
     """`model` for `train_one_epoch`: compiled if asked for, with gradients averaged over ranks."""
     network: nn.Module = model
     if cfg.train.compile:

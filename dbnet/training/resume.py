@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from dbnet.errors import InputError
 from dbnet.runtime.run_files import CONFIG, LAST
 from dbnet.section import flat, to_dict
-from dbnet.training.folder import Config, StoredRun, is_of_this_launch, read_run
+from dbnet.training.folder import StoredRun, is_of_this_launch, read_run
+from dbnet.training.settings import TrainingSettings
 
 # Settings that may change when a run is resumed: its length, and those that do not change weights.
 # Not data.cache: cached threshold maps are rounded by up to 1/510 of their range, so weights
@@ -46,8 +46,8 @@ RESUME_MAY_CHANGE = {
 
 
 def run_to_resume(
-    cfg: Config, earlier: StoredRun | None, *, restarts: int
-) -> tuple[Config, StoredRun | None]:
+    cfg: TrainingSettings, earlier: StoredRun | None, *, restarts: int
+) -> tuple[TrainingSettings, StoredRun | None]:
     """The settings, and the stored run to resume; None for a new run.
 
     If torchrun has restarted the ranks, --train.resume is set to the folder of the run.
@@ -66,7 +66,7 @@ def run_to_resume(
         return cfg, None
     if not cfg.train.name:
         raise InputError("torchrun --max-restarts: needs --train.name, to find the run again")
-    folder: Path = cfg.train.out / cfg.train.name
+    folder = cfg.train.out / cfg.train.name
     if not (folder / LAST).exists() or not is_of_this_launch(folder, type(cfg)):
         return cfg, None
     print(f"{folder}: torchrun has restarted the ranks", flush=True)
@@ -75,7 +75,12 @@ def run_to_resume(
 
 
 def refuse_other_run(
-    cfg: Config, earlier: StoredRun, last: Mapping[str, Any], *, images: dict[str, int], ranks: int
+    cfg: TrainingSettings,
+    earlier: StoredRun,
+    last: Mapping[str, Any],
+    *,
+    images: dict[str, int],
+    ranks: int,
 ) -> None:
     """Refuse to resume a run that is finished, or with other settings or data.
 
@@ -86,7 +91,7 @@ def refuse_other_run(
     Raises:
         InputError: nothing is left to do, or the settings or numbers of images differ.
     """
-    folder, built = cfg.train.resume, earlier.built
+    folder, built = earlier.folder, earlier.built
     if not built:
         path = folder / CONFIG
         raise InputError(f"{path}: lacks what was built; use a folder that train.py made")
@@ -99,7 +104,7 @@ def refuse_other_run(
         )
 
 
-def _refuse_finished(cfg: Config, last: Mapping[str, Any]) -> None:
+def _refuse_finished(cfg: TrainingSettings, last: Mapping[str, Any]) -> None:
     folder, train, stale = cfg.train.resume, cfg.train, last.get("stale", 0)
     if last["epoch"] >= train.epochs:
         raise InputError(
@@ -119,7 +124,9 @@ def _refuse_finished(cfg: Config, last: Mapping[str, Any]) -> None:
         )
 
 
-def refuse_other_settings(cfg: Config, earlier: Config, *, ranks: int, earlier_ranks: int) -> None:
+def refuse_other_settings(
+    cfg: TrainingSettings, earlier: TrainingSettings, *, ranks: int, earlier_ranks: int
+) -> None:
     """Print the settings that change when the run is resumed.
 
     --data.batch-size and --train.accumulate may change if the number of images per optimizer step

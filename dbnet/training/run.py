@@ -24,22 +24,22 @@ from dbnet.section import flat, to_dict
 from dbnet.structures import Batch
 from dbnet.training.engine import StepReport
 from dbnet.training.folder import (
-    Config,
     StoredRun,
+    changed_settings,
     claim,
     described,
     new_folder_of,
     resumable,
-    told_settings,
     where_it_stands,
 )
 from dbnet.training.logger import RunLogger
 from dbnet.training.resume import refuse_other_run
+from dbnet.training.settings import TrainingSettings
 from dbnet.training.signals import StopSignals
 from dbnet.training.state import TrainState, check_room
 
 
-def load_last(cfg: Config) -> Checkpoint | None:
+def load_last(cfg: TrainingSettings) -> Checkpoint | None:
     """The last.pt of the run to resume (--train.resume); None for a new run."""
     return load_checkpoint(cfg.train.resume / LAST) if cfg.train.resume else None
 
@@ -61,7 +61,7 @@ class Run:
 
     def __init__(
         self,
-        cfg: Config,
+        cfg: TrainingSettings,
         state: TrainState,
         last: Checkpoint | None,
         earlier: StoredRun | None,
@@ -74,7 +74,7 @@ class Run:
         self._over = False
         step, running = 0, None  # batches done, figures of an unfinished epoch
         if last and earlier:
-            self.folder: Path = cfg.train.resume
+            self.folder = earlier.folder
             built = earlier.built
             with distributed.main_first():
                 self._take_over(cfg, last, earlier)
@@ -110,7 +110,7 @@ class Run:
         self._saved = time.monotonic()
         self._tell_epochs()
 
-    def _take_over(self, cfg: Config, last: Checkpoint, earlier: StoredRun) -> None:
+    def _take_over(self, cfg: TrainingSettings, last: Checkpoint, earlier: StoredRun) -> None:
         refuse_other_run(cfg, earlier, last, images=self.images, ranks=distributed.world())
         check_room(self.folder, self.state)
         self.state.load_state_dict(last)
@@ -127,7 +127,7 @@ class Run:
         print(
             f"{self.folder}: {cfg.model.encoder}, pyramid {cfg.model.fpn_channels}, "
             f"{_count(self.state) / 1e6:.1f} million weights, {weights}, on {cfg.train.device} in "
-            f"{cfg.train.precision}\n{told_settings(cfg)}",
+            f"{cfg.train.precision}\n{changed_settings(cfg)}",
             flush=True,
         )
 
@@ -306,7 +306,7 @@ def _count(state: TrainState) -> int:
     return sum(parameter.numel() for parameter in state.model.parameters())
 
 
-def _make_folder(cfg: Config, state: TrainState) -> Path:
+def _make_folder(cfg: TrainingSettings, state: TrainState) -> Path:
     """Check the disk space and make the folder of a new run; all ranks must call this."""
     with distributed.main_first():
         check_room(cfg.train.out, state)

@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -16,18 +16,19 @@ from dbnet.runtime.memory import keep_freed_memory
 from dbnet.structures import Record
 from dbnet.training.folder import StoredRun
 from dbnet.training.resume import run_to_resume
+from dbnet.training.settings import TrainingSettings
 
 
 class Start(NamedTuple):
     """The result of `set_up`."""
 
-    cfg: Any  # settings of train.py, with the device and the precision that are used
+    cfg: TrainingSettings  # settings of train.py, with the device and the precision that are used
     earlier: StoredRun | None  # the run to resume
     device: torch.device
     dtype: torch.dtype | None  # of autocast; None for full float32
 
 
-def set_up(cfg: Any, earlier: StoredRun | None) -> Start:
+def set_up(cfg: TrainingSettings, earlier: StoredRun | None) -> Start:
     """Choose the device and the precision, check the encoder, and seed torch.
 
     Args:
@@ -51,7 +52,7 @@ def set_up(cfg: Any, earlier: StoredRun | None) -> Start:
     return Start(dataclasses.replace(cfg, train=train), earlier, device, autocast_dtype(precision))
 
 
-def named_device(cfg: Any, earlier: StoredRun | None) -> str:
+def named_device(cfg: TrainingSettings, earlier: StoredRun | None) -> str:
     """The name of the device, --train.device.
 
     For a run of an earlier version on several ranks, only the type: its config.json has the GPU of
@@ -63,7 +64,7 @@ def named_device(cfg: Any, earlier: StoredRun | None) -> str:
     return name
 
 
-def load_records(cfg: Any) -> dict[str, Sequence[Record]]:
+def load_records(cfg: TrainingSettings) -> dict[str, Sequence[Record]]:
     """The records of "train" and "val".
 
     Raises:

@@ -24,6 +24,7 @@ from dbnet.training.engine import evaluate
 from dbnet.training.logger import RunLogger
 from dbnet.training.low_recall import LowRecall, draw_low_recall
 from dbnet.training.scoring_pool import open_pool
+from dbnet.training.settings import TrainingSettings
 
 
 class Validation:
@@ -45,7 +46,7 @@ class Validation:
         criterion: nn.Module,
         loader: Loader,
         records: Mapping[str, Iterable[Record]],
-        cfg: Any,
+        cfg: TrainingSettings,
         device: torch.device,
         dtype: torch.dtype | None,
     ) -> None:

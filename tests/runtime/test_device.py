@@ -1,5 +1,7 @@
 """Which device is chosen."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -30,8 +32,9 @@ def test_several_ranks_do_not_take_one_gpu(monkeypatch):
 
 def test_a_run_of_several_ranks_goes_on_with_its_stored_gpu():
     stored = Config(train=TrainConfig(device="cuda:0"))  # by an earlier version
-    assert named_device(stored, StoredRun(stored, {"ranks": 2})) == "cuda"
-    assert named_device(stored, StoredRun(stored, {"ranks": 1})) == "cuda:0"
+    folder = Path("runs/a")
+    assert named_device(stored, StoredRun(folder, stored, {"ranks": 2})) == "cuda"
+    assert named_device(stored, StoredRun(folder, stored, {"ranks": 1})) == "cuda:0"
     other = Config(train=TrainConfig(device="cuda:1"))
-    assert named_device(other, StoredRun(stored, {"ranks": 2})) == "cuda:1"
+    assert named_device(other, StoredRun(folder, stored, {"ranks": 2})) == "cuda:1"
     assert named_device(other, None) == "cuda:1"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from configs import Config, TrainConfig
 from dbnet.settings import AugmentConfig, DataConfig
-from dbnet.training.folder import told_settings
+from dbnet.training.folder import changed_settings
 
 
 def test_a_start_tells_what_differs_from_the_defaults_in_80_columns():
@@ -13,7 +13,7 @@ def test_a_start_tells_what_differs_from_the_defaults_in_80_columns():
         augment=AugmentConfig(flip=0, rotate=5.0, scale=(1.1, 2.7)),
         train=TrainConfig(name="mine", device="cpu", precision="bf16", epochs=8, val_every=2),
     )
-    told = told_settings(cfg)
+    told = changed_settings(cfg)
     assert max(map(len, told.splitlines())) <= 80
     assert " ".join(told.split()) == (
         "settings: data: root set-2.0, image_size 1024, batch_size 6, train_size 448; "
@@ -22,4 +22,4 @@ def test_a_start_tells_what_differs_from_the_defaults_in_80_columns():
 
 
 def test_a_start_with_the_defaults_says_so():
-    assert told_settings(Config()) == "settings: the defaults"
+    assert changed_settings(Config()) == "settings: the defaults"
