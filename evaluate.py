@@ -58,7 +58,7 @@ def parse() -> EvaluateConfig:
         cli.refuse_torchrun("--sweep runs in one process")
     refuse_unused(cfg, "evaluate")
     check_early(cfg.data, [cfg.split])
-    if not is_started_by_torchrun():  # of several ranks, rank 0 tells it in main()
+    if not is_started_by_torchrun():  # with torchrun, rank 0 checks in main()
         check_out(cfg)
     return cfg
 

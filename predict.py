@@ -8,6 +8,8 @@ Examples:
     python predict.py scans/ --onnx FILE.onnx          # another runtime
 """
 
+from __future__ import annotations
+
 import codecs
 import os
 import sys
@@ -17,10 +19,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import tyro
-from tqdm import tqdm
 
 from configs import Config, PredictConfig
 from dbnet.errors import InputError
@@ -28,11 +28,6 @@ from dbnet.inference.weights import find_weights, origin, trained_with
 from dbnet.runtime import cli
 from dbnet.runtime.files import check_output, new_folder
 from dbnet.runtime.run_files import RUNS
-
-if TYPE_CHECKING:
-    from dbnet.detector import Detector, Found
-    from dbnet.inference.inputs import Source
-    from dbnet.reporting.predictions import Crop
 
 WRITTEN = ("predictions.json", "predictions.csv", "drawings")
 LINE_ENDS = {ord("\n"): r"\n", ord("\r"): r"\r"}
@@ -44,7 +39,7 @@ def parse() -> PredictConfig:
 
     def default() -> PredictConfig:
         if onnx := cli.value_of("--onnx"):
-            from dbnet.inference.networks import trained_settings
+            from dbnet.inference.networks import trained_settings  # NumPy: slow
 
             found = trained_settings(Path(onnx))
             cfg = PredictConfig(images=tyro.MISSING, onnx=Path(onnx))
@@ -66,15 +61,35 @@ def parse() -> PredictConfig:
     )
 
 
+if __name__ == "__main__":  # before NumPy and OpenCV, which are slow to import
+    with cli.errors_as_lines():
+        CFG = parse()
+
+if __name__ != "__mp_main__":  # spawned processes import this file too, and need none of this
+    import numpy as np
+    from tqdm import tqdm
+
+    from dbnet.data.annotations.files import listed
+    from dbnet.detector import Detector, Found
+    from dbnet.inference.inputs import Source, find_images, not_read
+    from dbnet.reporting.caps import MAX_CANDIDATES, cap_line
+    from dbnet.reporting.predictions import (
+        Crop,
+        crops_csv,
+        predictions_csv,
+        predictions_dict,
+        predictions_json,
+    )
+    from dbnet.reporting.tables import write_picture, write_text
+    from dbnet.runtime.memory import keep_freed_memory
+
+
 def main(cfg: PredictConfig) -> Path:
     """Writes predictions.json, predictions.csv and drawings/ to the folder it returns, and crops to
     --crops.
 
     Exits with status 1, all else done, where an image cannot be read, drawn or cut.
     """
-    from dbnet.data.annotations.files import listed
-    from dbnet.inference.inputs import find_images, not_read
-
     # ---- What to read, where to write
     named = named_images(cfg.images)
     sources = find_images(named)
@@ -116,10 +131,7 @@ def main(cfg: PredictConfig) -> Path:
     return out
 
 
-def load_detector(cfg: PredictConfig) -> "Detector":
-    from dbnet.detector import Detector
-    from dbnet.runtime.memory import keep_freed_memory
-
+def load_detector(cfg: PredictConfig) -> Detector:
     keep_freed_memory()
     return Detector(
         cfg.onnx or cfg.checkpoint,
@@ -137,8 +149,8 @@ def load_detector(cfg: PredictConfig) -> "Detector":
 
 
 def find_texts(
-    cfg: PredictConfig, detector: "Detector", sources: list["Source"], out: Path, bar: tqdm
-) -> tuple[dict[str, "Found"], list["Crop"], int]:
+    cfg: PredictConfig, detector: Detector, sources: list[Source], out: Path, bar: tqdm
+) -> tuple[dict[str, Found], list[Crop], int]:
     """Detect, draw and cut; returns texts by image and crops, both in the order of the sources, and
     the number of failures, each of which is printed."""
     failures = 0
@@ -183,19 +195,12 @@ def result_of(task: Future, fail: Callable[[Exception], None]):
     return task.result()
 
 
-def draw(found: "Found", path: Path) -> None:
-    import numpy as np
-
-    from dbnet.reporting.tables import write_picture
-
+def draw(found: Found, path: Path) -> None:
     write_picture(path, np.asarray(found.draw()))
 
 
-def cut(found: "Found", name: str, root: Path, folder: str) -> list["Crop"]:
+def cut(found: Found, name: str, root: Path, folder: str) -> list[Crop]:
     """Write FOLDER/0001.png and so on to `root`, in reading order."""
-    from dbnet.reporting.predictions import Crop
-    from dbnet.reporting.tables import write_picture
-
     crops: list[Crop] = []
     for number, picture in enumerate(found.crops(), start=1):
         index = number - 1
@@ -209,16 +214,8 @@ def cut(found: "Found", name: str, root: Path, folder: str) -> list["Crop"]:
     return crops
 
 
-def write(cfg: PredictConfig, out: Path, found: dict[str, "Found"], crops: list["Crop"]) -> None:
+def write(cfg: PredictConfig, out: Path, found: dict[str, Found], crops: list[Crop]) -> None:
     """Write the files and print their names. Where no image could be read, none is written."""
-    from dbnet.reporting.predictions import (
-        crops_csv,
-        predictions_csv,
-        predictions_dict,
-        predictions_json,
-    )
-    from dbnet.reporting.tables import write_text
-
     if not found:
         if cfg.out is None:
             out.rmdir()
@@ -233,10 +230,8 @@ def write(cfg: PredictConfig, out: Path, found: dict[str, "Found"], crops: list[
         print(f"{cfg.crops}: {len(crops)} crops, crops.csv")
 
 
-def print_notes(cfg: PredictConfig, detector: "Detector", found: dict[str, "Found"]) -> None:
+def print_notes(cfg: PredictConfig, detector: Detector, found: dict[str, Found]) -> None:
     """Print what no file shows: images at another scale, detections left out by a limit."""
-    from dbnet.reporting.caps import MAX_CANDIDATES, cap_line
-
     if tiled := sum(each.side > detector.max_side for each in found.values()):
         print(f"{tiled} images in windows at a larger scale, for their text is small (--tile)")
     if reduced := sum(each.side < detector.max_side for each in found.values()):
@@ -246,7 +241,7 @@ def print_notes(cfg: PredictConfig, detector: "Detector", found: dict[str, "Foun
         print(cap_line(MAX_CANDIDATES, cfg.postprocess.max_candidates, capped, needed))
 
 
-def folder_names(sources: list["Source"]) -> dict[str, str]:
+def folder_names(sources: list[Source]) -> dict[str, str]:
     """The folder of each image's crops: its name without the suffix where that is unique."""
     short = {source.name: str(Path(source.name).with_suffix("")) for source in sources}
     taken = Counter(short.values())
@@ -288,4 +283,4 @@ def drawing_name(name: str, names: set[str]) -> str:
 
 if __name__ == "__main__":
     with cli.errors_as_lines():
-        main(parse())
+        main(CFG)

@@ -88,6 +88,7 @@ if __name__ != "__mp_main__":  # spawned processes import this file too, and nee
     from dbnet.metrics import build_metrics
     from dbnet.model.dbnet import DBNet
     from dbnet.postprocess.postprocessor import DBPostprocessor
+    from dbnet.reference.pipeline import reference_pipeline
     from dbnet.reporting.figures import is_host, memory_entries, stage_figures
     from dbnet.reporting.findings import findings
     from dbnet.reporting.measure import timer_seconds
@@ -269,9 +270,7 @@ def open_validation(
 def open_reference(
     cfg: ProfileConfig, validation: TimedValidation, records: Sequence[Record]
 ) -> TimedValidation:
-    """The same validation without caches, with plain targets, post-process and metrics."""
-    from dbnet.reference.pipeline import reference_pipeline
-
+    """The validation with the reference's targets, post-process and metrics, without caches."""
     loader, postprocess, metrics = reference_pipeline(
         records, cfg.data, cfg.targets, cfg.postprocess, cfg.metric
     )
@@ -315,7 +314,10 @@ def compare(baseline: dict[str, Any], profile: dict[str, Any], cfg: ProfileConfi
     changes = compare_profiles(baseline, profile, cfg.tolerance)
     print(changes_table(changes))
     if names := missing_facts(baseline["compared"]):
-        print(f"{cfg.baseline} does not tell its {', '.join(names)}: compare on one machine only")
+        print(
+            f"{cfg.baseline} lacks {', '.join(names)}; "
+            "the comparison holds only on the same machine"
+        )
     slower = [change.stage for change in changes if change.regressed]
     if slower:
         busy = "; this machine is busy: measure again" if findings(profile).is_busy else ""

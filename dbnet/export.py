@@ -12,14 +12,17 @@ Notes:
     (docs/onnx.md).
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
+from dbnet.data.places import check_early
 from dbnet.errors import InputError
 from dbnet.header import read_header
 from dbnet.inference.onnx import optional
@@ -27,12 +30,7 @@ from dbnet.inference.weights import describe, find_weights
 from dbnet.runtime import cli
 from dbnet.runtime.files import check_writable, replacing
 from dbnet.section import Range, Section, require
-
-if TYPE_CHECKING:  # PyTorch is slow to import
-    from dbnet.evaluation.runtimes import Figures
-    from dbnet.inference.windows import Network
-    from dbnet.model.dbnet import DBNet
-    from dbnet.structures import Record
+from dbnet.settings import EvalDataConfig
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,11 @@ class ExportConfig(Section):
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     """Of weights and activations. fp16 is for GPUs, int8 for CPUs; both need --evaluate."""
     calibrate: Path | None = None
-    """Images of the kind to read, others than --evaluate's: up to 32 set the ranges of int8."""
+    """Folder of images to calibrate int8, at most 32 used; not those of --evaluate."""
     evaluate: Path | None = None
-    """Data set with a val split: hmean, size and time of the file beside PyTorch's are printed."""
+    """Data set with a val split. Prints hmean, size and time of PyTorch and of the file."""
     images: Annotated[int | None, Range(ge=1)] = None
-    """Of --evaluate the first ones only; None: all."""
+    """Number of images of --evaluate; None: all."""
     max_loss: Annotated[float, Range(ge=0, le=1)] = 0.005
     """With --evaluate: the most that CLEval's and IoU's hmean may lose; else no file is written."""
 
@@ -73,8 +71,8 @@ def check(cfg: ExportConfig) -> tuple[Path, Path]:
     file to write.
 
     Raises:
-        InputError: a package is not installed, --checkpoint is no checkpoint, or --out is there
-            already or cannot be written.
+        InputError: a package is not installed, --checkpoint is no checkpoint, --evaluate is no data
+            set, or --out is there already or cannot be written.
     """
     for name in ("onnx", "onnxruntime"):
         optional(name)
@@ -85,10 +83,40 @@ def check(cfg: ExportConfig) -> tuple[Path, Path]:
         raise InputError(f"{out}: is there already; delete it or choose another --out")
     check_writable(out.parent, "choose another --out")
     read_header(checkpoint)
+    if cfg.evaluate:
+        check_early(EvalDataConfig(root=cfg.evaluate), ["val"])
     return checkpoint, out
 
 
-def evaluated(cfg: ExportConfig) -> list["Record"]:
+def parse() -> ExportConfig:
+    """Flags over the defaults, checked."""
+    cfg = cli.parse(ExportConfig, description=__doc__)
+    check(cfg)
+    return cfg
+
+
+if __name__ == "__main__":  # before PyTorch, which takes seconds to import
+    with cli.errors_as_lines():
+        CFG = parse()
+
+if __name__ != "__mp_main__":  # spawned processes import this file too, and need none of this
+    from tqdm import tqdm
+
+    from dbnet.checkpoint import build_model, load_checkpoint
+    from dbnet.data.annotations.scan import load_records
+    from dbnet.evaluation.runtimes import Figures, check_loss, compare, loss
+    from dbnet.inference.networks import checkpoint_settings, load_network, sha256
+    from dbnet.inference.onnx_export import CHECKED_SHAPES, write
+    from dbnet.inference.onnx_precision import calibration_images, check_tools, lower
+    from dbnet.inference.torch_network import torch_network
+    from dbnet.inference.windows import Network
+    from dbnet.model.dbnet import DBNet
+    from dbnet.reporting.tables import table
+    from dbnet.runtime.device import resolve_device
+    from dbnet.structures import Record
+
+
+def evaluated(cfg: ExportConfig) -> list[Record]:
     """The images of --evaluate; none without it.
 
     Raises:
@@ -96,8 +124,6 @@ def evaluated(cfg: ExportConfig) -> list["Record"]:
     """
     if cfg.evaluate is None:
         return []
-    from dbnet.data.annotations.scan import load_records
-
     records, report = load_records(cfg.evaluate, "val", format="auto")
     if report.problems:
         raise InputError(report.problems[0])
@@ -110,11 +136,6 @@ def main(cfg: ExportConfig) -> None:
     checkpoint, out = check(cfg)
     records = evaluated(cfg)
     print(f"weights: {describe(checkpoint)}", flush=True)
-    from dbnet.checkpoint import build_model, load_checkpoint
-    from dbnet.inference.networks import checkpoint_settings, sha256
-    from dbnet.inference.onnx_export import CHECKED_SHAPES, write
-    from dbnet.inference.onnx_precision import calibration_images, check_tools, lower
-
     payload = load_checkpoint(checkpoint)
     model, settings = build_model(payload), checkpoint_settings(payload, checkpoint)
     if cfg.precision != "fp32":
@@ -146,20 +167,13 @@ def main(cfg: ExportConfig) -> None:
 
 
 def check_evaluated(
-    cfg: ExportConfig, model: "DBNet", records: Sequence["Record"], files: list[Path], out: Path
+    cfg: ExportConfig, model: DBNet, records: Sequence[Record], files: list[Path], out: Path
 ) -> None:
     """Print the figures of PyTorch and of the ONNX files; the last one is to become `out`.
 
     Raises:
         InputError: it loses more than --max-loss.
     """
-    from tqdm import tqdm
-
-    from dbnet.evaluation.runtimes import check_loss, compare, loss
-    from dbnet.inference.networks import load_network
-    from dbnet.inference.torch_network import torch_network
-    from dbnet.runtime.device import resolve_device
-
     device = resolve_device("auto")
     by_torch = torch_network(model, device=device, dtype=None, compiled=False)
     networks: dict[str, Network] = {f"PyTorch on {device} in fp32": by_torch}
@@ -179,10 +193,8 @@ def check_evaluated(
     check_loss(lost, cfg.max_loss, out)
 
 
-def figures_table(figures: dict[str, "Figures"], sizes: list[int]) -> str:
+def figures_table(figures: dict[str, Figures], sizes: list[int]) -> str:
     """One row per network; sizes in bytes."""
-    from dbnet.reporting.tables import table
-
     rows = [
         [name, f"{f.cleval:.4f}", f"{f.iou:.4f}", f"{size / 1e6:.1f}", f"{f.ms:.0f}",
          f"{f.cpu_ms:.0f}"]
@@ -193,4 +205,4 @@ def figures_table(figures: dict[str, "Figures"], sizes: list[int]) -> str:
 
 if __name__ == "__main__":
     with cli.errors_as_lines():
-        main(cli.parse(ExportConfig, description=__doc__))
+        main(CFG)

@@ -125,7 +125,7 @@ def test_a_file_that_loses_more_than_asked_is_not_written(
         hmeans = [0.9] * (len(networks) - 1) + [after]
         return {n: Figures(0.9, h, 1.0, 1.0) for n, h in zip(networks, hmeans, strict=True)}
 
-    monkeypatch.setattr(runtimes, "compare", figures)
+    monkeypatch.setattr("dbnet.export.compare", figures)
     before = sorted(checkpoint.parent.iterdir())
     with pytest.raises(InputError, match=r"best\.fp16\.onnx: not written, for the hmean falls"):
         main(_config(checkpoint, data, "fp16", max_loss=0.005))

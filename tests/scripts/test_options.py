@@ -550,7 +550,7 @@ def test_imagenet_weights_are_loaded_where_asked(asked, monkeypatch):
 
 def test_predict_hands_its_settings_to_the_detector(monkeypatch):
     made = []
-    monkeypatch.setattr("dbnet.detector.Detector", lambda *args, **given: made.append(given))
+    monkeypatch.setattr(predict, "Detector", lambda *args, **given: made.append(given))
     cfg = PredictConfig(images=())
     for changes in (
         {"image_size": 96},
