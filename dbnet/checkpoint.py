@@ -29,7 +29,6 @@ class Checkpoint(TypedDict, total=False):
     best: float  # best CLEval hmean on the validation images so far
     # Only in last.pt, to resume the training; see `TrainState` and `RunLogger.running`.
     step: int
-    seen: int
     running: dict[str, Any]
     stale: int  # validations since the best one
     finished: bool  # the run had ended by its own settings
@@ -48,8 +47,12 @@ def save_checkpoint(path: Path, payload: Checkpoint) -> None:
     """
     header = None
     if "config" in payload:
-        plain = (payload["model_args"], payload["config"], payload.get("epoch", 0))
-        header = Header(*plain, payload.get("best"))
+        header = Header(
+            model_args=payload["model_args"],
+            config=payload["config"],
+            epoch=payload.get("epoch", 0),
+            best=payload.get("best"),
+        )
     try:
         with replacing(path) as draft, draft.open("w+b") as file:
             torch.save({"format": FORMAT, **payload}, file)

@@ -96,7 +96,7 @@ def refuse_other_run(
         path = folder / CONFIG
         raise InputError(f"{path}: lacks what was built; use a folder that train.py made")
     refuse_other_settings(cfg, earlier.config, ranks=ranks, earlier_ranks=built.get("ranks", 1))
-    _refuse_finished(cfg, last)
+    refuse_finished(cfg, last)
     if built["images"] != images:
         raise InputError(
             f"{folder}: was trained on {built['images']} images, this data set has {images}; "
@@ -104,7 +104,12 @@ def refuse_other_run(
         )
 
 
-def _refuse_finished(cfg: TrainingSettings, last: Mapping[str, Any]) -> None:
+def refuse_finished(cfg: TrainingSettings, last: Mapping[str, Any]) -> None:
+    """Refuse to resume a run that has ended by its epochs, its steps or its patience.
+
+    Raises:
+        InputError: nothing is left to do; names the setting to raise.
+    """
     folder, train, stale = cfg.train.resume, cfg.train, last.get("stale", 0)
     if last["epoch"] >= train.epochs:
         raise InputError(
@@ -116,7 +121,8 @@ def _refuse_finished(cfg: TrainingSettings, last: Mapping[str, Any]) -> None:
             "give a larger --train.patience, or None"
         )
     # A run that was stopped between its last step and its last validation still has to validate.
-    lacks_figures = last.get("seen", 0) > 0 and not last.get("finished", False)
+    images = last.get("running", {}).get("images", last.get("seen", 0))  # earlier versions: seen
+    lacks_figures = images > 0 and not last.get("finished", False)
     steps = last["scheduler"]["last_epoch"] if "scheduler" in last else 0
     if train.max_steps is not None and steps >= train.max_steps and not lacks_figures:
         raise InputError(

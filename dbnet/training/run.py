@@ -259,7 +259,6 @@ class Run:
     def save(self) -> None:
         """Write last.pt."""
         position: Checkpoint = {
-            "seen": self.log.images,
             "step": self.log.step,
             "running": self.log.running(),
             "finished": self._over,

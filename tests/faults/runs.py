@@ -15,7 +15,7 @@ from dbnet.training.logger import RunLogger
 
 PAGES = 7  # in batches of two, two of which are a step: 4 batches and 2 steps an epoch
 STATE = ("model", "ema", "ema_updates", "optimizer", "scheduler", "scaler", "rng")
-POSITION = ("epoch", "seen", "step", "best")
+POSITION = ("epoch", "step", "best")
 
 
 def small(root: Path, out: Path, workers: int = 0, **changes) -> Config:
@@ -84,6 +84,7 @@ def assert_equal_runs(whole: Path, other: Path) -> None:
     a, b = (load_checkpoint(folder / "last.pt") for folder in (whole, other))
     for name in (*STATE, *POSITION):
         assert same(a[name], b[name]), name
+    assert a["running"]["images"] == b["running"]["images"]
     steps = [step for step, _ in scalars_of(other)[tag("train/loss_total")]]
     assert steps == list(range(1, b["step"] + 1))
     a, b = (load_checkpoint(folder / "best.pt") for folder in (whole, other))

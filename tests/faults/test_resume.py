@@ -10,11 +10,12 @@ import pytest
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 import train
-from dbnet.checkpoint import load_checkpoint
+from dbnet.checkpoint import load_checkpoint, save_checkpoint
 from dbnet.errors import InputError, Stopped
 from dbnet.training import validation
 from dbnet.training.board import tag
 from dbnet.training.logger import RunLogger
+from dbnet.training.resume import refuse_finished
 from tests.faults.runs import PAGES, assert_equal_runs, scalars_of, signal_after, small
 
 VARIANTS = {
@@ -38,7 +39,7 @@ def test_a_run_stopped_at_any_step_resumes_equal(pages, tmp_path, monkeypatch, v
         batches = -(-batch // group) * group  # the step in hand was finished
         seen = min(2 * (batches % 4 or 4), PAGES)
         state = load_checkpoint(out / "run" / "last.pt")
-        assert (state["step"], state["seen"]) == (batches, seen)
+        assert (state["step"], state["running"]["images"]) == (batches, seen)
         assert caught.value.number == signal.SIGTERM
         assert str(caught.value).endswith(f"python train.py --train.resume {out / 'run'}")
         resumed = small(pages, out, workers, **changes, resume=out / "run")
@@ -54,6 +55,26 @@ def test_a_run_stopped_again_and_again_resumes_equal(pages, whole, tmp_path, mon
             train.main(cfg)
         cfg = small(pages, tmp_path / "part", workers, resume=tmp_path / "part" / "run")
     assert_equal_runs(whole, train.main(cfg))
+
+
+@pytest.mark.faults("last.pt of an earlier version, with `seen` alone", "resumed, all equal")
+def test_a_run_of_an_earlier_version_resumes_equal(pages, whole, tmp_path):
+    folder = train.main(small(pages, tmp_path, epochs=1))
+    last = load_checkpoint(folder / "last.pt")
+    seen = last.pop("running")["images"]
+    save_checkpoint(folder / "last.pt", last | {"seen": seen})
+    assert_equal_runs(whole, train.main(small(pages, tmp_path, resume=folder)))
+
+
+@pytest.mark.parametrize(
+    "images", [{"seen": 4}, {"running": {"images": 4}}], ids=["seen", "running"]
+)
+def test_a_run_stopped_before_its_last_figures_is_not_over(tmp_path, images):
+    cfg = small(tmp_path, tmp_path, max_steps=3, resume=tmp_path)
+    last = {"epoch": 0, "scheduler": {"last_epoch": 3}}
+    refuse_finished(cfg, last | images)
+    with pytest.raises(InputError, match="has 3 optimizer steps already"):
+        refuse_finished(cfg, last)
 
 
 @pytest.mark.faults("killed between an epoch's figures and its checkpoint", "logged once")
@@ -72,7 +93,7 @@ def test_a_kill_between_figures_and_checkpoint_logs_once(
         patch.setattr(RunLogger, "end_epoch", killed)
         train.main(small(pages, tmp_path, save_minutes=0))
     state = load_checkpoint(folder / "last.pt")
-    assert (state["epoch"], state["seen"]) == (epoch, PAGES)
+    assert (state["epoch"], state["running"]["images"]) == (epoch, PAGES)
     assert len(scalars_of(folder)[tag("val/cleval/hmean")]) == epoch + 1
     assert_equal_runs(whole, train.main(small(pages, tmp_path, resume=folder)))
 
