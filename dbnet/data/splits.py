@@ -16,7 +16,7 @@ from dbnet.data.storage import index
 from dbnet.errors import InputError
 from dbnet.runtime import distributed
 from dbnet.runtime.files import new_folder
-from dbnet.runtime.floods import shortened
+from dbnet.runtime.message_list import shortened
 from dbnet.runtime.run_files import RUNS
 from dbnet.settings import DataConfig, EvalDataConfig, SplitDataConfig
 from dbnet.structures import Record

@@ -124,19 +124,21 @@ RULES = {
 def refuse_unused(cfg: Any, program: str, words: Iterable[str] | None = None) -> None:
     """Raise InputError for the first flag that has no effect.
 
+    The words of the command line are read: tyro does not tell which flags were given.
+
     Args:
         cfg: settings of the program.
         program: a key of RULES.
         words: the command line; None: sys.argv.
     """
-    given = {_plain(word) for word in (sys.argv[1:] if words is None else words)}
+    given = {flag_of(word) for word in (sys.argv[1:] if words is None else words)}
     for rule in (*RULES["data"], *RULES[program]):
         for flag in rule.flags:
             if flag in given and rule.when(cfg):
                 raise InputError(f"{flag}: {rule.why}")
 
 
-def _plain(word: str) -> str:
+def flag_of(word: str) -> str:
     """The flag in a word of the command line: with dashes, without its value and "no-"."""
     name = word.split("=")[0].replace("_", "-")
     section, _, last = name.rpartition(".")

@@ -93,12 +93,14 @@ class RunLogger:
 
     @main_only
     def _open(self, folder: Path) -> None:
-        kept = []
+        earlier_lines = []
         if self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n")]
-            kept = [line for line in kept if json.loads(line)["epoch"] < self.first_epoch]
-        write_text(self.path, "".join(kept))
+            whole_lines = [line for line in lines if line.endswith("\n")]
+            earlier_lines = [
+                line for line in whole_lines if json.loads(line)["epoch"] < self.first_epoch
+            ]
+        write_text(self.path, "".join(earlier_lines))
         # TensorBoard has the figures of an epoch at its last step, together with those of the step.
         # Within an epoch, this step is dropped too, and its own figures are written again.
         first_dropped = self.step if self.scalars else self.step + 1
@@ -267,11 +269,11 @@ class RunLogger:
         Args:
             settings: by name; values that are not numbers are shown as text.
         """
-        plain = {
+        hparam_values = {
             name: value if isinstance(value, (bool, int, float)) else str(value)
             for name, value in settings.items()
         }
-        described = hparams(plain, dict.fromkeys(map(tag, HPARAM_METRICS), 0.0))[:2]
+        described = hparams(hparam_values, dict.fromkeys(map(tag, HPARAM_METRICS), 0.0))[:2]
         plugin = described[0].value[0].metadata.plugin_data
         columns = HParamsPluginData.FromString(plugin.content)
         for column in columns.experiment.hparam_infos:

@@ -69,8 +69,8 @@ def _sums_on_host(logits: Tensor, positive: Tensor, negative: Tensor, counts: Te
 def _sums_on_device(logits: Tensor, positive: Tensor, negative: Tensor, counts: Tensor) -> Tensor:
     """The same by sorting, which does not transfer the counts from the device."""
     ranked = logits.masked_fill(~negative, -torch.inf).sort(dim=1, descending=True).values
-    kept = torch.arange(ranked.shape[1], device=ranked.device) < counts[:, None]
-    return (F.softplus(-logits) * positive).sum(1) + (F.softplus(ranked) * kept).sum(1)
+    is_hard = torch.arange(ranked.shape[1], device=ranked.device) < counts[:, None]
+    return (F.softplus(-logits) * positive).sum(1) + (F.softplus(ranked) * is_hard).sum(1)
 
 
 def masked_l1(value: Tensor, target: Tensor, mask: Tensor, *, eps: float) -> Tensor:

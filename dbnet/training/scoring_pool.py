@@ -27,7 +27,7 @@ from dbnet.runtime.workers import START_METHOD, sigterm_blocked, start_worker, u
 from dbnet.structures import Detections, ImageResult
 from dbnet.training.scoring import BatchScores, Postprocess, Truth, score_batch
 
-_MOST_WORKERS = 8  # post-process and metrics take 4 to 8 times as long as a GPU's forward pass
+_MOST_WORKERS = 8  # post-process and metrics take about three times as long as a GPU's forward pass
 _BATCHES_PER_WORKER = 2  # one being scored, one waiting
 _AHEAD = 2  # batches downloaded or being downloaded, not yet submitted
 

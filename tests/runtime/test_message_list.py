@@ -1,13 +1,13 @@
 """Many lines of a few kinds are shortened; omitted lines are counted."""
 
-from dbnet.runtime.floods import kind_of, shortened
+from dbnet.runtime.message_list import kind_of, shortened
 
 
 def twisted(place: str, number: int) -> str:
     return f"{place}, line {number}: begins with {number % 5} numbers, expected x1,y1: '{number}'"
 
 
-def test_a_flood_is_three_lines_and_a_count():
+def test_many_lines_of_a_kind_are_three_and_a_count():
     lines = [twisted(f"/data/gts/train/img_{n}.txt", n) for n in range(407)]
     assert shortened(lines) == [*lines[:3], "... and 404 more of this kind"]
 
