@@ -10,11 +10,8 @@ Examples:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from itertools import chain
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from configs import Config, EvaluateConfig, over_trained
 from dbnet.data.places import check_early
@@ -34,15 +31,6 @@ WRITTEN = (
     "worst",
 )
 SWEPT = ("sweep.json", "sweep.png", "config.json")
-
-
-class Scores(NamedTuple):
-    """What an evaluation found."""
-
-    figures: dict[str, float]
-    oracle: dict[str, float]  # figures of the ground truth in the network's place
-    seconds: dict[str, float]  # by stage, of this process
-    results: list[ImageResult]  # one for every image of all ranks
 
 
 def parse() -> EvaluateConfig:
@@ -76,32 +64,19 @@ if __name__ == "__main__":  # before PyTorch, which takes seconds to import
 
 if __name__ != "__mp_main__":  # spawned processes import this file too, and need none of this
     import torch
-    from tqdm import tqdm
 
     from dbnet.checkpoint import build_model, load_checkpoint
-    from dbnet.data.loaders import val_loader
     from dbnet.data.splits import load_records
-    from dbnet.evaluation.report import predict_maps, write_results, write_sweep
-    from dbnet.evaluation.sweep import grid, steps, store_maps, sweep
-    from dbnet.evaluation.tiled import evaluate_tiled
+    from dbnet.evaluation.report import write_results, write_sweep
+    from dbnet.evaluation.score import score, score_sweep, score_tiled
+    from dbnet.evaluation.sweep import SweepResult
     from dbnet.inference.tiling import lines_run_down, needed_side
-    from dbnet.inference.torch_network import torch_network
-    from dbnet.metrics import Metric, build_metrics
-    from dbnet.metrics.quads import AsQuads
-    from dbnet.model.dbnet import DBNet
     from dbnet.model.fuse import fuse_batch_norms
-    from dbnet.postprocess.postprocessor import DBPostprocessor
     from dbnet.reporting.tables import metrics_table, write_json
     from dbnet.runtime import distributed
     from dbnet.runtime.device import autocast_dtype, resolve_device, resolve_precision
     from dbnet.runtime.memory import keep_freed_memory
-    from dbnet.runtime.profiler import StageTimer
-    from dbnet.structures import Batch, ImageResult, Record
-    from dbnet.training.caps import CapCounter
-    from dbnet.training.engine import evaluate
-    from dbnet.training.losses import DBLoss
-    from dbnet.training.predictions import evaluate_oracle
-    from dbnet.training.scoring_pool import open_pool
+    from dbnet.structures import ImageResult
 
 
 def main(cfg: EvaluateConfig) -> dict[str, float]:
@@ -131,7 +106,8 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     dtype = autocast_dtype(precision)
     stored = to_dict(cfg) | {"checkpoint": str(checkpoint)}
     if cfg.sweep:
-        return choose_thresholds(cfg, model, records, parent, stored, device=device, dtype=dtype)
+        swept = score_sweep(cfg, model, records, device=device, dtype=dtype)
+        return write_thresholds(cfg, swept, parent, stored)
     figures, oracle, seconds, results = (score_tiled if cfg.tile == "auto" else score)(
         cfg, model, records, device=device, dtype=dtype
     )
@@ -152,91 +128,6 @@ def main(cfg: EvaluateConfig) -> dict[str, float]:
     print(write_results(out, figures, results, records, title=title, draw_worst=cfg.draw_worst))
     print(f"{out}: errors.html, worst/, metrics.json, predictions.json")
     return figures
-
-
-def score(
-    cfg: EvaluateConfig,
-    model: DBNet,
-    records: Sequence[Record],
-    *,
-    device: torch.device,
-    dtype: torch.dtype | None,
-) -> Scores:
-    """Run and score the model. Prints the limits that left detections out."""
-    loader = val_loader(records, cfg.data, cfg.targets)
-    postprocess = DBPostprocessor(cfg.postprocess, shrink_ratio=cfg.targets.shrink_ratio)
-    metrics = all_metrics(cfg)
-    timer = StageTimer(synchronize=None)
-    results: list[ImageResult] = []
-    caps = CapCounter(cfg.postprocess, cfg.metric)
-    own_images = len(distributed.shard(records))
-    progress = partial(
-        tqdm, total=own_images, unit="image", leave=False, disable=not distributed.is_main()
-    )
-    with open_pool(cfg.data.scoring_workers, postprocess, metrics, device) as pool:
-        with progress(desc="evaluate") as bar:
-
-            def keep(result: ImageResult) -> None:
-                results.append(result)
-                caps(result)
-                bar.update()
-
-            figures = evaluate(
-                model, DBLoss(cfg.loss), loader, postprocess, metrics,
-                device=device, dtype=dtype, timer=timer, pool=pool, on_image=keep,
-            )  # fmt: skip
-        with progress(desc="oracle") as bar:
-            oracle = evaluate_oracle(counted(loader, bar.update), postprocess, metrics, pool)
-    seconds = {k: v for k, v in timer.totals().items() if not k.startswith("worker/")}
-    return Scores(figures, oracle, seconds, gathered(results, caps))
-
-
-def score_tiled(
-    cfg: EvaluateConfig,
-    model: DBNet,
-    records: Sequence[Record],
-    *,
-    device: torch.device,
-    dtype: torch.dtype | None,
-) -> Scores:
-    """The same with --tile auto. There are no losses and no figures of the ground truth, for both
-    need target maps of one size."""
-    timer = StageTimer(synchronize=None)
-    own_images = len(distributed.shard(records))
-    with tqdm(
-        total=own_images, desc="evaluate", unit="image", leave=False,
-        disable=not distributed.is_main(),
-    ) as bar:  # fmt: skip
-        figures, results = evaluate_tiled(
-            records,
-            torch_network(model, device=device, dtype=dtype, compiled=False),
-            all_metrics(cfg),
-            postprocess=cfg.postprocess,
-            shrink_ratio=cfg.targets.shrink_ratio,
-            image_size=cfg.data.image_size,
-            batch_size=cfg.data.batch_size,
-            threads=max(1, cfg.data.num_workers),
-            timer=timer,
-            on_detected=bar.update,
-        )
-    caps = CapCounter(cfg.postprocess, cfg.metric)
-    for result in results:
-        caps(result)
-    return Scores(figures, {}, timer.totals(), gathered(results, caps))
-
-
-def all_metrics(cfg: EvaluateConfig) -> dict[str, Metric]:
-    """The metrics of the outlines as they are, and as quads."""
-    quads = {f"{name}_quads": AsQuads(each) for name, each in build_metrics(cfg.metric).items()}
-    return build_metrics(cfg.metric) | quads
-
-
-def gathered(results: list[ImageResult], caps: CapCounter) -> list[ImageResult]:
-    """The results of all ranks. Prints the limits that left detections out."""
-    everything = list(chain.from_iterable(distributed.all_gather(results)))
-    for line in caps.lines():
-        distributed.main_only(print)(line, flush=True)
-    return everything
 
 
 def print_figures(figures: dict[str, float], oracle: dict[str, float]) -> None:
@@ -270,32 +161,10 @@ def other_scales_line(results: Sequence[ImageResult], image_size: int) -> str | 
     )
 
 
-def choose_thresholds(
-    cfg: EvaluateConfig,
-    model: DBNet,
-    records: Sequence[Record],
-    parent: Path,
-    stored: dict[str, object],
-    *,
-    device: torch.device,
-    dtype: torch.dtype | None,
+def write_thresholds(
+    cfg: EvaluateConfig, results: list[SweepResult], parent: Path, stored: dict[str, object]
 ) -> dict[str, float]:
-    """--sweep: the network runs once, then every setting of the grid is scored on its maps."""
-    loader = val_loader(records, cfg.data, cfg.targets)
-    settings = grid(cfg.postprocess)
-    progress = partial(tqdm, unit="image", leave=False)
-    with progress(total=len(records), desc="network") as bar:
-        maps = predict_maps(model, counted(loader, bar.update), device=device, dtype=dtype)
-        with store_maps(maps) as found:
-            bar.close()
-            with progress(total=steps(settings, len(records)), desc="sweep") as bar:
-                results = sweep(
-                    found,
-                    settings,
-                    partial(DBPostprocessor, shrink_ratio=cfg.targets.shrink_ratio),
-                    build_metrics(cfg.metric),
-                    bar.update,
-                )
+    """Write and print the results of --sweep; returns the figures of the best setting."""
     out = cfg.out or new_folder(parent, "sweep")
     write_json(out / "config.json", stored)
     print(write_sweep(out, results, given=cfg.postprocess, split=cfg.split))
@@ -308,13 +177,6 @@ def as_quads(figures: dict[str, float]) -> dict[str, float]:
     return {
         name.replace("_quads/", "/"): value for name, value in figures.items() if "_quads/" in name
     }
-
-
-def counted(loader: Iterable[Batch], update: Callable[[int], object]) -> Iterator[Batch]:
-    """The loader's batches, each reported to a progress bar."""
-    for batch in loader:
-        yield batch
-        update(len(batch.image_ids))
 
 
 if __name__ == "__main__":
