@@ -227,15 +227,15 @@ def write(cfg: PredictConfig, out: Path, found: dict[str, Found], crops: list[Cr
     print(f"{out}: predictions.json, predictions.csv{', drawings/' if cfg.draw else ''}")
     if cfg.crops:
         write_text(cfg.crops / "crops.csv", crops_csv(crops))
-        print(f"{cfg.crops}: {len(crops)} crops, crops.csv")
+        print(f"{cfg.crops}: crops.csv, crops: {len(crops)}")
 
 
 def print_notes(cfg: PredictConfig, detector: Detector, found: dict[str, Found]) -> None:
     """Print what no file shows: images at another scale, detections left out by a limit."""
     if tiled := sum(each.side > detector.max_side for each in found.values()):
-        print(f"{tiled} images in windows at a larger scale, for their text is small (--tile)")
+        print(f"images in windows at a larger scale, because of small text (--tile): {tiled}")
     if reduced := sum(each.side < detector.max_side for each in found.values()):
-        print(f"{reduced} images at a smaller scale, for their text is large (--tile)")
+        print(f"images at a smaller scale, because of large text (--tile): {reduced}")
     if capped := {name: each.capped for name, each in found.items() if each.capped}:
         needed = max(len(found[name].polygons) + count for name, count in capped.items())
         print(cap_line(MAX_CANDIDATES, cfg.postprocess.max_candidates, capped, needed))

@@ -84,7 +84,7 @@ def main(
             for fate, reasons in (*damage.items(), ("dropped", report.dropped)):
                 lost.update({f"{fate}: {reason}": count for reason, count in reasons.items()})
             for what, count in lost.items():
-                print(f"{split}: {count} texts: {what}")
+                print(f"{split}: {what} (texts: {count})")
     print(f"{out}: {_next_command(out, splits)}")
 
 
