@@ -140,7 +140,7 @@ def test_all_programs_take_weights_by_one_rule(program, words, checkpoints, tmp_
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", words)
     assert program.parse().checkpoint == released_weights()
-    assert program.parse().postprocess.box_thresh == 0.5
+    assert program.parse().postprocess.box_thresh == 0.45
     for number, checkpoint in enumerate(checkpoints):
         best = Path("runs") / str(number) / "best.pt"
         best.parent.mkdir(parents=True)

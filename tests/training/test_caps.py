@@ -22,7 +22,7 @@ from dbnet.settings import (
 )
 from dbnet.structures import Detections, ImageResult
 from dbnet.training.caps import CapCounter
-from tests.drawing import write_dataset
+from tests.drawing import write_receipt_windows
 
 BOX = np.array([[0, 0], [9, 0], [9, 9], [0, 9]], np.float32)
 EAGER = PostprocessConfig(bin_thresh=0.01, box_thresh=0.0, min_size=0.0, max_candidates=1)
@@ -65,9 +65,9 @@ def test_many_images_are_counted_and_the_worst_five_named():
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> DataConfig:
     folder = tmp_path_factory.mktemp("caps")
-    root = write_dataset(folder / "pages", train=2, val=2)
+    root = write_receipt_windows(folder / "receipts", count=2, size=160)
     return DataConfig(
-        root=root, image_size=96, batch_size=2, num_workers=0, cache_dir=folder / "cache"
+        root=root, image_size=160, batch_size=2, num_workers=0, cache_dir=folder / "cache"
     )
 
 
