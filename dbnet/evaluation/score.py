@@ -76,7 +76,6 @@ def score(
     metrics = _all_metrics(cfg)
     timer = StageTimer(synchronize=None)
     results: list[ImageResult] = []
-    caps = CapCounter(cfg.postprocess, cfg.metric)
     own_images = len(distributed.shard(records))
     progress = partial(
         tqdm, total=own_images, unit="image", leave=False, disable=not distributed.is_main()
@@ -86,7 +85,6 @@ def score(
 
             def keep(result: ImageResult) -> None:
                 results.append(result)
-                caps(result)
                 bar.update()
 
             figures = evaluate(
@@ -96,7 +94,7 @@ def score(
         with progress(desc="oracle") as bar:
             oracle = evaluate_oracle(_counted(loader, bar.update), postprocess, metrics, pool)
     seconds = {k: v for k, v in timer.totals().items() if not k.startswith("worker/")}
-    return Scores(figures, oracle, seconds, _gathered(results, caps))
+    return Scores(figures, oracle, seconds, _gathered(results, cfg))
 
 
 def score_tiled(
@@ -127,10 +125,7 @@ def score_tiled(
             timer=timer,
             on_detected=bar.update,
         )
-    caps = CapCounter(cfg.postprocess, cfg.metric)
-    for result in results:
-        caps(result)
-    return Scores(figures, {}, timer.totals(), _gathered(results, caps))
+    return Scores(figures, {}, timer.totals(), _gathered(results, cfg))
 
 
 def score_sweep(
@@ -166,8 +161,11 @@ def _all_metrics(cfg: EvaluationSettings) -> dict[str, Metric]:
     return build_metrics(cfg.metric) | quads
 
 
-def _gathered(results: list[ImageResult], caps: CapCounter) -> list[ImageResult]:
+def _gathered(results: list[ImageResult], cfg: EvaluationSettings) -> list[ImageResult]:
     """The results of all ranks. Prints the limits that left detections out."""
+    caps = CapCounter(cfg.postprocess, cfg.metric)
+    for result in results:
+        caps(result)
     everything = list(chain.from_iterable(distributed.all_gather(results)))
     for line in caps.lines():
         distributed.main_only(print)(line, flush=True)

@@ -71,7 +71,7 @@ def ground_truth(
     lengths = np.where(ignored | (lengths == 0), guessed, lengths)
     owners = np.repeat(np.arange(len(lengths)), lengths)
     centres = _centres(quads, lengths, ratios < vertical_aspect_ratio_thresh)
-    images = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    images = image_of_each(offsets)
     order = np.lexsort((centres[1], images[owners]))  # by image, then by y
     polygons = measure(texts, truncated=True)
     dcs = [ignored]
@@ -88,6 +88,11 @@ def ground_truth(
         centre_offsets=np.append(0, np.cumsum(lengths))[offsets].tolist(),
         views=[_size_view(polygons, offsets, dc) for dc in dcs],
     )
+
+
+def image_of_each(offsets: Sequence[int]) -> np.ndarray:
+    """The image of each text (or detection), from the offsets of N images."""
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
 def false_characters(polygons: Sequence[np.ndarray]) -> np.ndarray:

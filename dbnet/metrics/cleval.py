@@ -14,7 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 from dbnet.metrics.base import RATES, Flags, Metric, Polygons, counted, named
-from dbnet.metrics.characters import GroundTruth, false_characters, ground_truth
+from dbnet.metrics.characters import (
+    GroundTruth,
+    false_characters,
+    ground_truth,
+    image_of_each,
+)
 from dbnet.metrics.content_cache import ContentCache
 from dbnet.metrics.matching import area_precision, find_pairs, is_dont_care, match
 from dbnet.metrics.polygons import checked, measure
@@ -173,7 +178,7 @@ class CLEval(Metric):
         """
         packed = measure(detections, truncated=True)
         pairs = find_pairs(truth, packed, offsets)
-        images, gt_images = _images(offsets), _images(truth.offsets)
+        images, gt_images = image_of_each(offsets), image_of_each(truth.offsets)
         least = self.cfg.ap_constraint
         results = []
         for view in truth.views:
@@ -225,11 +230,6 @@ class CLEval(Metric):
         recall = max(0.0, counts.num_char_tp - splits) / max(counts.num_char_gt, 1)
         total = precision + recall
         return precision, recall, 2 * precision * recall / total if total else 0.0
-
-
-def _images(offsets: list[int]) -> np.ndarray:
-    """The image of each text (or detection), from the offsets of N images."""
-    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
 def _sums(images: np.ndarray, values: np.ndarray, *, count: int) -> np.ndarray:
