@@ -17,6 +17,7 @@ from dbnet.settings import (
     LossConfig,
     MetricConfig,
     ModelConfig,
+    Natural,
     NonNegative,
     OptimConfig,
     PostprocessConfig,
@@ -28,7 +29,6 @@ from dbnet.settings import (
 from dbnet.training.settings import TrainConfig
 
 P = TypeVar("P", "EvaluateConfig", "ProfileConfig")
-Natural = Annotated[int, Range(ge=0)]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dbnet.section import Range, Section, require
 
 Share = Annotated[float, Range(ge=0, le=1)]  # also of probabilities
 Count = Annotated[int, Range(ge=1)]
+Natural = Annotated[int, Range(ge=0)]
 NonNegative = Annotated[float, Range(ge=0)]
 Positive = Annotated[float, Range(gt=0)]
 ShrinkRatio = Annotated[float, Range(gt=0, lt=1)]
@@ -77,13 +78,13 @@ class EvalDataConfig(Section, prefix="data"):
     """Longest side at the network in pixels, padded to a square. A multiple of 32."""
     batch_size: Count = 12
     """Images per batch, of each rank where torchrun starts several."""
-    num_workers: Annotated[int, Range(ge=0)] = 4
+    num_workers: Natural = 4
     """Loader processes; 0 loads in the main process."""
     prefetch_factor: Count = 2
     """Batches each worker prepares ahead."""
     persistent_workers: bool = True
     """Keep the workers alive between passes."""
-    scoring_workers: Annotated[int, Range(ge=0)] | None = None
+    scoring_workers: Natural | None = None
     """Processes that score validation images; None: with a GPU half of the cores, else none."""
     pin_memory: bool = True
     """Page-locked host memory for faster copies (CUDA only)."""
@@ -97,7 +98,7 @@ class EvalDataConfig(Section, prefix="data"):
     """Photos behind hard receipts: a folder of images, or a data set, whose texts are ignored."""
     drawn_textures: Path | None = None
     """Photos of creased paper for hard receipts: a folder of images."""
-    drawn_seed: Annotated[int, Range(ge=0)] = 0
+    drawn_seed: Natural = 0
     """Seed of the drawn receipts; validation uses its own stream."""
     drawn_dir: Path = Path("data/drawn")
     """Folder of drawn receipts."""
@@ -150,7 +151,7 @@ class DataConfig(SplitDataConfig, prefix="data"):
 
     train_size: Side | None = None
     """Side of the training input; None: image_size. Less trains faster, with augment.crop."""
-    drawn_mix: Annotated[int, Range(ge=0)] = 0
+    drawn_mix: Natural = 0
     """Drawn receipts added to the training images of root; helps where those are few or alike."""
     fill_cache: bool = False
     """Fill the cache with all samples on num_workers processes, then stop."""

@@ -16,9 +16,11 @@ from dbnet.settings import (
     LossConfig,
     MetricConfig,
     ModelConfig,
+    Natural,
     NonNegative,
     OptimConfig,
     PostprocessConfig,
+    Share,
     TargetsConfig,
 )
 
@@ -33,7 +35,7 @@ class TrainConfig(Section, prefix="train"):
     """End after so many optimizer steps, also within an epoch; None: epochs alone count."""
     patience: Count | None = None
     """End after so many validations in a row without a better CLEval hmean; None: never early."""
-    seed: Annotated[int, Range(ge=0)] = 42
+    seed: Natural = 42
     """Seeds weights, order, workers and augmentation."""
     accumulate: Count = 2
     """Batches per optimizer step (gradient accumulation)."""
@@ -57,7 +59,7 @@ class TrainConfig(Section, prefix="train"):
     """Epochs between validations; the last epoch is always validated."""
     log_every: Count = 1
     """Batches between two points of the training curves in TensorBoard."""
-    low_recall: Annotated[float, Range(ge=0, le=1)] = 0.4
+    low_recall: Share = 0.4
     """Validation images whose CLEval recall is below this are drawn in TensorBoard."""
     low_recall_images: Annotated[int, Range(ge=0, le=99)] = 8
     """At most this many of them per validation, those with the lowest recall; 0: none."""
