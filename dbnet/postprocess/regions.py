@@ -71,7 +71,8 @@ def find_regions(prob_map: np.ndarray, bin_thresh: float) -> Regions:
     #    pixel, of background: no run touches the next row's by the end of its own.
     width = prob_map.shape[1]
     stride = width + 1
-    first_place, end_place = _runs(prob_map > bin_thresh)  # (R,), in the flat map
+    is_text = prob_map > bin_thresh
+    first_place, end_place = _runs(is_text)  # (R,), in the flat map
     size = end_place - first_place
     row = first_place // width
     start, end = first_place + row, end_place + row
@@ -80,7 +81,7 @@ def find_regions(prob_map: np.ndarray, bin_thresh: float) -> Regions:
     region, holed = _connect(start, end, stride)
 
     # 3. The shares of their pixels in the kernels.
-    scores, weights = _score(prob_map, first_place, size, region, bin_thresh)
+    scores, weights = _score(prob_map[is_text], size, region, bin_thresh)
     if holed:
         hole_start, hole_end, hole_region = _holes(start, end, region, holed, stride)
         start, end = np.append(start, hole_start), np.append(end, hole_end)
@@ -152,11 +153,7 @@ def _connect(start: np.ndarray, end: np.ndarray, stride: int) -> tuple[np.ndarra
 
 
 def _score(
-    prob_map: np.ndarray,
-    first_place: np.ndarray,
-    size: np.ndarray,
-    region: np.ndarray,
-    bin_thresh: float,
+    probabilities: np.ndarray, size: np.ndarray, region: np.ndarray, bin_thresh: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean probability of each region, (n,), and the share of each pixel in its kernel, (T,).
 
@@ -166,19 +163,14 @@ def _score(
     place of 1 - `bin_thresh`. That level is the mean probability, weighted by itself.
 
     Args:
-        first_place: (R,), first pixel of each run in the flat map.
+        probabilities: float32 (T,), of the pixels of the runs.
         size, region: (R,), pixels and region of each run.
     """
-    flat = prob_map.ravel()
-    shares = np.empty(size.sum())  # holds the probabilities at first
+    shares = probabilities.astype(np.float64)  # still the probabilities
     totals, squares = np.empty((2, len(size)))  # sums of p and p^2 over each run
     for runs, pixels, at in _blocks(size):
-        place = np.arange(pixels.stop - pixels.start)
-        place += np.repeat(first_place[runs] - at, size[runs])
-        values = flat.take(place).astype(np.float64)
-        shares[pixels] = values
-        totals[runs] = np.add.reduceat(values, at)
-        squares[runs] = np.add.reduceat(np.square(values, out=values), at)
+        totals[runs] = np.add.reduceat(shares[pixels], at)
+        squares[runs] = np.add.reduceat(np.square(shares[pixels]), at)
     total = np.bincount(region, totals)
     scores = total / np.bincount(region, size)
     if bin_thresh >= 0.5:  # then all pixels lie above 1 - bin_thresh
