@@ -31,7 +31,7 @@ from dbnet.synthetic.text import write_receipt
 VERSION = 1
 """Part of the folder's name. Every change to what is drawn needs a new number."""
 
-HARD_VERSION = 3
+HARD_VERSION = 4
 """The same number for the hard style."""
 
 Style = Literal["plain", "hard"]

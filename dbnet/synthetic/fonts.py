@@ -26,6 +26,7 @@ class Typeface(NamedTuple):
     pitch: float  # ems from character to character, before stretching; 0: proportional
     slab: bool  # serifs; needs a pitch
     finish: str  # "smooth" | "hard" | "dots"
+    tracking: float = 0.0  # ems between letters, in addition to their usual distance
 
 
 class Word(NamedTuple):
@@ -55,6 +56,8 @@ def choose_typeface(rng: np.random.Generator, *, spaced: bool) -> Typeface:
 
 def draw_word(text: str, size: int, face: Typeface) -> Word:
     """Draw one word, `size` pixels an em. Ink without any black pixel has the shape (0, 0)."""
+    if face.tracking and len(text) > 1:
+        return _draw_letters(text, size, face)
     if face.pitch:
         ink = np.concatenate([_glyph(char, size, face) for char in text], axis=1)
         pen, advance = 0, float(ink.shape[1])
@@ -70,6 +73,28 @@ def draw_word(text: str, size: int, face: Typeface) -> Word:
     seen = cv2.threshold(ink, _FAINTEST, 255, cv2.THRESH_BINARY)[1]
     x, y, width, height = cv2.boundingRect(seen)
     return Word(ink[y : y + height, x : x + width], x - pen, y - _pen(size)[1], advance)
+
+
+def _draw_letters(text: str, size: int, face: Typeface) -> Word:
+    """Draw a word letter by letter, `face.tracking` ems further apart than usual."""
+    letters = [draw_word(letter, size, face._replace(tracking=0.0)) for letter in text]
+    pens = np.cumsum([0.0] + [letter.advance + face.tracking * size for letter in letters])
+    placed = [
+        (letter.ink, letter.dx + round(pen), letter.dy)
+        for letter, pen in zip(letters, pens, strict=False)
+        if letter.ink.size
+    ]
+    advance = float(pens[-1] - face.tracking * size)
+    if not placed:
+        return Word(np.zeros((0, 0), np.uint8), 0, 0, advance)
+    left, top = min(x for _, x, _ in placed), min(y for _, _, y in placed)
+    right = max(x + ink.shape[1] for ink, x, _ in placed)
+    bottom = max(y + ink.shape[0] for ink, _, y in placed)
+    word = np.zeros((bottom - top, right - left), np.uint8)
+    for ink, x, y in placed:
+        area = word[y - top :, x - left :][: ink.shape[0], : ink.shape[1]]
+        np.maximum(area, ink, out=area)
+    return Word(word, left, top, advance)
 
 
 @cache  # never freed: OpenCV keeps glyphs by address and would draw those of a font that is gone

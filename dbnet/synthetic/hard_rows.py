@@ -8,6 +8,7 @@ from dbnet.synthetic.text import compose
 from dbnet.synthetic.words import Shop
 
 _MARKS = ("*", "*", "-", "=", "_", "#", "~", "+", ".", "-=", "=-", "* ", "- ", ". ", "_ ", "x", "/")
+_JOINED = ("arabic", "thai")  # letters of a word are joined or carry marks
 _LETTERS = ("A", "B", "*", "T", "S", "Z", "SR", "ZR", "1", "0", "%")
 
 
@@ -27,6 +28,8 @@ def write_hard_receipt(shop: Shop, kinds: Collection[str]) -> Receipt:
     if "separators" in kinds:
         for _ in range(shop.rng.integers(2, 6)):
             _insert(shop, rows, _separators(shop))
+    if "wide print" in kinds and shop.language not in _JOINED:
+        rows = _wide(shop, rows)
     if "bands" in kinds:
         _band(shop, rows)
     if "logo" in kinds:
@@ -92,6 +95,22 @@ def _band(shop: Shop, rows: list[Row]) -> None:
         if len(rows[i].cells) > 1:
             size = rows[i].size
         rows[i] = rows[i]._replace(inverse=True, size=size, bold=shop.rng.random() < 0.5)
+
+
+def _wide(shop: Shop, rows: list[Row]) -> list[Row]:
+    """Stretch the letters of some rows, or of all, or draw them apart."""
+    rng = shop.rng
+    share = float(shop.one_of((0.1, 0.2, 0.4, 1.0)))
+    largest = 1.4 if share == 1 else 3.0
+    apart, further = rng.random() < 0.5, 0.15 if share == 1 else 0.6
+    stretch = 1.0 if apart else float(rng.uniform(1.2, largest))
+    tracking = float(rng.uniform(0.08, further)) if apart else 0.0
+    return [
+        row._replace(stretch=stretch, tracking=tracking)
+        if row.kind in ("text", "leader") and rng.random() < share
+        else row
+        for row in rows
+    ]
 
 
 def _separators(shop: Shop) -> list[Row]:

@@ -13,6 +13,7 @@ KINDS = {
     "tight lines": 0.35,  # line spacing down to 0.78 ems
     "tables": 0.3,  # dense tables of characters, single digits in columns
     "far columns": 0.3,  # items and prices at opposite edges, with nothing or dots between them
+    "wide print": 0.3,  # some lines, or all, up to three times as wide, or letters far apart
     "logo": 0.4,  # names up to 8 times as large as the body text
     "bands": 0.35,  # white on black
     "separators": 0.5,  # rows of * - = _ #, unlabelled

@@ -21,7 +21,8 @@ class Row(NamedTuple):
     cells: tuple[Cell, ...] = ()  # of a frame: its column lines, at their left
     size: float = 1.0  # ems of the body
     bold: bool = False
-    wide: bool = False  # double width
+    stretch: float = 1.0  # width factor
+    tracking: float = 0.0  # ems between letters, in addition to their usual distance
     inverse: bool = False  # white on black
     mark: str = ""  # of a rule: what it repeats, "l" for a line, "d" for dashes
     display: bool = False  # in the printer's second typeface, as logos are

@@ -139,9 +139,9 @@ class _Setter:
         face, size = self.display if row.display else self.face, round(self.size * row.size)
         if row.bold:
             face = face._replace(weight=min(900, face.weight + 300))
-        if row.wide:
-            face = face._replace(stretch=1.9 * face.stretch)
-        blank = face.stretch * size * (face.pitch or 0.28)
+        face = face._replace(stretch=row.stretch * face.stretch, tracking=row.tracking)
+        blank = face.stretch * size * (face.pitch or 0.28) + row.tracking * size
+        em = size * (face.stretch + row.tracking)
         if self.band and row.size > 1.5:  # accents of large letters reach higher than their line
             self.y += 0.3 * (size - self.size)
         leading = max(self.leading, self.band if row.inverse else 0.0)
@@ -158,7 +158,7 @@ class _Setter:
                 limit = min(limit, pen - blank)
                 for text, word in words:
                     place = pen + word.dx, baseline + number * pitch + word.dy
-                    self.put(word.ink, *place, text, (self.lines + number, size * face.stretch))
+                    self.put(word.ink, *place, text, (self.lines + number, em))
                     pen += word.advance + blank
             lines = max(lines, len(wrapped))
         self.lines += lines

@@ -20,6 +20,7 @@ from dbnet.synthetic.layout import (
 from dbnet.synthetic.words import Shop
 
 MIN_WORDS, MAX_WORDS = 40, 198  # a stamp may add words
+_DOUBLE_WIDTH = 1.9
 
 
 def write_receipt(rng: np.random.Generator) -> Receipt:
@@ -72,7 +73,9 @@ def _header(shop: Shop) -> list[Row]:
     if wide or size > 1.4:
         first, rest = parts[:2], parts[2:]
     rows = [Row("logo", size=float(rng.uniform(2, 4.5)))] if rng.random() < 0.28 else []
-    rows.append(line(shop, " ".join(first), size=size, bold=rng.random() < 0.7, wide=wide))
+    stretch = _DOUBLE_WIDTH if wide else 1.0
+    bold = rng.random() < 0.7
+    rows.append(line(shop, " ".join(first), size=size, bold=bold, stretch=stretch))
     rows += [line(shop, text) for text in rest]
     for key, low, high in (("street", 1, 3), ("city", 0, 2), ("phone", 0, 2), ("tax_id", 0, 3)):
         rows += [line(shop, shop.say(key)) for _ in range(rng.integers(low, high))]
@@ -202,7 +205,8 @@ def _totals(shop: Shop, total: float) -> list[Row]:
     wide = rng.random() < 0.15
     size = 1.0 if wide else float(shop.one_of((1, 1, 1.2, 1.4, 1.7)))
     shown = shop.amount(due, symbol=shop.symbol_at != "nowhere")
-    style = {"size": size, "wide": wide, "bold": rng.random() < 0.75}
+    stretch = _DOUBLE_WIDTH if wide else 1.0
+    style = {"size": size, "stretch": stretch, "bold": rng.random() < 0.75}
     rows.append(pair(shop.label("total"), shown, form if size < 1.4 else "edges", **style))
     if rng.random() < 0.65:
         note = 10.0 ** (len(f"{due:.0f}") - 1)
