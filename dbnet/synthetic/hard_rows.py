@@ -25,6 +25,8 @@ def write_hard_receipt(shop: Shop, kinds: Collection[str]) -> Receipt:
     if "codes" in kinds:
         for _ in range(shop.rng.integers(1, 4)):
             _insert(shop, rows, _code(shop))
+    if "card data" in kinds:
+        _insert(shop, rows, _card_data(shop))
     if "separators" in kinds:
         for _ in range(shop.rng.integers(2, 6)):
             _insert(shop, rows, _separators(shop))
@@ -32,6 +34,8 @@ def write_hard_receipt(shop: Shop, kinds: Collection[str]) -> Receipt:
         rows = _wide(shop, rows)
     if "bands" in kinds:
         _band(shop, rows)
+    if "black blocks" in kinds:
+        _insert(shop, rows, _black_block(shop))
     if "logo" in kinds:
         rows = _logo(shop, columns) + rows
     if shop.language == "arabic":
@@ -111,6 +115,52 @@ def _wide(shop: Shop, rows: list[Row]) -> list[Row]:
         else row
         for row in rows
     ]
+
+
+def _black_block(shop: Shop) -> list[Row]:
+    """Three to eight rows of an advertisement, white on one black area."""
+    rng = shop.rng
+    align, bold = shop.one_of(("left", "center")), rng.random() < 0.6
+    rows = []
+    for number in range(rng.integers(3, 9)):
+        text = shop.say(shop.one_of(("note", "thanks", "kind", "phone", "street")))
+        size = float(rng.uniform(1.2, 2.4) if number == 0 else shop.one_of((0.8, 1, 1, 1.2)))
+        display = number == 0 or rng.random() < 0.2
+        cells = (Cell(text, 0.04, 0.96, align),)
+        rows.append(Row("text", cells, size=size, bold=bold or number == 0, display=display))
+    return [Row("frame"), *rows, Row("unframe", inverse=True)]
+
+
+def _card_data(shop: Shop) -> list[Row]:
+    """What a card terminal prints: masked card numbers, and digits with slashes over two rows."""
+    rng = shop.rng
+
+    def digits(low: int, high: int) -> str:
+        return "".join(map(str, rng.integers(0, 10, rng.integers(low, high))))
+
+    def masked() -> str:
+        mark = shop.one_of(("#", "#", "*", "*", "X", "x"))
+        number = digits(0, 7) + mark * int(rng.integers(6, 17)) + digits(3, 5)
+        return number + (f" {digits(4, 5)}" if rng.random() < 0.5 else "")
+
+    def terminal() -> str:
+        parts = [digits(2, 12) for _ in range(rng.integers(2, 6))]
+        zeros = [part.translate({ord(c): "0" for c in "2345"}) for part in parts]
+        return "".join(part + "/" * int(rng.choice([0, 1, 1, 2, 4])) for part in zeros)
+
+    def code() -> str:
+        signs = list("0123456789ABCDEF")
+        return "".join(shop.one_of(signs) for _ in range(rng.integers(5, 17)))
+
+    labels = {"PAN": masked, "": masked, "Card": masked, "EMV": terminal, "EMV-AID": code}
+    labels |= {"VU-NR": lambda: digits(9, 16), "AID": code, "TID": lambda: digits(6, 9)}
+    form = shop.one_of(("run", "run", "colon", "edges"))
+    rows = []
+    for label in rng.permutation(list(labels))[: rng.integers(3, 8)]:
+        rows.append(pair(label, labels[label](), form) if label else line(shop, masked()))
+        if label == "EMV":
+            rows += [Row("text", (left(terminal()),)) for _ in range(rng.integers(0, 3))]
+    return rows
 
 
 def _separators(shop: Shop) -> list[Row]:

@@ -16,6 +16,8 @@ KINDS = {
     "wide print": 0.3,  # some lines, or all, up to three times as wide, or letters far apart
     "logo": 0.4,  # names up to 8 times as large as the body text
     "bands": 0.35,  # white on black
+    "black blocks": 0.25,  # several rows on one speckled black area
+    "card data": 0.3,  # masked card numbers, terminal data of digits and slashes
     "separators": 0.5,  # rows of * - = _ #, unlabelled
     "codes": 0.3,  # barcodes, QR codes, stacked codes
     "stamp": 0.12,  # labelled

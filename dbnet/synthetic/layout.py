@@ -23,7 +23,7 @@ class Row(NamedTuple):
     bold: bool = False
     stretch: float = 1.0  # width factor
     tracking: float = 0.0  # ems between letters, in addition to their usual distance
-    inverse: bool = False  # white on black
+    inverse: bool = False  # white on black; of "unframe": all rows since "frame"
     mark: str = ""  # of a rule: what it repeats, "l" for a line, "d" for dashes
     display: bool = False  # in the printer's second typeface, as logos are
 

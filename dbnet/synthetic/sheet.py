@@ -90,6 +90,14 @@ def _advance(face: Typeface) -> float:
     return draw_word("Total 0123", 40, face._replace(stretch=1.0)).advance / 400
 
 
+class _Opened(NamedTuple):
+    """The start of a frame."""
+
+    y: float
+    columns: tuple[Cell, ...]  # lines between columns, at their left
+    piece: int  # number of the first piece inside
+
+
 class _Setter:
     """Places rows from top to bottom; one method for each kind of row."""
 
@@ -102,7 +110,7 @@ class _Setter:
         self.y = self.size * rng.uniform(0.6, 3.0)
         self.pieces: list[_Piece] = []
         self.lines = 0
-        self.opened: tuple[float, tuple[Cell, ...]] = (0.0, ())
+        self.opened = _Opened(0.0, (), 0)
 
     def put(
         self,
@@ -190,9 +198,17 @@ class _Setter:
             x1 = min(x1, max(word.x + word.ink.shape[1] for word in words) + pad)
         if self.band:
             x0, x1 = max(0, x0 - pad), min(x1 + pad, self.width + 2 * self.left)
-        bar = np.full((height, x1 - x0), 255, np.uint8)
+        bar = self._bar(height, x1 - x0)
         words = [word._replace(erases=True) for word in words]
         self.pieces[first:] = [_Piece(bar, x0, round(self.y), "", (0, 0.0), False), *words]
+
+    def _bar(self, height: int, width: int) -> np.ndarray:
+        """A black area. In the hard style, it may have the light specks of a thermal head."""
+        bar = np.full((height, width), 255, np.uint8)
+        if self.band and self.rng.random() < 0.6:
+            specks = self.rng.random((height, width)) < self.rng.uniform(0.02, 0.25)
+            bar[specks] = self.rng.integers(60, 230)
+        return bar
 
     def rule(self, row: Row) -> None:
         height = round(0.8 * self.size * self.leading)
@@ -213,11 +229,18 @@ class _Setter:
 
     def frame(self, row: Row) -> None:
         self.y += 0.3 * self.size
-        self.opened = (self.y, row.cells)
+        self.opened = _Opened(self.y, row.cells, len(self.pieces))
 
     def unframe(self, row: Row) -> None:
-        top, columns = self.opened
-        ink = np.zeros((round(self.y - top + 0.3 * self.size), self.width), np.uint8)
+        top, columns, first = self.opened
+        height = round(self.y - top + 0.3 * self.size)
+        if row.inverse:
+            bar = _Piece(self._bar(height, self.width), self.left, round(top), "", (0, 0.0), False)
+            words = [word._replace(erases=True) for word in self.pieces[first:]]
+            self.pieces[first:] = [bar, *words]
+            self.y = top + height + 0.3 * self.size
+            return
+        ink = np.zeros((height, self.width), np.uint8)
         cv2.rectangle(ink, (0, 0), (self.width - 1, len(ink) - 1), 255, 1)
         for column in columns:
             ink[:, round(column.left * self.width)] = 255
