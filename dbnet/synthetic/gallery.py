@@ -17,7 +17,7 @@ from dbnet.synthetic.material import Folders, load_material
 from dbnet.synthetic.scene import Scene, draw_scene
 from dbnet.synthetic.sheet import Level
 
-_COLUMNS = 5
+_COLUMNS = 6
 _LABEL = 24  # pixels below each picture
 _WHOLE = ("street photo", "several", "cut off", "shadow")  # the others are cropped to the receipt
 
