@@ -179,6 +179,9 @@ def _score(
     span = np.minimum(level, 1 - bin_thresh) - bin_thresh  # (n,)
     for runs, pixels, _ in _blocks(size):
         values = shares[pixels]  # a view
+        if values.min() >= 1 - bin_thresh:  # as inside large regions
+            values[:] = 1
+            continue
         values -= bin_thresh
         values /= np.repeat(span[region[runs]], size[runs])
         np.minimum(values, 1, out=values)
@@ -191,6 +194,9 @@ def _moments(
     """Sums of w, w x and w x^2 over R runs from their `first` x, (R,) each."""
     sums = np.empty((3, len(size)))
     for runs, pixels, at in _blocks(size):
+        if weights[pixels].min() == 1:
+            sums[:, runs] = _power_sums(first[runs], size[runs])
+            continue
         x = np.arange(pixels.stop - pixels.start, dtype=np.float64)
         x += np.repeat(first[runs] - at, size[runs])
         sums[0, runs] = np.add.reduceat(weights[pixels], at)
@@ -199,6 +205,12 @@ def _moments(
         values *= x
         sums[2, runs] = np.add.reduceat(values, at)
     return sums[0], sums[1], sums[2]
+
+
+def _power_sums(first: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Sums of 1, x and x^2 over the `count` whole numbers x from `first` on, (R,) each."""
+    middle = first + (count - 1) / 2
+    return count, count * middle, count * (middle**2 + (count**2 - 1) / 12)
 
 
 def _blocks(size: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
