@@ -58,10 +58,11 @@ def main() -> None:
         strips = [stack(receipts[i : i + count]) for i in range(0, len(receipts), count)]
         rows.append(row(f"{count} in a strip, fitted", fitted, strips, len(receipts)))
         rows.append(row(f"{count} in a strip, --tile auto", tiled, strips, len(receipts)))
-    photos = [on_photo(receipt) for receipt in receipts[: args.photos]]
-    rows.append(row(f"first {len(photos)}, single", fitted, receipts[: len(photos)], len(photos)))
-    rows.append(row(f"first {len(photos)}, on a photo, fitted", fitted, photos, len(photos)))
-    rows.append(row(f"first {len(photos)}, on a photo, --tile auto", tiled, photos, len(photos)))
+    if photos := [on_photo(receipt) for receipt in receipts[: args.photos]]:
+        first, single = f"first {len(photos)}", receipts[: len(photos)]
+        rows.append(row(f"{first}, single", fitted, single, len(photos)))
+        rows.append(row(f"{first}, on a photo, fitted", fitted, photos, len(photos)))
+        rows.append(row(f"{first}, on a photo, --tile auto", tiled, photos, len(photos)))
     for name, share in CLOSE_UPS.items():
         parts = [close_up(receipt, share) for receipt in receipts]
         rows.append(row(f"{name} of each, fitted", fitted, parts, len(parts)))
@@ -77,7 +78,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, help=".pt or .onnx; the released ones if left out")
     parser.add_argument("--images", type=int, default=20, help="receipts, the first ones")
     parser.add_argument("--counts", type=int, nargs="+", default=[5, 10], help="in a strip")
-    parser.add_argument("--photos", type=int, default=12, help="receipts to paste into a photo")
+    parser.add_argument("--photos", type=int, default=12, help="receipts to paste into a photo, or 0")
     return parser.parse_args()
 
 
