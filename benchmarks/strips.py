@@ -78,7 +78,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, help=".pt or .onnx; the released ones if left out")
     parser.add_argument("--images", type=int, default=20, help="receipts, the first ones")
     parser.add_argument("--counts", type=int, nargs="+", default=[5, 10], help="in a strip")
-    parser.add_argument("--photos", type=int, default=12, help="receipts to paste into a photo, or 0")
+    parser.add_argument("--photos", type=int, default=12, help="receipts to paste into photos")
     return parser.parse_args()
 
 
