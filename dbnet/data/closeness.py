@@ -4,6 +4,7 @@ Each edge visits only the pixels near it, in columns along the axis that it is m
 Pixel centres have whole coordinates, as in `targets.py`.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ class _Columns(NamedTuple):
     half: np.ndarray  # half the edge's length, in units of D
 
 
-def draw_closeness(canvas: np.ndarray, polygons: list[np.ndarray], reach: np.ndarray) -> None:
+def draw_closeness(canvas: np.ndarray, polygons: RaggedPolygons, reach: np.ndarray) -> None:
     """Raise `canvas`, float32 (H, W), to 1 - d / D around the outlines of n polygons.
 
     `reach` is the D of each polygon, (n,). All distances below are in units of D. For each column
@@ -47,7 +48,7 @@ def draw_closeness(canvas: np.ndarray, polygons: list[np.ndarray], reach: np.nda
     4. Pixels farther than D have a closeness below 0. They change nothing, as `canvas` is never
        below 0. Several edges may visit the same pixel: np.maximum.at applies all of them.
     """
-    if not polygons:
+    if not len(polygons):
         return
     height, width = canvas.shape
     pixels = canvas.reshape(-1)
@@ -87,7 +88,7 @@ def draw_closeness(canvas: np.ndarray, polygons: list[np.ndarray], reach: np.nda
 
 
 def _column_blocks(
-    polygons: list[np.ndarray], reach: np.ndarray, height: int, width: int
+    polygons: RaggedPolygons, reach: np.ndarray, height: int, width: int
 ) -> list[_Columns]:
     """The columns that each edge has to visit, in blocks of one kind and about _BLOCK pixels.
 
@@ -102,8 +103,7 @@ def _column_blocks(
     4. Groups are sorted by kind and size, and cut into blocks.
     """
     # 1.
-    ragged = RaggedPolygons.pack(polygons)
-    ragged = ragged.with_points(ragged.points.astype(np.float64))
+    ragged = polygons.with_points(polygons.points.astype(np.float64))
     reach = ragged.repeat(reach)  # (M,), D of each edge
     starts, ends = ragged.points, ragged.points[ragged.next]
     middle, extent = (starts + ends).T / 2, (ends - starts).T  # (2, M)
@@ -153,4 +153,5 @@ def _blocks(table: np.ndarray) -> list[_Columns]:
     number = np.cumsum(columns.rows * columns.width) // _BLOCK
     labels = np.stack([columns.kind, length_class, number])
     cuts = np.flatnonzero(np.diff(labels, axis=1).any(axis=0)) + 1
-    return [_Columns(*block) for block in np.split(table, cuts, axis=1)] if table.size else []
+    borders = [0, *cuts.tolist(), len(rows)]
+    return [_Columns(*table[:, i:j]) for i, j in pairwise(borders)] if len(rows) else []

@@ -75,7 +75,7 @@ def make_targets(
     # 2. The others are shrunk. Texts without a kernel are masked too.
     kernels, reach = _shrink(thick, shrink_ratio)
     has_kernel = [len(pieces) > 0 for pieces in kernels]
-    learnable = list(compress(thick, has_kernel))
+    learnable = RaggedPolygons.pack(list(compress(thick, has_kernel)))
     masked += [polygon for polygon, keep in zip(thick, has_kernel, strict=True) if not keep]
 
     maps = TargetMaps(
@@ -85,8 +85,8 @@ def make_targets(
         thresh_mask=np.zeros((height, width), np.uint8),
     )
     # 3. A masked text may overlap a kernel. The maximum sets these pixels of the mask back to 1.
-    _fill(maps.shrink_map, _snap(list(chain.from_iterable(kernels))), 1)
-    _fill(maps.shrink_mask, masked, 0)
+    _fill(maps.shrink_map, _snap(RaggedPolygons.pack(list(chain.from_iterable(kernels)))), 1)
+    _fill(maps.shrink_mask, RaggedPolygons.pack(masked), 0)
     np.maximum(maps.shrink_mask, maps.shrink_map, out=maps.shrink_mask)
     # 4. Closeness 1 - d / D. Inner pixels of a thick text are farther than D: _fill adds them.
     draw_closeness(maps.thresh_map, learnable, reach[has_kernel])
@@ -108,16 +108,15 @@ def _short_side(polygon: np.ndarray) -> float:
     return min(cv2.minAreaRect(polygon)[1]) if len(polygon) >= 3 else 0.0
 
 
-def _fill(canvas: np.ndarray, polygons: list[np.ndarray], value: float) -> None:
+def _fill(canvas: np.ndarray, polygons: RaggedPolygons, value: float) -> None:
     """Set the pixels inside and on the outline of each polygon. Corners are rounded to pixels."""
-    ragged = RaggedPolygons.pack(polygons)
-    corners = ragged.with_points(np.round(ragged.points).astype(np.int32))
+    corners = polygons.with_points(np.round(polygons.points).astype(np.int32))
     for polygon in filter(len, corners.split()):
         # One call per polygon: cv2 leaves pixels empty where two polygons of a call overlap.
         cv2.fillPoly(canvas, [polygon], value)
 
 
-def _snap(polygons: list[np.ndarray]) -> list[np.ndarray]:
+def _snap(polygons: RaggedPolygons) -> RaggedPolygons:
     """Scale and move upright kernels to whole pixels; other kernels are returned unchanged.
 
     A kernel is upright if it fills its bounding box. The box gets the nearest whole size first, and
@@ -125,18 +124,17 @@ def _snap(polygons: list[np.ndarray]) -> list[np.ndarray]:
     a pixel, and post-processing multiplies an error of the size, by up to 1 / r^2 for long texts.
     An error of the position is not multiplied.
     """
-    if not polygons:
-        return []
-    ragged = RaggedPolygons.pack(polygons)
-    low, high = ragged.bounds  # (n, 2)
+    if not len(polygons):
+        return polygons
+    low, high = polygons.bounds  # (n, 2)
     size = high - low
     whole = np.round(size)
-    upright = (np.abs(ragged.signed_areas) > _UPRIGHT * size.prod(axis=1))[:, None]
+    upright = (np.abs(polygons.signed_areas) > _UPRIGHT * size.prod(axis=1))[:, None]
     start = np.where(upright, np.round((low + high - whole) / 2), low)
     factor = np.divide(whole, size, out=np.ones_like(size), where=upright & (size > 0))
-    snapped = ragged.repeat(start)  # (M, 2)
-    snapped += (ragged.points - ragged.repeat(low)) * ragged.repeat(factor)
-    return ragged.with_points(snapped).split()
+    snapped = polygons.repeat(start)  # (M, 2)
+    snapped += (polygons.points - polygons.repeat(low)) * polygons.repeat(factor)
+    return polygons.with_points(snapped)
 
 
 def _shrink(
