@@ -70,11 +70,6 @@ wide=(
 stage wide --model.weights runs/hard/best.pt "${wide[@]}" --data.drawn-seed 31 \
   --augment.fade 0.15 --train.epochs 5 --train.val-every 5
 
-average() {  # NAME BIN BOX CHECKPOINTS...: their mean, with thresholds
-  if [ -e "runs/$1.pt" ]; then return; fi
-  python -m recipes.average "runs/$1.pt" --bin-thresh "$2" --box-thresh "$3" --checkpoints "${@:4}"
-}
-
 # ---- Both last stages averaged; thresholds by three sets that no figure is reported on
 average averaged 0.3 0.45 runs/hard/best.pt runs/wide/best.pt
 

@@ -49,9 +49,6 @@ stage small_tilted --model.weights runs/small_wide/best.pt "${tilted[@]}" --data
   --optim.lr 2e-3 --train.epochs 9 --train.val-every 3
 stage small_tilted_2 --model.weights runs/small_tilted/last.pt "${tilted[@]}" --data.drawn-seed 92 \
   --optim.lr 1.5e-3 --train.epochs 7 --train.val-every 7
-if [ ! -e runs/small_final.pt ]; then
-  python -m recipes.average runs/small_final.pt --bin-thresh 0.2 --box-thresh 0.4 \
-    --checkpoints runs/small_wide/best.pt runs/small_tilted_2/last.pt runs/small_tilted_2/last.pt
-fi
-
+average small_final 0.2 0.4 \
+  runs/small_wide/best.pt runs/small_tilted_2/last.pt runs/small_tilted_2/last.pt
 python -m dbnet.release --checkpoint runs/small_final.pt --out runs/dbnet-mobilenetv3_small_075.pt

@@ -12,3 +12,9 @@ stage() {
   fi
   touch "$run/complete"
 }
+
+# average NAME BIN BOX CHECKPOINTS...: write runs/NAME.pt, their mean, with these thresholds, unless it is there.
+average() {
+  if [ -e "runs/$1.pt" ]; then return; fi
+  python -m recipes.average "runs/$1.pt" --bin-thresh "$2" --box-thresh "$3" --checkpoints "${@:4}"
+}

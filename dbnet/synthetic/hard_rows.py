@@ -136,7 +136,7 @@ def _card_data(shop: Shop) -> list[Row]:
     rng = shop.rng
 
     def digits(low: int, high: int) -> str:
-        return "".join(map(str, rng.integers(0, 10, rng.integers(low, high))))
+        return shop.fill("~" * int(rng.integers(low, high)))
 
     def masked() -> str:
         mark = shop.one_of(("#", "#", "*", "*", "X", "x"))
@@ -145,12 +145,11 @@ def _card_data(shop: Shop) -> list[Row]:
 
     def terminal() -> str:
         parts = [digits(2, 12) for _ in range(rng.integers(2, 6))]
-        zeros = [part.translate({ord(c): "0" for c in "2345"}) for part in parts]
-        return "".join(part + "/" * int(rng.choice([0, 1, 1, 2, 4])) for part in zeros)
+        text = "".join(part + "/" * int(rng.choice([0, 1, 1, 2, 4])) for part in parts)
+        return text.translate(str.maketrans("2345", "0000"))  # half of the digits are zeros
 
     def code() -> str:
-        signs = list("0123456789ABCDEF")
-        return "".join(shop.one_of(signs) for _ in range(rng.integers(5, 17)))
+        return "".join(shop.one_of("0123456789ABCDEF") for _ in range(rng.integers(5, 17)))
 
     labels = {"PAN": masked, "": masked, "Card": masked, "EMV": terminal, "EMV-AID": code}
     labels |= {"VU-NR": lambda: digits(9, 16), "AID": code, "TID": lambda: digits(6, 9)}

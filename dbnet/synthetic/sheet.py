@@ -198,17 +198,19 @@ class _Setter:
             x1 = min(x1, max(word.x + word.ink.shape[1] for word in words) + pad)
         if self.band:
             x0, x1 = max(0, x0 - pad), min(x1 + pad, self.width + 2 * self.left)
-        bar = self._bar(height, x1 - x0)
-        words = [word._replace(erases=True) for word in words]
-        self.pieces[first:] = [_Piece(bar, x0, round(self.y), "", (0, 0.0), False), *words]
+        self._put_behind(first, x0, x1, self.y, height)
 
-    def _bar(self, height: int, width: int) -> np.ndarray:
-        """A black area. In the hard style, it may have the light specks of a thermal head."""
-        bar = np.full((height, width), 255, np.uint8)
+    def _put_behind(self, first: int, x0: int, x1: int, y: float, height: int) -> None:
+        """Put a black area behind the pieces from `first` on, which become white.
+
+        In the hard style, it may have the light specks of a thermal head.
+        """
+        bar = np.full((height, x1 - x0), 255, np.uint8)
         if self.band and self.rng.random() < 0.6:
-            specks = self.rng.random((height, width)) < self.rng.uniform(0.02, 0.25)
+            specks = self.rng.random(bar.shape) < self.rng.uniform(0.02, 0.25)
             bar[specks] = self.rng.integers(60, 230)
-        return bar
+        white = [piece._replace(erases=True) for piece in self.pieces[first:]]
+        self.pieces[first:] = [_Piece(bar, x0, round(y), "", (0, 0.0), False), *white]
 
     def rule(self, row: Row) -> None:
         height = round(0.8 * self.size * self.leading)
@@ -235,17 +237,14 @@ class _Setter:
         top, columns, first = self.opened
         height = round(self.y - top + 0.3 * self.size)
         if row.inverse:
-            bar = _Piece(self._bar(height, self.width), self.left, round(top), "", (0, 0.0), False)
-            words = [word._replace(erases=True) for word in self.pieces[first:]]
-            self.pieces[first:] = [bar, *words]
-            self.y = top + height + 0.3 * self.size
-            return
-        ink = np.zeros((height, self.width), np.uint8)
-        cv2.rectangle(ink, (0, 0), (self.width - 1, len(ink) - 1), 255, 1)
-        for column in columns:
-            ink[:, round(column.left * self.width)] = 255
-        self.put(ink, 0, top)
-        self.y = top + len(ink) + 0.3 * self.size
+            self._put_behind(first, self.left, self.left + self.width, top, height)
+        else:
+            ink = np.zeros((height, self.width), np.uint8)
+            cv2.rectangle(ink, (0, 0), (self.width - 1, height - 1), 255, 1)
+            for column in columns:
+                ink[:, round(column.left * self.width)] = 255
+            self.put(ink, 0, top)
+        self.y = top + height + 0.3 * self.size
 
     def barcode(self, row: Row) -> None:
         self.put_graphic(graphics.barcode(self.rng, row.size, self.size))
