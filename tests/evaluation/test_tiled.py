@@ -48,8 +48,8 @@ def write_strips(root: Path, strips: dict[str, list[int]]) -> Path:
 
 @pytest.fixture(scope="module")
 def strips(tmp_path_factory) -> Path:
-    """val: a strip of two drawn receipts, and one receipt alone."""
-    seeds = {"long.png": [0, 1], "short.png": [3]}
+    """val: a strip of three drawn receipts, and one receipt alone."""
+    seeds = {"long.png": [0, 1, 2], "short.png": [3]}
     return write_strips(tmp_path_factory.mktemp("strips"), seeds)
 
 
@@ -95,7 +95,7 @@ def test_long_receipts_are_scored_at_the_scale_of_their_text(cfg, tiled, tmp_pat
     figures, out = tiled
     assert (figures["images"], figures["in_windows"], figures["empty"]) == (2, 2, 0)
     for name in ("cleval/recall", "iou/recall", "cleval_quads/hmean", "iou_quads/hmean"):
-        assert figures[name] > fitted[name] + 0.03, name
+        assert figures[name] > fitted[name] + 0.05, name
     kept = json.loads((out / "metrics.json").read_text())
     assert {name: kept[name] for name in figures} == figures
     assert set(kept) - set(figures) == {"time/detect", "time/metric"}

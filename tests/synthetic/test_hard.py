@@ -45,9 +45,9 @@ def _shop(seed: int) -> Shop:
     return Shop(_rng(seed), LOCALES[:2])
 
 
-def _set(rows: list[Row], **changes):
+def _set(rows: list[Row], seed: int = 0, **changes):
     printer = Printer(PLAIN_FACE, PLAIN_FACE, 20, 1.2)._replace(**changes)
-    return typeset(Receipt(rows, 40, True), _rng(0), length=0, level="lines", printer=printer)
+    return typeset(Receipt(rows, 40, True), _rng(seed), length=0, level="lines", printer=printer)
 
 
 # Scenes
@@ -205,12 +205,12 @@ def test_dots_between_item_and_price_are_in_no_box():
 
 
 def test_white_on_black_stays_inside_its_band_at_tight_leading():
-    sheet = _set([Row("text", (left("Agjpqy"),), inverse=True)], leading=0.8)
+    rows = [Row("text", (left("Agjpqy"),), inverse=True)]
+    sheet = _set(rows, seed=1, leading=0.8)  # this seed draws no specks
     x0, y0 = np.round(sheet.quads[0][0] + 0.5).astype(int)
     x1, y1 = np.round(sheet.quads[0][2] - 0.5).astype(int)
     rim = sheet.ink[y0 : y1 + 1, x0 : x1 + 1]
-    # A quarter of the pixels may be light specks.
-    assert min(rim[0].mean(), rim[-1].mean(), rim[:, 0].mean(), rim[:, -1].mean()) > 190
+    assert min(rim[0].min(), rim[-1].min(), rim[:, 0].min(), rim[:, -1].min()) > 250
 
 
 def test_a_black_block_lies_behind_all_its_rows():
