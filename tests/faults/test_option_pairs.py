@@ -4,6 +4,7 @@ The network is tiny and compiled by aot_eager, which traces and differentiates b
 code. Synchronised batch norms exist on GPUs only: here torch's code runs without its collectives.
 """
 
+import gc
 import os
 from dataclasses import replace
 from functools import partial
@@ -102,6 +103,7 @@ def one_rank(monkeypatch):
         monkeypatch.setitem(os.environ, name, value)
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     yield
+    gc.collect()  # networks in cycles are freed while their group is still there
     dist.destroy_process_group()
 
 
