@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 import torch
 
+from benchmarks.arguments import positive
 from configs import Config
 from dbnet.checkpoint import build_model, load_checkpoint
 from dbnet.data.annotations.scan import load_records
@@ -74,9 +75,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--root", type=Path, required=True, help="data set with a val split")
     parser.add_argument("--checkpoint", type=Path)
-    parser.add_argument("--images", type=int, help="the first ones only")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--images", type=positive, help="the first ones only")
+    parser.add_argument("--repeats", type=positive, default=3)
+    parser.add_argument("--threads", type=positive, default=torch.get_num_threads())
     return parser.parse_args()
 
 

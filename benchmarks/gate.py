@@ -22,6 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks.arguments import positive
 from dbnet.data.targets import make_targets
 from dbnet.metrics.cleval import CLEval
 from dbnet.metrics.iou import IoUMetric
@@ -39,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--turns", type=int, default=15)
+    parser.add_argument("--turns", type=positive, default=15)
     parser.add_argument("--tolerance", type=float, default=0.6, help="0.6: 1.6 times as slow")
     parser.add_argument("--update", action="store_true", help="store the present figures")
     parser.add_argument("--slow", help="make this stage twice as slow, to see the gate fail")

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 import torch
 
+from benchmarks.arguments import positive
 from configs import ProfileConfig
 from dbnet.checkpoint import build_model, load_checkpoint
 from dbnet.data.annotations.scan import load_records
@@ -86,10 +87,10 @@ def main() -> None:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, help="data set; without it, receipts are drawn")
-    parser.add_argument("--images", type=int, default=30, help="images of its validation split")
+    parser.add_argument("--images", type=positive, default=30, help="of its validation split")
     parser.add_argument("--checkpoint", type=Path, help="without it, the released weights")
-    parser.add_argument("--image-size", type=int, default=640, help="longest side in pixels")
-    parser.add_argument("--repeats", type=int, default=7, help="passes of each way, in turn")
+    parser.add_argument("--image-size", type=positive, default=640, help="longest side in pixels")
+    parser.add_argument("--repeats", type=positive, default=7, help="passes of each way, in turn")
     return parser.parse_args()
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.arguments import positive
 from configs import Config
 from dbnet.checkpoint import build_model, load_checkpoint
 from dbnet.data.transforms import EvalTransform
@@ -64,10 +65,10 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--checkpoint", type=Path)
-    parser.add_argument("--image-size", type=int, default=Config().data.image_size)
-    parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--threads", type=int, help="as many as PyTorch takes where not given")
+    parser.add_argument("--image-size", type=positive, default=Config().data.image_size)
+    parser.add_argument("--batch-size", type=positive, default=1)
+    parser.add_argument("--repeats", type=positive, default=15)
+    parser.add_argument("--threads", type=positive, help="as many as PyTorch takes where not given")
     parser.add_argument("--compile", action="store_true", help="also each row compiled")
     return parser.parse_args()
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks.arguments import positive
 from dbnet.data.annotations import scan as annotations
 from dbnet.data.storage import index
 from dbnet.synthetic.dataset import draw_receipt
@@ -44,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--images", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    parser.add_argument("--images", type=positive, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--folder", type=Path, help="where the sets go; default: a temporary one")
     parser.add_argument("--measure", nargs=2, metavar=("WAY", "ROOT"), help=argparse.SUPPRESS)
     args = parser.parse_args()

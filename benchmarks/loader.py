@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks.arguments import positive
 from configs import Config
 from dbnet.data.collate import Collate, drawn_maps
 from dbnet.data.dataset import DetectionDataset
@@ -67,10 +68,10 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=48)
-    parser.add_argument("--image-size", type=int, default=Config().data.image_size)
+    parser.add_argument("--images", type=positive, default=48)
+    parser.add_argument("--image-size", type=positive, default=Config().data.image_size)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=positive, default=5)
     return parser.parse_args()
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.arguments import positive
 from dbnet.data.annotations.scan import load_records
 from dbnet.geometry import min_area_quad
 from dbnet.metrics.cleval import CLEval
@@ -54,8 +55,8 @@ def main() -> None:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, help="data set; without it, receipts are drawn")
-    parser.add_argument("--images", type=int, default=100, help="images of its validation split")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of which the best counts")
+    parser.add_argument("--images", type=positive, default=100, help="of its validation split")
+    parser.add_argument("--repeats", type=positive, default=5, help="runs of which the best counts")
     return parser.parse_args()
 
 

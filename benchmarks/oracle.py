@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import shapely
 
+from benchmarks.arguments import positive
 from configs import Config
 from dbnet import geometry
 from dbnet.data import images
@@ -113,8 +114,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--root", type=Path, help="data set; without it, receipts are drawn")
-    parser.add_argument("--image-size", type=int, nargs="+", default=[640, 1024])
-    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--image-size", type=positive, nargs="+", default=[640, 1024])
+    parser.add_argument("--images", type=positive, default=100)
     args = parser.parse_args()
 
     root = data_root(args.root, args.images)

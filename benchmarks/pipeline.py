@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.arguments import positive
 from benchmarks.host_overhead import probability_maps
 from configs import ProfileConfig
 from dbnet.data.annotations.scan import load_records
@@ -151,14 +152,14 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--root", type=Path, help="data set; without it, receipts are drawn")
-    parser.add_argument("--images", type=int, default=404, help="images of a validation")
-    parser.add_argument("--distinct", type=int, default=60, help="different images among them")
-    parser.add_argument("--image-size", type=int, default=640, help="longest side in pixels")
+    parser.add_argument("--images", type=positive, default=404, help="images of a validation")
+    parser.add_argument("--distinct", type=positive, default=60, help="different images among them")
+    parser.add_argument("--image-size", type=positive, default=640, help="longest side in pixels")
     parser.add_argument("--checkpoint", type=Path, help="without it, the released weights")
     parser.add_argument("--forward", type=float, nargs="+", default=[0.5, 1, 2, 5, 20], help="ms")
     parser.add_argument("--scoring-workers", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--loader-workers", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3, help="validations of each, in turn")
+    parser.add_argument("--repeats", type=positive, default=3, help="validations of each, in turn")
     parser.add_argument("--folder", type=Path, help="where receipts, caches and maps are kept")
     return parser.parse_args()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks.arguments import positive
 from benchmarks.oracle import MODES, data_root, kernel_map, load_texts
 from configs import Config
 from dbnet.postprocess.postprocessor import DBPostprocessor
@@ -77,9 +78,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--root", type=Path, help="data set; without it, receipts are drawn")
-    parser.add_argument("--images", type=int, default=20)
-    parser.add_argument("--image-size", type=int, default=640)
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--images", type=positive, default=20)
+    parser.add_argument("--image-size", type=positive, default=640)
+    parser.add_argument("--repeats", type=positive, default=15)
     args = parser.parse_args()
     cv2.setNumThreads(1)
 

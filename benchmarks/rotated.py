@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.arguments import positive
 from dbnet.data.annotations.scan import load_records
 from dbnet.data.images import decode_image
 from dbnet.reporting.tables import write_json, write_picture
@@ -52,7 +53,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, required=True, help="data set to take them from")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--images", type=int, default=50, help="images of its validation split")
+    parser.add_argument("--images", type=positive, default=50, help="of its validation split")
     parser.add_argument("--degrees", type=float, default=25, help="largest turn to either side")
     parser.add_argument("--tilt", type=float, default=0.05, help="largest move of a corner")
     parser.add_argument("--fill", type=float, nargs=2, default=(0.7, 0.98), help="share taken")

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from benchmarks.arguments import positive
 from dbnet.checkpoint import build_model, load_checkpoint
 from dbnet.data.annotations.scan import load_records
 from dbnet.evaluation.runtimes import compare
@@ -66,7 +67,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--root", type=Path, required=True, help="data set with a val split")
     parser.add_argument("--checkpoint", type=Path, default=released_weights(), help="a .pt file")
     parser.add_argument("--calibrate", type=Path, help="images for int8; ROOT/images/train")
-    parser.add_argument("--images", type=int, help="the first ones; all if left out")
+    parser.add_argument("--images", type=positive, help="the first ones; all if left out")
     return parser.parse_args()
 
 

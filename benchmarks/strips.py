@@ -23,6 +23,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from benchmarks.arguments import positive
 from dbnet import Detector, geometry
 from dbnet.data.annotations.scan import load_records
 from dbnet.data.images import decode_image
@@ -76,8 +77,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--root", type=Path, required=True, help="data set with a val split")
     parser.add_argument("--weights", type=Path, help=".pt or .onnx; the released ones if left out")
-    parser.add_argument("--images", type=int, default=20, help="receipts, the first ones")
-    parser.add_argument("--counts", type=int, nargs="+", default=[5, 10], help="in a strip")
+    parser.add_argument("--images", type=positive, default=20, help="receipts, the first ones")
+    parser.add_argument("--counts", type=positive, nargs="+", default=[5, 10], help="in a strip")
     parser.add_argument("--photos", type=int, default=12, help="receipts to paste into photos")
     return parser.parse_args()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks.arguments import positive
 from dbnet.data.annotations.scan import load_records
 from dbnet.data.images import image_size
 from dbnet.data.storage.caches import TargetCache
@@ -59,9 +60,9 @@ def main() -> None:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, help="data set; without it, receipts are drawn")
-    parser.add_argument("--images", type=int, default=40, help="images of its validation split")
-    parser.add_argument("--image-size", type=int, default=640, help="longest side in pixels")
-    parser.add_argument("--repeats", type=int, default=7, help="runs of which the best counts")
+    parser.add_argument("--images", type=positive, default=40, help="of its validation split")
+    parser.add_argument("--image-size", type=positive, default=640, help="longest side in pixels")
+    parser.add_argument("--repeats", type=positive, default=7, help="runs of which the best counts")
     return parser.parse_args()
 
 
