@@ -66,11 +66,13 @@ if __name__ != "__mp_main__":  # spawned processes import this file too, and nee
     import torch
 
     from dbnet.checkpoint import build_model, load_checkpoint
+    from dbnet.data.annotations.files import number_of
     from dbnet.data.splits import load_records
     from dbnet.evaluation.report import write_results, write_sweep
     from dbnet.evaluation.score import score, score_sweep, score_tiled
     from dbnet.evaluation.sweep import SweepResult
-    from dbnet.inference.tiling import lines_run_down, needed_side
+    from dbnet.inference.tiling import needed_side
+    from dbnet.inference.turning import needed_turn
     from dbnet.model.fuse import fuse_batch_norms
     from dbnet.reporting.tables import metrics_table, write_json
     from dbnet.runtime import distributed
@@ -137,11 +139,12 @@ def print_figures(figures: dict[str, float], oracle: dict[str, float]) -> None:
     counts = {
         "in windows": figures.get("in_windows", 0),
         "at a smaller scale": figures.get("reduced", 0),
+        "turned": figures.get("turned", 0),
         "without a detection": figures["empty"],
     }
     if any(counts.values()):
         named = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        print(f"{figures['images']} images, of which {named}")
+        print(f"{number_of(int(figures['images']), 'image')}, of which {named}")
 
 
 def other_scales_line(results: Sequence[ImageResult], image_size: int) -> str | None:
@@ -151,7 +154,8 @@ def other_scales_line(results: Sequence[ImageResult], image_size: int) -> str | 
         factor = image_size / max(result.size)
         polygons = [polygon * factor for polygon in result.detections.polygons]
         others += (
-            lines_run_down(polygons) or needed_side(polygons, image_size, result.size) is not None
+            needed_turn(polygons, result.size) != 0
+            or needed_side(polygons, image_size, result.size) is not None
         )
     if not others:
         return None

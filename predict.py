@@ -236,6 +236,8 @@ def print_notes(cfg: PredictConfig, detector: Detector, found: dict[str, Found])
         print(f"images in windows at a larger scale, because of small text (--tile): {tiled}")
     if reduced := sum(each.side < detector.max_side for each in found.values()):
         print(f"images at a smaller scale, because of large text (--tile): {reduced}")
+    if turned := sum(each.angle != 0 for each in found.values()):
+        print(f"images turned, because of tilted lines (--tile): {turned}")
     if capped := {name: each.capped for name, each in found.items() if each.capped}:
         needed = max(len(found[name].polygons) + count for name, count in capped.items())
         print(cap_line(MAX_CANDIDATES, cfg.postprocess.max_candidates, capped, needed))

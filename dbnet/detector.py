@@ -9,6 +9,7 @@ found.crops()
 found.draw().save("found.png")
 """
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,13 +21,14 @@ import numpy as np
 from PIL import Image
 
 from dbnet import geometry
+from dbnet.data.images import Decode
 from dbnet.errors import InputError
 from dbnet.inference.crops import crop_quads
 from dbnet.inference.inputs import Source
 from dbnet.inference.networks import load_network
 from dbnet.inference.pipeline import Item, Located, detect
 from dbnet.inference.sources import ImageLike, as_item
-from dbnet.inference.tiling import Decode, Tiling
+from dbnet.inference.tiling import Tiling
 from dbnet.inference.weights import released_weights
 from dbnet.postprocess.postprocessor import DBPostprocessor
 from dbnet.reporting.pictures import draw_found
@@ -57,6 +59,9 @@ class Found:
     side: int
     """Longest side of the image at the network in pixels; more than `Detector.max_side` where the
     text was too small for it and the image was cut into windows, less where it was too large."""
+    angle: float
+    """Angle of the lines to the x axis that the image was turned back by before it was read,
+    degrees clockwise; 0 where it was not turned."""
     capped: int
     """Texts left out by `max_candidates`."""
     decode: Decode = field(repr=False)
@@ -104,8 +109,8 @@ class Detector:
             trained. More finds smaller text.
         tile: "auto": images whose text would be too small or too large go through the network again
             at the scale that the text needs, in windows where that is larger than `max_side`, and
-            images whose lines run up or down are turned; "off": every image is fitted to
-            `max_side`.
+            images whose lines are tilted or run up or down are turned; "off": every image is
+            fitted to `max_side`.
         bin_thresh, box_thresh, max_candidates, use_polygon: the settings of that name in
             `PostprocessConfig`; None: as the weights were trained. `use_polygon` false gives
             rotated rectangles.
@@ -251,6 +256,7 @@ def _found(located: Located) -> Found:
         rows=located.layout.rows,
         size=located.size,
         side=located.side,
+        angle=math.degrees(located.angle),
         capped=located.detections.capped,
         decode=located.decode,
     )

@@ -64,6 +64,10 @@ class Decoded(NamedTuple):
     matrix: np.ndarray  # float64 (3, 3), pixels of the original -> those of `pixels`
 
 
+# From the function that tells the scale which is needed to the decoded image; see decode_reduced.
+Decode = Callable[[Callable[[tuple[int, int]], float]], Decoded]
+
+
 def read_header(path: Path | str) -> Header:
     """Size, orientation and pages, without decoding.
 

@@ -79,12 +79,12 @@ def evaluate_tiled(
             scores = measure(_truth(record, found[index]), [_by_score(found[index])], metrics)
         add_sums(sums, scores)
         results += scores.images
-    counts = _counts(results, [each.side for each in found.values()], image_size)
+    counts = _counts(results, list(found.values()), image_size)
     return compute_all(metrics, sums) | counts, results
 
 
-def _counts(results: list[ImageResult], sides: list[int], image_size: int) -> dict[str, float]:
-    """Over all ranks. `results` and `sides`, at which the images were read, are of this one.
+def _counts(results: list[ImageResult], found: list[Located], image_size: int) -> dict[str, float]:
+    """Over all ranks; `results` and `found` are of this one.
 
     Raises:
         InputError: there are no images.
@@ -93,8 +93,9 @@ def _counts(results: list[ImageResult], sides: list[int], image_size: int) -> di
         "images": len(results),
         "empty": sum(not result.detections.polygons for result in results),
         "capped": sum(result.detections.capped for result in results),
-        "in_windows": sum(side > image_size for side in sides),
-        "reduced": sum(side < image_size for side in sides),
+        "in_windows": sum(each.side > image_size for each in found),
+        "reduced": sum(each.side < image_size for each in found),
+        "turned": sum(each.angle != 0 for each in found),
     }
     counts = distributed.all_reduce_sum_by_name(own)
     if counts["images"] == 0:

@@ -7,11 +7,12 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from dbnet.data.images import Decode
 from dbnet.data.samples import as_sample, needed_scale
 from dbnet.data.transforms import EvalTransform
 from dbnet.errors import InputError
 from dbnet.inference.order import Layout, in_reading_order
-from dbnet.inference.tiling import Decode, Tiling
+from dbnet.inference.tiling import Rescaled, Tiling
 from dbnet.inference.windows import STRIDE, Network, check_finite
 from dbnet.postprocess.frames import to_original
 from dbnet.structures import Detections, Record, Sample
@@ -34,6 +35,7 @@ class Located(NamedTuple):
     layout: Layout  # of the detections, which are in its order
     size: tuple[int, int]  # height, width
     side: int  # longest side at the network, pixels
+    angle: float  # that the image was turned back by before it was read, radians
     decode: Decode  # the item's
 
 
@@ -108,7 +110,7 @@ def detect(
                     raise located
                 size = sample.orig_size
                 if tiling and (rescaled := tiling.detect(*item, found, size)):
-                    located = locate(item, rescaled.detections, size, rescaled.side)
+                    located = locate(item, rescaled, size)
                 yield index, located
             except InputError as error:
                 on_failure(index, error)
@@ -127,14 +129,14 @@ def _finish(
     found = postprocess(prob_map)
     sample = loaded.sample
     original = to_original(found, sample.matrix, sample.orig_size)
-    located = locate(loaded.item, original, sample.orig_size, image_size)
+    located = locate(loaded.item, Rescaled(original, image_size), sample.orig_size)
     return _Finished(loaded, found, located)
 
 
-def locate(item: Item, detections: Detections, size: tuple[int, int], side: int) -> Located:
+def locate(item: Item, found: Rescaled, size: tuple[int, int]) -> Located:
     """Detections in original pixels, put into reading order."""
-    ordered, layout = in_reading_order(detections)
-    return Located(ordered, layout, size, side, item.decode)
+    ordered, layout = in_reading_order(found.detections)
+    return Located(ordered, layout, size, found.side, found.angle, item.decode)
 
 
 def fitted(decode: Decode, image_size: int) -> Sample:

@@ -93,7 +93,8 @@ def test_long_receipts_are_scored_at_the_scale_of_their_text(cfg, tiled, tmp_pat
     )
 
     figures, out = tiled
-    assert (figures["images"], figures["in_windows"], figures["empty"]) == (2, 2, 0)
+    assert (figures["images"], figures["in_windows"], figures["turned"]) == (2, 2, 0)
+    assert figures["empty"] == 0
     for name in ("cleval/recall", "iou/recall", "cleval_quads/hmean", "iou_quads/hmean"):
         assert figures[name] > fitted[name] + 0.05, name
     kept = json.loads((out / "metrics.json").read_text())
@@ -162,7 +163,7 @@ def test_images_with_large_text_have_the_figures_of_the_fitted_way(cfg, tmp_path
     cfg = replace(cfg, data=replace(cfg.data, root=root))
     fitted = evaluate.main(replace(cfg, tile="off", out=tmp_path / "off"))
     figures = evaluate.main(replace(cfg, out=tmp_path / "auto"))
-    assert figures.pop("in_windows") == figures.pop("reduced") == 0
+    assert figures.pop("in_windows") == figures.pop("reduced") == figures.pop("turned") == 0
     assert figures == pytest.approx({name: fitted[name] for name in figures}, abs=1e-6)
     assert sum(map(len, words_of(tmp_path / "auto").values())) > 3
     assert words_of(tmp_path / "auto") == words_of(tmp_path / "off")
@@ -185,3 +186,30 @@ def test_the_sweep_and_flags_of_target_maps_are_refused_beside_tiles(cfg):
         with pytest.raises(ValueError, match=f"{flag}: changes nothing with --tile auto"):
             refuse_unused(cfg, "evaluate", [flag, "1"])
         refuse_unused(replace(cfg, tile="off"), "evaluate", [flag, "1"])
+
+
+def test_tilted_images_are_counted_and_gain(cfg, tmp_path, capsys):
+    image, quads, texts = draw_receipt(np.random.default_rng(3), level="lines")
+    height, width = image.shape[:2]
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), 25, 1)
+    turn[:, 2] += 250
+    tilted = cv2.warpAffine(image, turn, (width + 500, height + 500), borderValue=(90,) * 3)
+    root = tmp_path / "data"
+    (root / "images" / "val").mkdir(parents=True)
+    (root / "jsons").mkdir()
+    cv2.imwrite(str(root / "images" / "val" / "a.png"), tilted[:, :, ::-1])
+    points = [(quad @ turn[:, :2].T + turn[:, 2]).tolist() for quad in quads]
+    words = {
+        str(number): {"points": outline, "transcription": text}
+        for number, (outline, text) in enumerate(zip(points, texts, strict=True))
+    }
+    (root / "jsons" / "val.json").write_text(json.dumps({"images": {"a.png": {"words": words}}}))
+    cfg = replace(cfg, data=replace(cfg.data, root=root, image_size=1024))
+    fitted = evaluate.main(replace(cfg, tile="off", out=tmp_path / "off"))
+    assert "1 of 1 images: predict.py reads them at another scale or turned" in (
+        capsys.readouterr().out
+    )
+    figures = evaluate.main(replace(cfg, out=tmp_path / "auto"))
+    assert "1 image, of which 1 in windows, 1 turned\n" in capsys.readouterr().out
+    assert (figures["turned"], figures["in_windows"], figures["reduced"]) == (1, 1, 0)
+    assert figures["iou_quads/hmean"] > fitted["iou_quads/hmean"] + 0.02

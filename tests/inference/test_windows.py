@@ -2,13 +2,16 @@
 
 import warnings
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from dbnet.data.images import Decoded
-from dbnet.inference.tiling import Tiling, lines_run_down, needed_side, text_heights
+from dbnet.geometry import min_area_quads
+from dbnet.inference.tiling import Tiling, needed_side, text_heights
 from dbnet.inference.torch_network import torch_network
+from dbnet.inference.turning import lines_angle, needed_turn
 from dbnet.inference.windows import (
     window_length,
     window_starts,
@@ -170,7 +173,7 @@ def sideways(found: list[np.ndarray]) -> list[np.ndarray]:
 @pytest.mark.parametrize("reads", ["down", "up"])
 def test_an_image_on_its_side_gives_texts_in_its_own_pixels(reads, monkeypatch):
     angle = {"down": np.pi / 2, "up": -np.pi / 2}[reads]
-    monkeypatch.setattr("dbnet.inference.tiling.page_angle", lambda polygons, quads: angle)
+    monkeypatch.setattr("dbnet.inference.turning.page_angle", lambda polygons, quads: angle)
     columns = page(640, 448, text=20).transpose(1, 0, 2)  # bars from near the top to the middle
     decoded = Decoded(np.ascontiguousarray(columns), (448, 640), np.eye(3))
     seen = []
@@ -210,4 +213,67 @@ def test_an_image_without_lines_when_turned_is_read_as_it_lies():
 def test_five_long_texts_tell_that_lines_run_down(across, down, told):
     marks = bars(80, count=9).polygons  # as high as long: they tell nothing
     texts = bars(20, count=across).polygons + sideways(bars(20, count=down).polygons)
-    assert lines_run_down(texts + marks) is told
+    assert (abs(lines_angle(texts + marks)) == np.pi / 2) is told
+    assert (lines_angle(texts + marks) == 0) is not told
+
+
+def tilted(found: list[np.ndarray], degrees: float) -> list[np.ndarray]:
+    turn = np.deg2rad(degrees)
+    matrix = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    return [(polygon @ matrix).astype(np.float32) for polygon in found]
+
+
+@pytest.mark.parametrize("degrees", [0, 3, -9, 11, 15, -20, 35, -40])
+@pytest.mark.parametrize("quarter", [0, 90])
+def test_the_angle_of_lines_is_known_from_ten_degrees_on(degrees, quarter):
+    angle = np.rad2deg(lines_angle(tilted(bars(20).polygons, degrees + quarter)))
+    expected = quarter + (degrees if abs(degrees) > 10 else 0)
+    assert (angle - expected + 90) % 180 - 90 == pytest.approx(0, abs=0.1)
+
+
+def test_lines_of_several_directions_tell_no_angle():
+    texts = bars(20).polygons
+    assert lines_angle(tilted(texts, 20) + tilted(texts, -20) + tilted(texts, 45)) == 0
+    assert lines_angle(tilted(texts[:4], 20)) == 0, "too few"
+    assert lines_angle(tilted(texts, 20) + texts[:2]) != 0
+
+
+def test_a_tilted_strip_is_not_turned_onto_an_almost_empty_canvas():
+    texts = tilted(bars(20).polygons, 20)
+    assert needed_turn(texts, (1000, 700)) == pytest.approx(np.deg2rad(20), abs=1e-3)
+    assert needed_turn(texts, (9000, 300)) == 0
+    assert needed_turn(tilted(bars(20).polygons, 12), (32_760, 3600)) == 0, "OpenCV refuses it"
+    assert abs(needed_turn(sideways(bars(20).polygons), (33_000, 300))) == np.pi / 2
+
+
+@pytest.mark.parametrize("degrees", [12, -25, 40])
+def test_a_tilted_image_is_read_upright_at_the_same_scale(degrees):
+    upright = page(448, 320, text=8)
+    upright[:, :, 0] = 255  # red text, so that the edge between white and black padding is none
+    outlines = [
+        np.float32([[31.5, y], [159.5, y], [159.5, y + 8], [31.5, y + 8]]) - [0, 0.5]
+        for y in range(8, 448 - 16, 24)
+    ]
+    centre, turn = np.array([159.5, 223.5]), cv2.getRotationMatrix2D((159.5, 223.5), -degrees, 1)
+    turn[:, 2] += [299.5, 299.5] - centre
+    image = cv2.warpAffine(upright, turn, (600, 600), borderValue=(255,) * 3)
+    expected = [polygon @ turn[:, :2].T + turn[:, 2] for polygon in outlines]
+    decoded = Decoded(image, (600, 600), np.eye(3))
+    shapes = []
+
+    def network(images):
+        shapes.append(images.shape[2:])
+        red, _, blue = images.astype(np.float32).transpose(1, 0, 2, 3)
+        return (red - blue > 97).astype(np.float32)[:, None]
+
+    tiling = Tiling(network, image_size=608, postprocess=PostprocessConfig(), shrink_ratio=0.4)
+    before = Detections([p * 608 / 600 for p in expected], np.full(len(expected), 0.5), 0)
+    found = tiling.detect("image", lambda scale_of: decoded, before, (600, 600))
+    assert found is not None and found.side == 608
+    assert np.rad2deg(found.angle) == pytest.approx(degrees, abs=0.1)
+    assert len(shapes) == 1, "one look, in one window"
+    middles = sorted(tuple(polygon.mean(axis=0)) for polygon in found.detections.polygons)
+    np.testing.assert_allclose(middles, sorted(tuple(p.mean(axis=0)) for p in expected), atol=1)
+    quads = min_area_quads(found.detections.polygons)
+    along = np.rad2deg(np.arctan2(*(quads[:, 1] - quads[:, 0])[:, ::-1].T))
+    np.testing.assert_allclose((along - degrees + 45) % 90 - 45, 0, atol=1.5)

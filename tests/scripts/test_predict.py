@@ -32,6 +32,7 @@ from dbnet.inference.inputs import find_images
 from dbnet.inference.networks import checkpoint_settings
 from dbnet.inference.onnx_export import write
 from dbnet.inference.pipeline import fitted
+from dbnet.inference.weights import released_weights
 from dbnet.model.dbnet import DBNet
 from dbnet.reporting.pictures import FOUND, draw_found
 from dbnet.section import to_dict
@@ -210,6 +211,27 @@ def test_polygons_are_in_the_upright_frame(cfg, tmp_path, orientation):
     assert_same({"": found["turned.png"]}, {"": found["upright.png"]})
     for name in names:
         assert cv2.imread(str(cfg.out / "drawings" / f"{name}.jpg")).shape == upright.shape
+
+
+def test_a_tilted_receipt_is_read_as_the_upright_one(cfg, tmp_path, capsys):
+    upright = decode_image(Path(__file__).parents[2] / "docs" / "sample-receipt.jpg")
+    height, width = upright.shape[:2]
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), -20, 1)
+    turn[:, 2] += 300
+    size = (width + 600, height + 600)
+    tilted = cv2.warpAffine(upright, turn, size, flags=cv2.INTER_CUBIC, borderValue=(90,) * 3)
+    Image.fromarray(upright).save(tmp_path / "upright.png")
+    Image.fromarray(tilted).save(tmp_path / "tilted.png")
+    small = released_weights().with_name("dbnet-mobilenetv3_small_075.pt")
+    names = tuple(str(tmp_path / name) for name in ("upright.png", "tilted.png"))
+    predict.main(replace(cfg, images=names, checkpoint=small, image_size=None))
+    assert "images turned, because of tilted lines (--tile): 1\n" in capsys.readouterr().out
+    found = words_of(cfg.out)
+    middles = np.array([polygon.mean(axis=0) for polygon in found["tilted.png"]])
+    expected = np.array([polygon.mean(axis=0) for polygon in found["upright.png"]])
+    distances = np.linalg.norm(middles - (expected @ turn[:, :2].T + turn[:, 2])[:, None], axis=2)
+    assert len(middles) == pytest.approx(len(expected), rel=0.05)
+    assert np.quantile(distances.min(axis=1), 0.9) < 3
 
 
 def test_polygons_stay_inside_odd_images(cfg, tmp_path):
